@@ -1,0 +1,76 @@
+"""What the commands share of argparse: how one is added, and what its words may be."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+
+from litequeue.errors import WhenError
+from litequeue.version import VERSION
+from litequeue.when import due
+
+Run = Callable[[argparse.Namespace], int]
+
+
+class Commands:
+    """The commands of litequeue, in the order in which help lists them."""
+
+    def __init__(self) -> None:
+        self.parser = argparse.ArgumentParser(
+            prog="litequeue",
+            description="Background jobs on one SQLite file.",
+            epilog="litequeue COMMAND --help tells more, with examples.",
+            allow_abbrev=False,
+        )
+        self.parser.add_argument("--version", action="version", version=f"litequeue {VERSION}")
+        self._subparsers = self.parser.add_subparsers(
+            title="commands", metavar="COMMAND", required=True
+        )
+
+    def add(self, name: str, summary: str, run: Run, examples: str) -> argparse.ArgumentParser:
+        """Add a command that ``run`` carries out; its status is the exit status."""
+        parser = self._subparsers.add_parser(
+            name,
+            help=summary,
+            description=summary[0].upper() + summary[1:] + ".",
+            epilog=examples,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        parser.set_defaults(run=run)
+        return parser
+
+
+def database(parser: argparse.ArgumentParser) -> None:
+    """Let a command take the path of the database first."""
+    parser.add_argument("database", metavar="DB", help="the database file, such as jobs.db")
+
+
+def as_json(parser: argparse.ArgumentParser) -> None:
+    """Let a command print its answer as JSON."""
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def positive(text: str) -> int:
+    """A whole number of at least 1."""
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
+    if not 1 <= number < 2**63:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return number
+
+
+def seconds(text: str) -> float:
+    """A length of time: seconds, or text such as 30s, 15m, 7d."""
+    try:
+        # Seen from 1970, an instant is its distance.
+        length = due(text, 0.0)
+    except WhenError:
+        length = -1.0
+    if length < 0:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a length of time; write seconds, or 30s, 15m, 2h, 7d"
+        )
+    return length

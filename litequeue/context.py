@@ -1,0 +1,126 @@
+"""The run that is going on: what a job can know of itself, and say, while it runs."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+from litequeue.database import Connection
+from litequeue.errors import DatabaseRefused, NoCurrentJob, RunLost
+from litequeue.options import Options
+from litequeue.queue import Pushable, Queue
+from litequeue.record import JobRow
+
+if TYPE_CHECKING:
+    from collections.abc import MutableMapping
+
+    from typing_extensions import Unpack
+
+# Progress is written down at most this often; the last step always.
+PROGRESS_SECONDS = 0.2
+
+_current: ContextVar[Run] = ContextVar("litequeue_run")
+
+
+def current() -> Run:
+    """Return the run of the job that calls this; raises NoCurrentJob outside of one, and
+    in a thread that the job has started itself."""
+    try:
+        return _current.get()
+    except LookupError:
+        raise NoCurrentJob from None
+
+
+def running() -> Run | None:
+    """The same, or None outside of a run."""
+    return _current.get(None)
+
+
+class Run:
+    """One attempt of one job, as the job sees it."""
+
+    def __init__(self, queue: Queue, row: JobRow) -> None:
+        self.id = row.id
+        self.attempt = row.attempts
+        self.queue = row.queue
+        self.log = _JobLog(logging.getLogger("litequeue.job"), row)
+        self.completed = False
+        self.pushes_to = queue
+        self._row = row
+        self._reported_at = float("-inf")
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the job was cancelled, or taken from this worker, since it started; a
+        long job looks here between its steps and returns or raises."""
+        return not self.pushes_to.wanted(self._row)
+
+    def progress(self, done: int, total: int) -> None:
+        """Say how far the job has come; ``status`` and ``show`` tell it. May be called
+        at every step: it is written at most five times a second."""
+        now = self.pushes_to.clock()
+        # A clock that was set back must not silence it.
+        if done < total and 0 <= now - self._reported_at < PROGRESS_SECONDS:
+            return
+        self._reported_at = now
+        try:
+            self.pushes_to.progress(self._row, done, total)
+        except RunLost:
+            # The job learns it from ``cancelled``, and the worker says it at the end.
+            return
+
+    def push(
+        self,
+        job: Pushable | str,
+        payload: Mapping[str, object] | None = None,
+        /,
+        **options: Unpack[Options],
+    ) -> int:
+        """Push to the queue that this job came from, as Queue.push does."""
+        return self.pushes_to.push(job, payload, **options)
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """Commit what the block writes and the completion of this job together.
+
+        Gives a connection to the file that the queue is in, with a write transaction
+        begun; the end of the block commits, an exception rolls back, and a kill at any
+        moment leaves both or neither. What is pushed inside belongs to it too. The
+        result of a job that is completed so is not kept. Raises RunLost, and then
+        nothing of the block was written.
+        """
+        with self.pushes_to.database.transaction() as connection:
+            yield connection
+            if not connection.in_transaction:
+                raise DatabaseRefused(
+                    path=self.pushes_to.path,
+                    problem="the transaction was ended inside its block; leave commit and "
+                    "rollback to current().transaction()",
+                )
+            self.pushes_to.complete(self._row)
+        self.completed = True
+
+    @contextmanager
+    def entered(self) -> Iterator[None]:
+        """Make this the current run for a block."""
+        token = _current.set(self)
+        try:
+            yield
+        finally:
+            _current.reset(token)
+
+
+class _JobLog(logging.LoggerAdapter):  # type: ignore[type-arg]
+    """A logger whose lines begin with the job that they are about."""
+
+    def __init__(self, logger: logging.Logger, row: JobRow) -> None:
+        super().__init__(logger, {"job_id": row.id})
+        self._prefix = f"job {row.id} ({row.name}): "
+
+    def process(
+        self, msg: Any, kwargs: MutableMapping[str, Any]
+    ) -> tuple[Any, MutableMapping[str, Any]]:
+        return self._prefix + str(msg), {"extra": self.extra, **kwargs}

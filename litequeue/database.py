@@ -1,0 +1,376 @@
+"""The file: connections, pragmas, transactions, and SQLite's errors made ours.
+
+The only module that imports sqlite3. Four rules hold everywhere:
+
+- A connection belongs to one process and one thread. After a fork the child opens its
+  own and never uses or closes the one that it inherited.
+- Every write is one statement, or a transaction that begins IMMEDIATE: a deferred one
+  that reads and then writes fails at once when another writer came between.
+- Every result is fetched whole: an unfinished cursor keeps its lock.
+- Nobody opens and closes the file itself, nor its -wal and -shm: POSIX drops all locks
+  of the process on a file when any descriptor of it closes.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import sqlite3
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+from litequeue import locks
+from litequeue.errors import (
+    CannotOpen,
+    DatabaseBusy,
+    DatabaseError,
+    DatabaseFull,
+    DatabaseRefused,
+    NotADatabase,
+    OtherDatabase,
+    SqliteTooOld,
+)
+from litequeue.record import Row
+
+Connection = sqlite3.Connection
+Parameters = Mapping[str, object]
+Synchronous = Literal["normal", "full"]
+NOTHING: Parameters = {}
+
+OLDEST_SQLITE = (3, 35, 0)
+BUSY_SECONDS = 30.0
+FIRST_PAUSE_SECONDS = 0.0001
+LONGEST_PAUSE_SECONDS = 0.005
+CHECKPOINT_BYTES = 4 * 1024 * 1024
+CHECKPOINT_WAIT_MS = 1000
+# How many statements pass between two looks at the size of the WAL.
+CHECKPOINT_LOOK = 128
+
+PRAGMAS = (
+    "pragma wal_autocheckpoint = 0",  # see Database.checkpoint
+    "pragma foreign_keys = on",
+    # Debian's SQLite overwrites what it deletes: twice the pages for a large payload.
+    "pragma secure_delete = off",
+    f"pragma journal_size_limit = {CHECKPOINT_BYTES}",
+    "pragma mmap_size = 0",
+)
+
+# Connections that came to this process by fork. To close one here would be to end the
+# parent's locks, so they are kept from the garbage collector.
+_inherited: list[_Link] = []
+
+
+class _Link:
+    """One thread's connection, and where it stands in a transaction."""
+
+    def __init__(self, connection: Connection, *, borrowed: bool = False, depth: int = 0) -> None:
+        self.connection = connection
+        self.cursor = connection.cursor()
+        self.cursor.row_factory = None  # a caller's connection may have one
+        self.borrowed = borrowed
+        self.depth = depth
+        self.pid = os.getpid()
+        self.identity = (0, 0)
+        self.changes = self.last_id = self.statements = 0
+        # As keys: an action that is asked for twice is done once.
+        self.after_commit: dict[tuple[Callable[[str], None], str], None] = {}
+
+    def close(self) -> None:
+        if not self.borrowed and self.pid == os.getpid():
+            self.connection.close()
+
+    # A thread that ends drops its link.
+    __del__ = close
+
+
+class Database:
+    """One SQLite file in WAL mode, opened anew for each thread that uses it."""
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        synchronous: Synchronous = "normal",
+        create: bool = True,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        """Name the file; it is opened, and made if need be, when first used.
+
+        ``synchronous="full"`` syncs every commit, so that not even a power failure takes
+        the last ones back. Raises SqliteTooOld, and CannotOpen for ":memory:" and, without
+        ``create``, for a file that there is not.
+        """
+        if sqlite3.sqlite_version_info < OLDEST_SQLITE:
+            needed = ".".join(map(str, OLDEST_SQLITE))
+            raise SqliteTooOld(path=path, needed=needed, found=sqlite3.sqlite_version)
+        if str(path) in ("", ":memory:"):
+            raise CannotOpen(path=repr(str(path)), problem="a queue needs a file")
+        # The real path: two names of one file must lead to the same workers.
+        self.path = Path(os.path.realpath(path))
+        if not create and not self.path.exists():
+            raise CannotOpen(path=self.path, problem="there is no such file")
+        self._synchronous = synchronous
+        self._sleep = sleep
+        self._local = threading.local()
+        self._links: weakref.WeakSet[_Link] = weakref.WeakSet()
+        self._checkpoint_at = CHECKPOINT_BYTES
+
+    def rows(self, sql: str, parameters: Parameters = NOTHING) -> list[Row]:
+        """Run one statement and return all its rows; waits while another one writes."""
+        return self._run(self._link(), sql, parameters)
+
+    def change(self, sql: str, parameters: Parameters = NOTHING) -> int:
+        """Run one statement and return how many rows it changed."""
+        link = self._link()
+        self._run(link, sql, parameters)
+        return link.changes
+
+    def insert(self, sql: str, parameters: Parameters) -> int:
+        """Run one insert and return the new row's id."""
+        link = self._link()
+        self._run(link, sql, parameters)
+        return link.last_id
+
+    def insert_many(self, sql: str, many: Sequence[Parameters]) -> range:
+        """Insert all or nothing and return the new rows' ids, in order."""
+        if not many:
+            return range(0)
+        with self.transaction() as connection:
+            try:
+                connection.executemany(sql, many)
+            except sqlite3.Error as error:
+                raise self._ours(error) from error
+            last = int(self.rows("select last_insert_rowid()")[0][0])
+        return range(last - len(many) + 1, last + 1)
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """Hold the write lock from here to the end of the block, which commits, or
+        rolls back if it raises; inside another transaction, be part of that one."""
+        link = self._link()
+        if not link.depth:
+            self._run(link, "begin immediate")
+        link.depth += 1
+        try:
+            yield link.connection
+        except BaseException:
+            link.depth -= 1
+            if not link.depth:
+                self._roll_back(link)
+            raise
+        link.depth -= 1
+        if not link.depth:
+            self._commit(link)
+
+    @contextmanager
+    def joined(self, connection: Connection) -> Iterator[None]:
+        """Run this block's statements on the caller's own connection, as part of the
+        transaction that it has open; raises OtherDatabase if it is to another file."""
+        self._check_same_file(connection)
+        ours = self._link()
+        depth = 0 if _autocommits(connection) else 1
+        self._local.link = _Link(connection, borrowed=True, depth=depth)
+        try:
+            yield
+        finally:
+            self._local.link = ours
+
+    def after_commit(self, action: Callable[[str], None], argument: str) -> None:
+        """Call ``action(argument)`` once what is being written can be seen by others.
+
+        In a caller's own transaction that moment is unknown, and nothing is called.
+        """
+        link = self._link()
+        if not link.depth:
+            action(argument)
+        elif not link.borrowed:
+            link.after_commit[action, argument] = None
+
+    def in_transaction(self) -> bool:
+        """Whether this thread has a transaction open that has not been ended."""
+        link = self._link()
+        return link.depth > 0 and link.connection.in_transaction
+
+    def checkpoint(self) -> None:
+        """Copy the WAL into the database and empty it, unless another process does.
+
+        SQLite up to 3.51.2 can lose commits where automatic checkpoints of several
+        processes meet a writer (https://sqlite.org/wal.html#walresetbug), so those are
+        off. TRUNCATE takes the write lock first; without a real wait for it, it would
+        fall back to the unsafe kind.
+        """
+        link = self._link()
+        if link.depth:
+            return
+        with locks.tried(self.path.with_name(f"{self.path.name}-checkpoint")) as ours:
+            size = self._wal_bytes()
+            if not ours or not size:
+                return
+            self._run(link, f"pragma busy_timeout = {CHECKPOINT_WAIT_MS}")
+            try:
+                pinned = self._run(link, "pragma wal_checkpoint(truncate)")[0][0]
+            finally:
+                self._run(link, "pragma busy_timeout = 0")
+            # A reader that pins the WAL would make every writer wait for every try.
+            self._checkpoint_at = 2 * size if pinned else CHECKPOINT_BYTES
+
+    def backup(self, target: str | os.PathLike[str]) -> None:
+        """Copy the live database to a file that there is not yet; raises CannotOpen."""
+        if os.path.exists(target):
+            raise CannotOpen(path=target, problem="a backup is not written over another file")
+        try:
+            copy = sqlite3.connect(target)
+            try:
+                self._link().connection.backup(copy)
+            finally:
+                copy.close()
+        except sqlite3.Error as error:
+            raise self._ours(error) from error
+
+    def moved(self) -> bool:
+        """Whether the path no longer leads to the file that this thread has open."""
+        return _identity(self.path) != self._link().identity
+
+    def close(self) -> None:
+        """Close this process's connections; a later use opens a new one."""
+        for link in list(self._links):
+            link.close()
+        self._local = threading.local()
+
+    def _run(self, link: _Link, sql: str, parameters: Parameters = NOTHING) -> list[Row]:
+        if link.depth:
+            return self._fetch(link, sql, parameters)
+        rows = self._patiently(link, sql, parameters)
+        link.statements += 1
+        if link.statements % CHECKPOINT_LOOK == 0 and self._wal_bytes() > self._checkpoint_at:
+            self.checkpoint()
+        return rows
+
+    def _patiently(self, link: _Link, sql: str, parameters: Parameters) -> list[Row]:
+        """Try until the lock is free: SQLite's own busy handler lets a process starve
+        for seconds, short pauses with jitter share the lock fairly."""
+        waited, longest = 0.0, FIRST_PAUSE_SECONDS
+        while True:
+            try:
+                return self._fetch(link, sql, parameters)
+            except DatabaseBusy as busy:
+                if waited > BUSY_SECONDS:
+                    raise DatabaseBusy(path=self.path, waited=waited) from busy
+            seconds = longest * random.uniform(0.5, 1)
+            self._sleep(seconds)
+            waited += seconds
+            longest = min(2 * longest, LONGEST_PAUSE_SECONDS)
+
+    def _fetch(self, link: _Link, sql: str, parameters: Parameters) -> list[Row]:
+        try:
+            rows = link.cursor.execute(sql, parameters).fetchall()
+        except sqlite3.Error as error:
+            raise self._ours(error) from error
+        link.changes = link.cursor.rowcount
+        link.last_id = link.cursor.lastrowid or 0
+        return rows
+
+    def _commit(self, link: _Link) -> None:
+        actions, link.after_commit = link.after_commit, {}
+        try:
+            self._run(link, "commit")
+        except BaseException:
+            self._roll_back(link)
+            raise
+        for action, argument in actions:
+            action(argument)
+
+    def _roll_back(self, link: _Link) -> None:
+        link.after_commit.clear()
+        # SQLite has rolled back already where the disk was full.
+        if link.connection.in_transaction:
+            link.connection.execute("rollback")
+
+    def _link(self) -> _Link:
+        link: _Link | None = getattr(self._local, "link", None)
+        if link is not None and link.pid == os.getpid():
+            return link
+        if link is not None:
+            _inherited.append(link)
+        self._local.link = link = self._open()
+        self._links.add(link)
+        return link
+
+    def _open(self) -> _Link:
+        if self.path.is_dir():
+            raise CannotOpen(path=self.path, problem="it is a directory")
+        if not self.path.parent.is_dir():
+            raise CannotOpen(path=self.path, problem=f"there is no folder {self.path.parent}")
+        try:
+            connection = sqlite3.connect(
+                self.path, timeout=0, isolation_level=None, check_same_thread=False
+            )
+        except sqlite3.Error as error:
+            raise self._ours(error) from error
+        try:
+            return self._prepared(connection)
+        except BaseException:
+            connection.close()
+            raise
+
+    def _prepared(self, connection: Connection) -> _Link:
+        link = _Link(connection)
+        # Changing the mode of a new file does not wait for other openers by itself.
+        mode = self._patiently(link, "pragma journal_mode = wal", NOTHING)[0][0]
+        if mode != "wal":
+            raise CannotOpen(path=self.path, problem="its file system cannot hold a WAL")
+        for pragma in (*PRAGMAS, f"pragma synchronous = {self._synchronous}"):
+            self._patiently(link, pragma, NOTHING)
+        link.identity = _identity(self.path)
+        return link
+
+    def _check_same_file(self, connection: Connection) -> None:
+        found = connection.cursor().execute("pragma database_list").fetchall()[0][2]
+        if not found or _identity(found) != _identity(self.path):
+            raise OtherDatabase(path=self.path, found=found or "no file")
+
+    def _wal_bytes(self) -> int:
+        try:
+            return os.stat(f"{self.path}-wal").st_size
+        except FileNotFoundError:
+            return 0
+
+    def _ours(self, error: sqlite3.Error) -> DatabaseError:
+        """The error of litequeue for one of SQLite's; by its words, for Python 3.10 has
+        no error codes."""
+        words = str(error)
+        if "locked" in words or "busy" in words:
+            return DatabaseBusy(path=self.path, waited=0)
+        if "is full" in words:
+            return DatabaseFull(path=self.path, problem=words)
+        if "readonly" in words:
+            return CannotOpen(path=self.path, problem="the file or its folder is read-only")
+        if "unable to open" in words:
+            return CannotOpen(path=self.path, problem="the file or its folder forbids it")
+        if "not a database" in words or "malformed" in words:
+            return NotADatabase(path=self.path, problem=words)
+        return DatabaseRefused(path=self.path, problem=words)
+
+
+def _identity(path: str | os.PathLike[str]) -> tuple[int, int]:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return (0, 0)
+    return (found.st_dev, found.st_ino)
+
+
+def _autocommits(connection: Connection) -> bool:
+    """Whether a write on this connection is committed at once by itself."""
+    if connection.in_transaction:
+        return False
+    # The attribute came with Python 3.12; True and False there switch the old way off.
+    autocommit: object = getattr(connection, "autocommit", None)
+    if isinstance(autocommit, bool):
+        return autocommit
+    return connection.isolation_level is None

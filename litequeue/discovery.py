@@ -1,0 +1,148 @@
+"""Finding jobs: every module of a package is imported, and the job classes in it count.
+
+A new file in the package is enough. Nothing registers itself: what is found is found by
+looking.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+import os
+import pkgutil
+import sys
+import traceback
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+
+from litequeue.errors import DuplicateJob, NoJobsFound
+from litequeue.job import Job
+
+DEFAULT_PACKAGES = ("jobs", "app.jobs")
+IMPORT_MACHINERY = ("<frozen importlib", os.sep + "importlib" + os.sep)
+
+
+@dataclass(frozen=True, slots=True)
+class ImportFailure:
+    """A module that could not be imported, and the traceback from the user's own code."""
+
+    module: str
+    traceback: str
+
+
+@dataclass(slots=True)
+class Found:
+    """The jobs of an application: by folded name, and the modules that failed."""
+
+    packages: tuple[str, ...] = ()
+    jobs: dict[str, type[Job]] = field(default_factory=dict)
+    failures: list[ImportFailure] = field(default_factory=list)
+
+    @property
+    def classes(self) -> list[type[Job]]:
+        """Each job once, by name."""
+        return sorted(set(self.jobs.values()), key=lambda cls: cls.__litequeue__.name)
+
+
+def discover(packages: Sequence[str] = (), folder: str | os.PathLike[str] = ".") -> Found:
+    """Import the packages, or those named by LITEQUEUE_JOBS (separated by commas), or
+    else ``jobs`` or ``app.jobs`` in ``folder``, and collect their jobs.
+
+    Raises NoJobsFound where there is no such package, DuplicateJob where two jobs answer
+    to one name.
+    """
+    place = os.path.abspath(folder)
+    if place not in sys.path:
+        sys.path.insert(0, place)
+    named = tuple(packages) or _from_environment() or _default(place)
+    found = Found(packages=named)
+    for package in named:
+        _exists(package)
+        for module in _modules(package, found.failures):
+            collect(jobs_in(module), found)
+    return found
+
+
+def collect(classes: Iterable[type[Job]], found: Found) -> None:
+    """Add job classes to what was found; raises DuplicateJob."""
+    for cls in classes:
+        for name in sorted(cls.__litequeue__.keys):
+            other = found.jobs.setdefault(name, cls)
+            if other is not cls:
+                raise DuplicateJob(
+                    name=cls.__litequeue__.name,
+                    first=other.__litequeue__.place,
+                    second=cls.__litequeue__.place,
+                )
+
+
+def jobs_in(module: ModuleType) -> Iterator[type[Job]]:
+    """The job classes that a module has, its own and those it imported; a class without
+    a ``handle`` is a base for others, and no job."""
+    for value in vars(module).values():
+        if inspect.isclass(value) and issubclass(value, Job) and value.handle is not Job.handle:
+            yield value
+
+
+def _from_environment() -> tuple[str, ...]:
+    names = os.environ.get("LITEQUEUE_JOBS", "").split(",")
+    return tuple(name.strip() for name in names if name.strip())
+
+
+def _default(place: str) -> tuple[str, ...]:
+    for package in DEFAULT_PACKAGES:
+        # Looked for as a file: another "jobs" may be installed somewhere.
+        path = Path(place, *package.split("."))
+        if path.is_dir() or path.with_suffix(".py").is_file():
+            return (package,)
+    raise NoJobsFound(problem=f"{place} has neither a jobs nor an app/jobs package")
+
+
+def _exists(package: str) -> None:
+    try:
+        found = importlib.util.find_spec(package)
+    except (ModuleNotFoundError, ValueError) as error:
+        raise NoJobsFound(problem=f"there is no module {package!r}") from error
+    except Exception:
+        # The package above it raises; importing it tells how.
+        return
+    if found is None:
+        raise NoJobsFound(problem=f"there is no module {package!r}")
+
+
+def _modules(package: str, failures: list[ImportFailure]) -> Iterator[ModuleType]:
+    module = _import(package, failures)
+    if module is None:
+        return
+    yield module
+    paths = getattr(module, "__path__", None)
+    if paths is None:
+        return
+    for info in sorted(pkgutil.iter_modules(paths, package + "."), key=lambda info: info.name):
+        # Running a package's __main__ is what importing it would do.
+        if info.name.rpartition(".")[2] != "__main__":
+            yield from _modules(info.name, failures)
+
+
+def _import(name: str, failures: list[ImportFailure]) -> ModuleType | None:
+    try:
+        return importlib.import_module(name)
+    except (Exception, SystemExit) as error:
+        failures.append(ImportFailure(name, _users_part(error)))
+        return None
+
+
+def _users_part(error: BaseException) -> str:
+    """The traceback without the frames of this file and of the import machinery."""
+    report = traceback.TracebackException.from_exception(error)
+    kept = [
+        frame
+        for frame in report.stack
+        if frame.filename != __file__
+        and not any(part in frame.filename for part in IMPORT_MACHINERY)
+    ]
+    report.stack = traceback.StackSummary.from_list(kept)
+    return "".join(report.format())

@@ -1,0 +1,216 @@
+"""One run, from a reserved row to a row that is settled: resolve, decode, handle,
+classify, settle, announce."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from litequeue.context import Run
+from litequeue.errors import (
+    DatabaseBusy,
+    DatabaseFull,
+    PayloadError,
+    RunLost,
+    UnknownJob,
+    WorkerDied,
+)
+from litequeue.job import Job, key
+from litequeue.options import Options
+from litequeue.outcome import Outcome, Policy, Verb, classify, policy
+from litequeue.payload import encode_result
+from litequeue.queue import Queue
+from litequeue.record import JobRow, State
+from litequeue.stop import HardStop, Stop
+
+SETTLE_PAUSE_SECONDS = 1.0
+
+logger = logging.getLogger("litequeue")
+
+
+class Listener(Protocol):
+    """Who is told of each run; what it raises is logged and passed over."""
+
+    def started(self, row: JobRow, max_attempts: int) -> None: ...
+
+    def ended(self, row: JobRow, max_attempts: int, outcome: Outcome, left: State) -> None: ...
+
+    def lost(self, row: JobRow, error: RunLost) -> None: ...
+
+
+@dataclass(slots=True)
+class Attempt:
+    """What has come of a run so far."""
+
+    job: Job | None = None
+    result: object = None
+    error: BaseException | None = None
+    completed: bool = False
+
+
+class Executor:
+    """Runs one job at a time for a worker."""
+
+    def __init__(
+        self,
+        queue: Queue,
+        jobs: Mapping[str, type[Job]],
+        *,
+        flags: Options,
+        stop: Stop,
+        listener: Listener,
+    ) -> None:
+        """Run jobs of ``queue`` by the classes of ``jobs`` (by folded name), under the
+        worker's own ``flags``; a hard ``stop`` gives the running one back."""
+        self._queue = queue
+        self._jobs = jobs
+        self._flags = flags
+        self._stop = stop
+        self._listener = listener
+
+    def run(self, row: JobRow) -> State | None:
+        """Run a reserved job and write down how it ended; returns the state that it left,
+        None where the run was lost. Raises HardStop after it has given the job back."""
+        self._tell(lambda: self._listener.started(row, self._policy(row).max_attempts))
+        attempt = Attempt()
+        try:
+            self._attempt(row, attempt)
+        except HardStop:
+            if not attempt.completed:
+                self._queue.release(row)
+            raise
+        except BaseException as error:
+            # Whatever a job raises, exits and interrupts among them, ends that job alone.
+            attempt.error = error
+        return self._end(row, attempt)
+
+    def bury(self, row: JobRow, died: WorkerDied) -> State | None:
+        """End the run that a dead worker has left behind."""
+        attempt = Attempt(error=died)
+        try:
+            self._decode(row, attempt)
+        except Exception:
+            # Then there is no job to tell of its failure.
+            attempt.job = None
+        return self._end(row, attempt)
+
+    def max_attempts(self, row: JobRow) -> int:
+        """How often the job of a row may run."""
+        return self._policy(row).max_attempts
+
+    def _attempt(self, row: JobRow, attempt: Attempt) -> None:
+        self._decode(row, attempt)
+        assert attempt.job is not None
+        run = Run(self._queue, row)
+        try:
+            with run.entered(), self._stop.interrupting():
+                attempt.result = _handled(attempt.job)
+        finally:
+            attempt.completed = run.completed
+
+    def _decode(self, row: JobRow, attempt: Attempt) -> None:
+        cls = self._jobs.get(key(row.name))
+        if cls is None:
+            raise UnknownJob(name=row.name)
+        job = cls.__litequeue__.codec.decode(row.payload)
+        assert isinstance(job, Job)
+        attempt.job = job
+
+    def _end(self, row: JobRow, attempt: Attempt) -> State | None:
+        chosen = self._policy(row)
+        if attempt.completed:
+            outcome, left = Outcome(Verb.COMPLETE), State.DONE
+            self._report_late_error(row, attempt)
+        else:
+            outcome = classify(attempt.error, row, chosen, random.random)
+            try:
+                left = self._settle(row, outcome, attempt.result)
+            except RunLost as error:
+                lost = error
+                self._tell(lambda: self._listener.lost(row, lost))
+                return None
+        self._tell(lambda: self._listener.ended(row, chosen.max_attempts, outcome, left))
+        self._call_back(attempt, left)
+        return left
+
+    def _settle(self, row: JobRow, outcome: Outcome, result: object) -> State:
+        """Write the end of a run, however long the file is locked or the disk is full:
+        until it is written, or known to be lost, the worker has nothing better to do."""
+        while True:
+            try:
+                return self._write(row, outcome, result)
+            except (DatabaseBusy, DatabaseFull) as error:
+                logger.error("job %d waits to be written down: %s", row.id, error)
+                if self._stop.hard:
+                    raise
+                self._stop.sleep(SETTLE_PAUSE_SECONDS)
+
+    def _write(self, row: JobRow, outcome: Outcome, result: object) -> State:
+        chosen = self._policy(row)
+        if outcome.verb is Verb.COMPLETE:
+            text = self._result(row, result) if chosen.keep else None
+            self._queue.complete(row, result=text, keep=chosen.keep)
+            return State.DONE
+        if outcome.verb is Verb.RELEASE:
+            return self._queue.release(row, after=outcome.after)
+        if outcome.verb is Verb.RETRY_LATER:
+            return self._queue.retry_later(row, outcome.exception, after=outcome.after)
+        delete = chosen.on_failure == "delete"
+        if delete:
+            logger.error("job %d (%s) failed for good:\n%s", row.id, row.name, outcome.exception)
+        return self._queue.fail(row, outcome.exception, delete=delete)
+
+    def _result(self, row: JobRow, result: object) -> str | None:
+        try:
+            return encode_result(result)
+        except PayloadError as error:
+            # The work is done; to run it again would not make its result any better.
+            logger.error("the result of job %d was not kept: %s", row.id, error)
+            return None
+
+    def _policy(self, row: JobRow) -> Policy:
+        cls = self._jobs.get(key(row.name))
+        return policy(row, cls.__litequeue__.options if cls else {}, self._flags)
+
+    def _report_late_error(self, row: JobRow, attempt: Attempt) -> None:
+        if attempt.error is not None:
+            logger.error(
+                "job %d (%s) raised after its transaction had completed it",
+                row.id,
+                row.name,
+                exc_info=attempt.error,
+            )
+
+    def _call_back(self, attempt: Attempt, left: State) -> None:
+        job, error = attempt.job, attempt.error
+        if job is None:
+            return
+        if left is State.DONE:
+            self._tell(lambda: job.succeeded(attempt.result))
+        elif left is State.FAILED and error is not None:
+            self._tell(lambda: job.failed(error))
+
+    def _tell(self, call: Callable[[], None]) -> None:
+        try:
+            call()
+        except HardStop:
+            raise
+        except BaseException:
+            logger.exception("a listener raised")
+
+
+def _handled(job: Job) -> object:
+    result = job.handle()
+    if inspect.isawaitable(result):
+        import asyncio  # a worker without async jobs does without its 10 MB
+
+        return asyncio.run(_awaited(result))
+    return result
+
+
+async def _awaited(result: object) -> object:
+    return await result  # type: ignore[misc]

@@ -1,0 +1,128 @@
+"""The options of a job: one spelling for the class, the decorator and the push."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from typing import Literal, TypedDict, cast
+
+from litequeue.errors import OptionError
+
+Backoff = float | list[float] | Callable[[int], float]
+
+
+class Options(TypedDict, total=False):
+    """What may be said of a job beside its payload; the nearest word wins.
+
+    Push, then class or decorator, then the worker's flags, the environment, DEFAULTS.
+    """
+
+    queue: str
+    """The name of the queue."""
+    priority: int
+    """Higher runs first; 0 where nothing is said."""
+    max_attempts: int
+    """Runs in all, counted when they start, so that a crash counts."""
+    backoff: Backoff
+    """Seconds before the next attempt: a number, a list whose last item repeats, or a
+    callable of the attempt that has failed."""
+    timeout: float
+    """Seconds that one attempt may take."""
+    delay: float | timedelta | datetime | str
+    """How long to wait first: seconds, or any form that litequeue.when reads."""
+    at: float | timedelta | datetime | str
+    """When to run first; the same forms as ``delay``."""
+    keep: float
+    """Seconds that the finished row and its result stay; 0 deletes it on success."""
+    on_failure: Literal["keep", "delete"]
+    """What becomes of the row when the job has failed for good."""
+
+
+DEFAULTS: Options = {
+    "queue": "default",
+    "priority": 0,
+    "max_attempts": 3,
+    "keep": 0,
+    "on_failure": "keep",
+}
+
+# What a row keeps of its options as JSON; the others are columns or spent at push.
+STORED = ("backoff", "timeout", "keep", "on_failure")
+
+
+def checked(given: Mapping[str, object], owner: str) -> Options:
+    """Return ``given`` as options; raises OptionError, naming ``owner``, for an unknown
+    word or a value that the option cannot have."""
+    for word, value in given.items():
+        wanted = _CHECKS.get(word)
+        if wanted is None:
+            raise OptionError(
+                owner=owner, problem=f"there is no option {word!r}; there are {', '.join(_CHECKS)}"
+            )
+        fits, what = wanted
+        if not fits(value):
+            raise OptionError(owner=owner, problem=f"{word} must be {what}, not {value!r}")
+    if "delay" in given and "at" in given:
+        raise OptionError(owner=owner, problem="give delay or at, not both")
+    return cast(Options, dict(given))
+
+
+def merged(base: Options, over: Options) -> Options:
+    """Return ``base`` with the words of ``over`` in place of its own."""
+    kept = base
+    if "delay" in over or "at" in over:
+        # Two words for one thing: the nearer one wins, whichever it is.
+        kept = Options(**base)
+        kept.pop("delay", None)
+        kept.pop("at", None)
+    return {**kept, **over}
+
+
+def _name(value: object) -> bool:
+    return isinstance(value, str) and bool(value.strip())
+
+
+def _whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63
+
+
+def _attempts(value: object) -> bool:
+    return _whole(value) and 1 <= value < 2**31  # type: ignore[operator]
+
+
+def _seconds(value: object) -> bool:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and math.isfinite(value) and 0 <= value < 2**33  # type: ignore[arg-type, operator]
+
+
+def _more_than_zero(value: object) -> bool:
+    return _seconds(value) and value != 0
+
+
+def _backoff(value: object) -> bool:
+    if isinstance(value, list | tuple):
+        return bool(value) and all(map(_seconds, value))
+    return callable(value) or _seconds(value)
+
+
+def _on_failure(value: object) -> bool:
+    return value in ("keep", "delete")
+
+
+def _anything(value: object) -> bool:
+    # litequeue.when reads these, and says itself what it cannot read.
+    return True
+
+
+_CHECKS: dict[str, tuple[Callable[[object], bool], str]] = {
+    "queue": (_name, "a name with at least one letter"),
+    "priority": (_whole, "a whole number"),
+    "max_attempts": (_attempts, "a whole number of at least 1"),
+    "backoff": (_backoff, "seconds, a list of seconds or a callable of the attempt"),
+    "timeout": (_more_than_zero, "seconds, more than 0"),
+    "delay": (_anything, "a time"),
+    "at": (_anything, "a time"),
+    "keep": (_seconds, "seconds, 0 or more"),
+    "on_failure": (_on_failure, "'keep' or 'delete'"),
+}

@@ -1,0 +1,117 @@
+"""What becomes of a run, decided from how it ended and touching nothing."""
+
+from __future__ import annotations
+
+import traceback
+from collections import ChainMap
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+from litequeue.backoff import pause
+from litequeue.errors import Fail, PayloadError, Retry, Snooze, UnknownJob, WorkerDied
+from litequeue.options import DEFAULTS, Backoff, Options
+from litequeue.record import JobRow
+
+OURS = str(Path(__file__).parent)
+LONGEST_EXCEPTION = 20_000
+
+
+class Verb(str, Enum):
+    """The four ways in which a run can end."""
+
+    COMPLETE = "complete"
+    RETRY_LATER = "retry_later"
+    RELEASE = "release"
+    FAIL = "fail"
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """The options that decide over a failed run, from the nearest who gave them."""
+
+    max_attempts: int
+    backoff: Backoff | None
+    timeout: float | None
+    keep: float
+    on_failure: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a run is to be ended: the verb, the seconds to wait where the job runs again,
+    and what went wrong, in one line and in full."""
+
+    verb: Verb
+    after: float = 0
+    reason: str = ""
+    exception: str = ""
+
+
+def policy(row: JobRow, declared: Options, flags: Options) -> Policy:
+    """The policy for a row: its own options, then the class's, the worker's, DEFAULTS."""
+    own: Options = {**row.options}
+    if row.max_attempts is not None:
+        own["max_attempts"] = row.max_attempts
+    said: Mapping[str, object] = ChainMap(*map(dict, (own, declared, flags, DEFAULTS)))
+    return Policy(**{word: said.get(word) for word in Policy.__slots__})  # type: ignore[arg-type]
+
+
+def classify(
+    error: BaseException | None, row: JobRow, policy: Policy, random: Callable[[], float]
+) -> Outcome:
+    """Decide how the run of ``row`` ends that raised ``error``, or nothing."""
+    if error is None:
+        return Outcome(Verb.COMPLETE)
+    if isinstance(error, Snooze):
+        return Outcome(Verb.RELEASE, after=max(0.0, error.after), reason=describe(error))
+    reason, exception = describe(error), full(error)
+    if isinstance(error, Fail | PayloadError | UnknownJob):
+        return Outcome(Verb.FAIL, reason=reason, exception=exception)
+    if row.attempts >= policy.max_attempts:
+        if isinstance(error, WorkerDied):
+            exception = f"{exception.rstrip()}; its worker died each time\n"
+        return Outcome(Verb.FAIL, reason=reason, exception=exception)
+    after = _pause(error, row, policy, random)
+    return Outcome(Verb.RETRY_LATER, after=after, reason=reason, exception=exception)
+
+
+def describe(error: BaseException) -> str:
+    """One line for an error: what it says, or its type where it says nothing."""
+    kind = type(error).__name__
+    try:
+        words = " ".join(str(error).split())
+    except BaseException as broken:
+        return f"{kind} (its str() raises {type(broken).__name__})"
+    if not words:
+        return kind
+    # A KeyError says nothing but the key, an exit nothing but its status.
+    return f"{kind}: {words}" if isinstance(error, KeyError | SystemExit) else words
+
+
+def full(error: BaseException) -> str:
+    """The traceback of an error, from the first frame that is not litequeue's; where it
+    is long, its end."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_frame.f_code.co_filename.startswith(OURS):
+        trace = trace.tb_next
+    try:
+        text = "".join(traceback.format_exception(type(error), error, trace))
+    except BaseException:
+        # What an exception's own methods raise is no reason to lose the run.
+        text = describe(error) + "\n"
+    text = text.encode("utf-8", "backslashreplace").decode()
+    return text if len(text) <= LONGEST_EXCEPTION else "...\n" + text[-LONGEST_EXCEPTION:]
+
+
+def _pause(error: BaseException, row: JobRow, policy: Policy, random: Callable[[], float]) -> float:
+    if isinstance(error, WorkerDied):
+        return 0
+    if isinstance(error, Retry) and error.after is not None:
+        return max(0.0, error.after)
+    try:
+        return pause(policy.backoff, row.attempts, random)
+    except Exception:
+        # A backoff that raises would take the job's own error with it.
+        return pause(None, row.attempts, random)

@@ -1,0 +1,172 @@
+"""What the queue stores and returns, as frozen values: no class of a job, no SQL."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from enum import Enum
+from typing import Any
+
+from litequeue.errors import DatabaseRefused
+from litequeue.options import Options
+
+# What SQLite gives back carries no static type; it gets one in read_row.
+Row = tuple[Any, ...]
+
+
+class State(str, Enum):
+    """Where a job is in its life, by the word that tables, commands and pages use."""
+
+    WAITING = "waiting"  # for other jobs
+    READY = "ready"  # due now
+    SCHEDULED = "scheduled"  # due later, or to be retried
+    RUNNING = "running"
+    DONE = "done"  # only while it is kept
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    def __str__(self) -> str:
+        return self.value
+
+    @property
+    def code(self) -> int:
+        """The number that the table holds for this state."""
+        return _CODES[self]
+
+    @property
+    def finished(self) -> bool:
+        """Whether a job in this state will not run again by itself."""
+        return self in (State.DONE, State.FAILED, State.CANCELLED)
+
+
+# From 2 on: SQLite stores 0 and 1 in no bytes at all, and a column that changes its
+# width makes the whole row move.
+_CODES = {state: code for code, state in enumerate(State, start=2)}
+_STATES = {code: state for state, code in _CODES.items()}
+
+# The worker of a row that no worker has; as wide as the id of any.
+NOBODY = 1 << 40
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """A job to be pushed: its name, its payload as JSON text, and its options."""
+
+    name: str
+    payload: str
+    options: Options = field(default_factory=Options)
+
+
+# The columns of a row in the order of the fields of JobRow.
+COLUMNS = (
+    "id, name, queue, priority, state, attempts, max_attempts, worker, "
+    "available_at, reserved_at, created_at, cancelled_at, finished_at, failed_at, "
+    "progress_done, progress_total, options, exception, result, payload"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class JobRow:
+    """One job as the database has it, at the moment when it was read.
+
+    Instants are aware datetimes in UTC; ``max_attempts`` is None where neither the push
+    nor the job's class gave one and the worker decides.
+    """
+
+    id: int
+    name: str
+    queue: str
+    priority: int
+    state: State
+    attempts: int
+    max_attempts: int | None
+    worker: int
+    available_at: datetime
+    reserved_at: datetime | None
+    created_at: datetime
+    cancelled_at: datetime | None
+    finished_at: datetime | None
+    failed_at: datetime | None
+    progress: tuple[int, int] | None
+    options: Options
+    exception: str | None
+    result: str | None
+    payload: str
+
+    @property
+    def reason(self) -> str:
+        """The last line of the exception: what went wrong, in one line."""
+        lines = (self.exception or "").strip().splitlines()
+        return lines[-1] if lines else ""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerRow:
+    """One worker as the database has it; whether it lives, the roster knows."""
+
+    id: int
+    pid: int
+    queues: tuple[str, ...]
+    started_at: datetime
+    cause: str | None
+
+    @property
+    def name(self) -> str:
+        """The worker's id as files and messages write it."""
+        return worker_name(self.id)
+
+
+def read_row(values: Row) -> JobRow:
+    """Make a row from the values of COLUMNS; raises DatabaseRefused for a row that
+    was edited into something that no verb writes."""
+    try:
+        return _row(values)
+    except (TypeError, ValueError, LookupError, ArithmeticError) as error:
+        raise DatabaseRefused(
+            path="the queue",
+            problem=f"job {values[0]} was edited into something unreadable ({error}); "
+            "repair it with SQL, or forget it",
+        ) from error
+
+
+def _row(values: Row) -> JobRow:
+    (id, name, queue, priority, state, attempts, max_attempts, worker,
+     available_at, reserved_at, created_at, cancelled_at, finished_at, failed_at,
+     done, total, options, exception, result, payload) = values  # fmt: skip
+    return JobRow(
+        id=id,
+        name=name,
+        queue=queue,
+        priority=priority,
+        state=_STATES[state],
+        attempts=attempts,
+        max_attempts=max_attempts,
+        worker=worker,
+        available_at=instant(available_at),
+        reserved_at=instant(reserved_at) if attempts else None,
+        created_at=instant(created_at),
+        cancelled_at=maybe_instant(cancelled_at),
+        finished_at=maybe_instant(finished_at),
+        failed_at=maybe_instant(failed_at),
+        progress=None if total is None else (done, total),
+        options=json.loads(options) if options else {},
+        exception=exception,
+        result=result,
+        payload=payload,
+    )
+
+
+def instant(milliseconds: int) -> datetime:
+    """The aware UTC datetime of a stored instant."""
+    return datetime.fromtimestamp(milliseconds / 1000, timezone.utc)
+
+
+def maybe_instant(milliseconds: int | None) -> datetime | None:
+    """The same for a column that may be null."""
+    return None if milliseconds is None else instant(milliseconds)
+
+
+def worker_name(worker: int) -> str:
+    """A worker's id as files and messages write it."""
+    return f"{worker:012x}"

@@ -1,0 +1,191 @@
+"""Who is alive: each worker is a row, and a lock that the kernel holds for it.
+
+A worker lives while its lock is held, and the kernel lets go of it at the moment of
+death, however sudden: no lease that can expire under a slow job, no heartbeat to write,
+and a worker that is stopped or swapped out is alive. In the locked file stands the job
+that is running, so that after a crash it is known which one was.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from litequeue import locks
+from litequeue.database import Database
+from litequeue.errors import CannotOpen
+from litequeue.record import NOBODY, WorkerRow, instant, worker_name
+
+# Ids of six bytes, and above NOBODY.
+FIRST_WORKER, LAST_WORKER = NOBODY + 1, (1 << 47) - 1
+NOTE_WIDTH = 20
+
+
+class Seat:
+    """A living worker's place: its id, its lock, and the note of what it runs."""
+
+    def __init__(self, worker: int, path: Path, descriptor: int) -> None:
+        self.worker = worker
+        self._path = path
+        self._descriptor: int | None = descriptor
+        if hasattr(os, "register_at_fork"):
+            # A forked child would keep a dead worker's lock alive.
+            os.register_at_fork(after_in_child=_let_go_of(weakref.ref(self)))
+
+    def note(self, job_id: int) -> None:
+        """Write down which job is running, 0 for none; it outlives this process."""
+        assert self._descriptor is not None
+        os.lseek(self._descriptor, 0, os.SEEK_SET)
+        os.write(self._descriptor, b"%0*d" % (NOTE_WIDTH, job_id))
+
+    def still_held(self) -> bool:
+        """Whether others can still see that this worker lives."""
+        return self._descriptor is not None and locks.leads_to(self._path, self._descriptor)
+
+    def leave(self) -> None:
+        """Let go of the lock, and remove its file first: none else may be in it then."""
+        if self._descriptor is not None and self.still_held():
+            with suppress(OSError):
+                self._path.unlink()
+        self.let_go()
+
+    def let_go(self) -> None:
+        """Close this process's hold on the lock."""
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+class Roster:
+    """The workers of one database, in its table and in the folder beside it."""
+
+    def __init__(self, database: Database, clock: Callable[[], float]) -> None:
+        self.folder = database.path.with_name(f"{database.path.name}-workers")
+        self._database = database
+        self._clock = clock
+
+    def join(self, queues: Sequence[str]) -> Seat:
+        """Take a seat for a new worker; raises CannotOpen where the folder beside the
+        database cannot be written."""
+        worker = random.randint(FIRST_WORKER, LAST_WORKER)
+        path = self._path(worker)
+        try:
+            self._make_folder()
+            descriptor = locks.acquire(path)
+        except OSError as error:
+            raise CannotOpen(
+                path=self.folder, problem=f"workers keep their locks there ({error.strerror})"
+            ) from error
+        assert descriptor is not None
+        self._enlist(worker, queues)
+        return Seat(worker, path, descriptor)
+
+    ENLIST = """
+    insert into litequeue_workers (id, pid, queues, started_at)
+    values (:worker, :pid, :queues, :now)"""
+
+    def _enlist(self, worker: int, queues: Sequence[str]) -> None:
+        now = int(self._clock() * 1000)
+        row = {"worker": worker, "pid": os.getpid(), "queues": "\n".join(queues), "now": now}
+        self._database.change(self.ENLIST, row)
+
+    DISMISS = """
+    delete from litequeue_workers
+    where id = :worker"""
+
+    def dismiss(self, worker: int) -> None:
+        """Take a worker that has left, or is dead and buried, off the list."""
+        self._database.change(self.DISMISS, {"worker": worker})
+
+    # A running job can name a worker that nobody enlisted only in a file that was
+    # edited or put together by hand; it is as dead as any other.
+    LISTED = """
+    select id, pid, queues, started_at, cause
+    from litequeue_workers
+    union all
+    select distinct worker, 0, '', 0, null
+    from litequeue_jobs
+    where state = 5
+      and worker not in (select id from litequeue_workers)"""
+
+    def listed(self) -> list[WorkerRow]:
+        """All workers that the table knows of, the dead among them."""
+        return [
+            WorkerRow(worker, pid, tuple(queues.split("\n")) if queues else (), instant(at), cause)
+            for worker, pid, queues, at, cause in self._database.rows(self.LISTED)
+        ]
+
+    def alive(self) -> list[WorkerRow]:
+        """The workers that live now."""
+        return [row for row in self.listed() if self._lives(row.id)]
+
+    @contextmanager
+    def burial(self, worker: int) -> Iterator[int | None]:
+        """Hold a dead worker's lock for a block, so that one rescuer acts for it, and
+        yield the job that it was running, 0 for none, -1 where that is not known; yield
+        None for a worker that lives. After the block nothing of the dead is left."""
+        path = self._path(worker)
+        try:
+            descriptor = os.open(path, os.O_RDWR)
+        except FileNotFoundError:
+            yield -1
+            self.dismiss(worker)
+            return
+        try:
+            if not locks.lock(descriptor) or not locks.leads_to(path, descriptor):
+                yield None
+                return
+            yield _noted(descriptor)
+            self.dismiss(worker)
+            with suppress(OSError):
+                path.unlink()
+        finally:
+            os.close(descriptor)
+
+    EXPLAIN = """
+    update litequeue_workers
+    set cause = :cause
+    where pid = :pid"""
+
+    def explain(self, pid: int, cause: str) -> None:
+        """Write down how a worker's process ended, for whoever buries it."""
+        self._database.change(self.EXPLAIN, {"pid": pid, "cause": cause})
+
+    def _lives(self, worker: int) -> bool:
+        try:
+            descriptor = os.open(self._path(worker), os.O_RDWR)
+        except FileNotFoundError:
+            return False
+        try:
+            return not locks.lock(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def _path(self, worker: int) -> Path:
+        return self.folder / worker_name(worker)
+
+    def _make_folder(self) -> None:
+        with suppress(FileExistsError):
+            self.folder.mkdir()
+            # Whoever may write the database may work on it: x where there is r.
+            mode = os.stat(self._database.path).st_mode & 0o666
+            self.folder.chmod(mode | (mode & 0o444) >> 2)
+
+
+def _let_go_of(seat: weakref.ref[Seat]) -> Callable[[], None]:
+    def let_go() -> None:
+        held = seat()
+        if held is not None:
+            held.let_go()
+
+    return let_go
+
+
+def _noted(descriptor: int) -> int:
+    written = os.read(descriptor, NOTE_WIDTH)
+    # A machine that lost power may have kept the file and not what was in it.
+    return int(written) if len(written) == NOTE_WIDTH and written.isdigit() else -1

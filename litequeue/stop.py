@@ -1,0 +1,106 @@
+"""Asking a worker to end: after the job that it runs, or at once.
+
+A signal handler here only notes that it was called and wakes whoever sleeps. One thing
+cannot wait: the second signal ends the job that is running, by an exception raised
+inside its handle(), and nowhere else.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from types import FrameType
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class HardStop(BaseException):
+    """Raised inside a running job by the second signal; its run is given back."""
+
+
+class Stop:
+    """Whether, and how soon, one worker is to end."""
+
+    def __init__(self) -> None:
+        # Sockets and not a pipe: on Windows select() takes nothing else.
+        self._reader, self._writer = socket.socketpair()
+        self._reader.setblocking(False)
+        self._writer.setblocking(False)
+        self._times = 0
+        self._interruptible = False
+        self.signal = 0
+
+    @property
+    def requested(self) -> bool:
+        """Whether no further job is to start."""
+        return self._times > 0
+
+    @property
+    def hard(self) -> bool:
+        """Whether the running job, too, is to end now."""
+        return self._times > 1
+
+    @property
+    def status(self) -> int:
+        """The exit status of a process that this has ended."""
+        return 128 + self.signal if self.hard else 0
+
+    def request(self) -> None:
+        """Let the running job finish and start no other; may be called by any thread."""
+        self._times = max(1, self._times)
+        self._wake()
+
+    def sleep(self, seconds: float, also: Sequence[int] = ()) -> list[int]:
+        """Sleep until a stop, ``seconds`` at most, or until one of the descriptors
+        ``also`` can be read; returns those that can."""
+        ready, _, _ = select.select([self._reader.fileno(), *also], [], [], max(0.0, seconds))
+        return [descriptor for descriptor in ready if descriptor != self._reader.fileno()]
+
+    @contextmanager
+    def on_signals(self) -> Iterator[None]:
+        """Let SIGTERM and SIGINT mean this stop, inside the block; elsewhere than in the
+        main thread, where Python has no say in signals, change nothing."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.signal(number, self._handle) for number in SIGNALS}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    @contextmanager
+    def interrupting(self) -> Iterator[None]:
+        """Inside the block, which runs a job, a second signal raises HardStop."""
+        self._interruptible = True
+        try:
+            if self.hard:
+                raise HardStop
+            yield
+        finally:
+            self._interruptible = False
+
+    def close(self) -> None:
+        """Close the sockets."""
+        self._reader.close()
+        self._writer.close()
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        self._times += 1
+        self.signal = number
+        self._wake()
+        if self._times == 2 and self._interruptible:
+            raise HardStop
+        if self._times > 3:
+            # A job that swallows every exception would keep the process for ever.
+            os._exit(128 + number)
+
+    def _wake(self) -> None:
+        with suppress(OSError):
+            self._writer.send(b"\n")

@@ -1,0 +1,221 @@
+"""What an operator does: retry, cancel, forget, prune, pause, resume, and look whether the
+file is sound."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from litequeue.check import broken_laws
+from litequeue.errors import NoSuchJob, OptionError, WrongState
+from litequeue.record import NOBODY, State
+from litequeue.runs import Runs
+
+# The most rows that a bulk verb changes before it lets other writers in.
+AT_ONCE = 500
+
+# Names are compared as jobs answer to them: SendMail is send_mail is send-mail.
+MATCHING = """(:state is null or state = :state)
+      and (:queue is null or queue = :queue)
+      and (:name is null
+           or lower(replace(replace(name, '-', ''), '_', ''))
+            = lower(replace(replace(:name, '-', ''), '_', '')))"""
+
+
+def matching(state: State | str | None, queue: str | None, name: str | None) -> dict[str, object]:
+    """The parameters of MATCHING; raises OptionError for a state that there is not."""
+    try:
+        code = None if state is None else State(state).code
+    except ValueError as error:
+        words = ", ".join(State)
+        raise OptionError(owner="state", problem=f"{state!r} is none of {words}") from error
+    return {"state": code, "queue": queue, "name": name}
+
+
+class Upkeep(Runs):
+    """The verbs that change jobs from outside a run.
+
+    The first three take either ids, each of which must be in a state that the verb
+    leaves, or what the jobs must match, or ``all=True``. They return how many jobs they
+    changed, and raise NoSuchJob, WrongState and OptionError; then nothing was changed.
+    """
+
+    RETRY = f"""
+    update litequeue_jobs
+    set state = 3, available_at = :now, worker = {NOBODY},
+        attempts = case state when 4 then attempts else 0 end,
+        cancelled_at = null, finished_at = null
+    where id = :id and state in (4, 7, 8)
+    returning queue"""
+
+    def retry(
+        self,
+        *ids: int,
+        all: bool = False,
+        state: State | str | None = None,
+        queue: str | None = None,
+        name: str | None = None,
+    ) -> int:
+        """Make jobs ready now that are scheduled, failed or cancelled; those that were
+        finished have all their attempts anew."""
+        leaves = (State.SCHEDULED, State.FAILED, State.CANCELLED)
+        where = _which("retry", ids, all, matching(state, queue, name))
+        queues = self._alter("retry", self.RETRY, leaves, ids, where)
+        for changed in set(queues):
+            self.pushed(changed)
+        return len(queues)
+
+    CANCEL = """
+    update litequeue_jobs
+    set state = case state when 5 then 5 else 8 end,
+        finished_at = case state when 5 then null else :now end,
+        cancelled_at = :now
+    where id = :id and state in (2, 3, 4, 5)
+    returning queue"""
+
+    def cancel(
+        self,
+        *ids: int,
+        all: bool = False,
+        state: State | str | None = None,
+        queue: str | None = None,
+        name: str | None = None,
+    ) -> int:
+        """Cancel jobs that are not finished. One that is running is asked to stop: its
+        ``current().cancelled`` turns true, and if it does not succeed, it will not run
+        again."""
+        leaves = (State.WAITING, State.READY, State.SCHEDULED, State.RUNNING)
+        where = _which("cancel", ids, all, matching(state, queue, name))
+        return len(self._alter("cancel", self.CANCEL, leaves, ids, where))
+
+    FORGET = """
+    delete from litequeue_jobs
+    where id = :id and state <> 5
+    returning queue"""
+
+    def forget(
+        self,
+        *ids: int,
+        all: bool = False,
+        state: State | str | None = None,
+        queue: str | None = None,
+        name: str | None = None,
+    ) -> int:
+        """Delete jobs that are not running, whether they have run or not."""
+        leaves = tuple(state for state in State if state is not State.RUNNING)
+        where = _which("forget", ids, all, matching(state, queue, name))
+        return len(self._alter("forget", self.FORGET, leaves, ids, where))
+
+    PRUNE = """
+    delete from litequeue_jobs
+    where id = :id and state in (6, 7, 8)
+    returning queue"""
+
+    FINISHED_BEFORE = """
+    select id
+    from litequeue_jobs
+    where state in (6, 7, 8) and finished_at <= :before and id > :after
+    order by id
+    limit :at_once"""
+
+    def prune(self, older: float) -> int:
+        """Delete the jobs that finished more than ``older`` seconds ago, failed and
+        cancelled ones too; returns how many."""
+        before = self.now() - int(older * 1000)
+        return len(self._sweep(self.FINISHED_BEFORE, self.PRUNE, {"before": before}))
+
+    PAUSE = """
+    insert or ignore into litequeue_paused (queue, paused_at)
+    values (:queue, :now)"""
+
+    def pause(self, queue: str) -> bool:
+        """Let no job of ``queue`` start until it is resumed; False if it was paused."""
+        return self.database.change(self.PAUSE, {"queue": queue, "now": self.now()}) > 0
+
+    RESUME = """
+    delete from litequeue_paused
+    where queue = :queue"""
+
+    def resume(self, queue: str) -> bool:
+        """Let the jobs of ``queue`` start again; False if it was not paused."""
+        changed = self.database.change(self.RESUME, {"queue": queue}) > 0
+        self.pushed(queue)
+        return changed
+
+    PAUSED = """
+    select queue
+    from litequeue_paused
+    order by queue"""
+
+    def paused(self) -> list[str]:
+        """Return the names of the queues that are paused."""
+        return [str(name) for (name,) in self.database.rows(self.PAUSED)]
+
+    def check(self) -> list[str]:
+        """Return a sentence for each law of the file that is broken: none in a sound one."""
+        return broken_laws(self.database)
+
+    def backup(self, path: str | os.PathLike[str]) -> None:
+        """Write a copy of the queue to a new file while others work on it."""
+        self.database.backup(path)
+
+    def _alter(
+        self,
+        verb: str,
+        change: str,
+        leaves: Sequence[State],
+        ids: Sequence[int],
+        where: dict[str, object],
+    ) -> list[str]:
+        if ids:
+            with self.database.transaction():
+                return [self._alter_one(verb, change, leaves, id) for id in ids]
+        codes = ", ".join(str(state.code) for state in leaves)
+        return self._sweep(self.MATCHING_IDS.format(codes=codes), change, where)
+
+    STATE = """
+    select state
+    from litequeue_jobs
+    where id = :id"""
+
+    def _alter_one(self, verb: str, change: str, leaves: Sequence[State], id: int) -> str:
+        changed = self.database.rows(change, {"id": id, "now": self.now()})
+        if changed:
+            return str(changed[0][0])
+        found = self.database.rows(self.STATE, {"id": id})
+        if not found:
+            raise NoSuchJob(id=id)
+        words = {state.code: state.value for state in State}
+        allowed = " or ".join(leaves)
+        raise WrongState(id=id, state=words.get(found[0][0]), verb=verb, allowed=allowed)
+
+    MATCHING_IDS = f"""
+    select id
+    from litequeue_jobs
+    where {MATCHING} and state in ({{codes}}) and id > :after
+    order by id
+    limit :at_once"""
+
+    def _sweep(self, select: str, change: str, where: dict[str, object]) -> list[str]:
+        """Change the rows that ``select`` finds, some at a time: it reads without the
+        write lock, and the change names the state that it leaves."""
+        changed: list[str] = []
+        after = 0
+        while True:
+            found = self.database.rows(select, {**where, "after": after, "at_once": AT_ONCE})
+            with self.database.transaction():
+                for (id,) in found:
+                    rows = self.database.rows(change, {"id": id, "now": self.now()})
+                    changed.extend(str(queue) for (queue,) in rows)
+            if len(found) < AT_ONCE:
+                return changed
+            after = found[-1][0]
+
+
+def _which(verb: str, ids: Sequence[int], all: bool, where: dict[str, object]) -> dict[str, object]:
+    """What the jobs must match; raises OptionError where nothing, or too much, is said."""
+    said = [bool(ids), all, any(value is not None for value in where.values())]
+    if sum(said) != 1:
+        problem = "say which jobs: ids, or what they match (state, queue, name), or all of them"
+        raise OptionError(owner=verb, problem=problem)
+    return where

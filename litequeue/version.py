@@ -1,0 +1,3 @@
+"""The version of litequeue."""
+
+VERSION = "0.1.0"
