@@ -111,7 +111,7 @@ class Worker:
         """
         with self._session() as seat, self._listening() as bell:
             self._loop(seat, bell)
-        return self._stop.status
+        return self.status
 
     def run_named(self, name: str) -> list[State | None]:
         """Run every due job of one name, and no other; returns the states that they were
@@ -138,6 +138,11 @@ class Worker:
                 raise WrongState(id=id, state=state, verb="run", allowed=allowed)
             return self._run(seat, row)
         return None
+
+    @property
+    def status(self) -> int:
+        """The exit status: 0, or 128 + signal after a hard stop."""
+        return self._stop.status
 
     def stop(self) -> None:
         """Let the running job finish and start no other; any thread may call this."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from typing import NoReturn
 
 from litequeue.errors import WhenError
 from litequeue.version import VERSION
@@ -12,11 +13,18 @@ from litequeue.when import due
 Run = Callable[[argparse.Namespace], int]
 
 
+class Parser(argparse.ArgumentParser):
+    """Says in one line what is wrong with the words of a command."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
 class Commands:
     """The commands of litequeue, in the order in which help lists them."""
 
     def __init__(self) -> None:
-        self.parser = argparse.ArgumentParser(
+        self.parser = Parser(
             prog="litequeue",
             description="Background jobs on one SQLite file.",
             epilog="litequeue COMMAND --help tells more, with examples.",
@@ -29,7 +37,7 @@ class Commands:
 
     def add(self, name: str, summary: str, run: Run, examples: str) -> argparse.ArgumentParser:
         """Add a command that ``run`` carries out; its status is the exit status."""
-        parser = self._subparsers.add_parser(
+        parser: argparse.ArgumentParser = self._subparsers.add_parser(
             name,
             help=summary,
             description=summary[0].upper() + summary[1:] + ".",

@@ -123,13 +123,11 @@ def run_command(args: argparse.Namespace) -> int:
         flags=_flags(args, os.environ),
         listener=lines,
     )
-    if args.id is not None:
-        ended = worker.run_job(args.id)
-    else:
-        ended = worker.run_named(args.name)
-        if not ended:
-            complain(f"No job {args.name} is due in {worker.queue.path}.")
-    return 0 if ended and all(state is State.DONE for state in ended) else 1
+    ended = worker.run_named(args.name) if args.id is None else [worker.run_job(args.id)]
+    if not ended:
+        complain(f"No job {args.name} is due in {worker.queue.path}.")
+    all_done = bool(ended) and all(state is State.DONE for state in ended)
+    return worker.status or (0 if all_done else 1)
 
 
 def _lines(args: argparse.Namespace) -> Lines:
