@@ -153,19 +153,23 @@ class Database:
         """Hold the write lock from here to the end of the block, which commits, or
         rolls back if it raises; inside another transaction, be part of that one."""
         link = self._link()
-        if not link.depth:
-            self._run(link, "begin immediate")
-        link.depth += 1
+        outer = link.depth
         try:
+            # All of it in the try: a signal may raise between any two of these lines.
+            if not outer:
+                self._run(link, "begin immediate")
+            link.depth = outer + 1
             yield link.connection
+            link.depth = outer
+            if not outer:
+                self._run(link, "commit")
         except BaseException:
-            link.depth -= 1
-            if not link.depth:
+            link.depth = outer
+            if not outer:
                 self._roll_back(link)
             raise
-        link.depth -= 1
-        if not link.depth:
-            self._commit(link)
+        if not outer:
+            self._follow_up(link)
 
     @contextmanager
     def joined(self, connection: Connection) -> Iterator[None]:
@@ -205,7 +209,7 @@ class Database:
         fall back to the unsafe kind.
         """
         link = self._link()
-        if link.depth:
+        if link.depth or not self._wal_bytes():
             return
         with locks.tried(self.path.with_name(f"{self.path.name}-checkpoint")) as ours:
             size = self._wal_bytes()
@@ -275,13 +279,8 @@ class Database:
         link.last_id = link.cursor.lastrowid or 0
         return rows
 
-    def _commit(self, link: _Link) -> None:
+    def _follow_up(self, link: _Link) -> None:
         actions, link.after_commit = link.after_commit, {}
-        try:
-            self._run(link, "commit")
-        except BaseException:
-            self._roll_back(link)
-            raise
         for action, argument in actions:
             action(argument)
 

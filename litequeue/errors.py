@@ -19,6 +19,8 @@ value named, and last what to do about it.
     ├── WaitTimeout         a job did not finish in the time given
     ├── NoCurrentJob        current() was called outside a run
     ├── NotBound            dispatch() does not know where to push
+    ├── JobTimeout          a job ran longer than it may
+    ├── DatabaseMoved       the file was deleted or replaced under a worker
     ├── RunLost             a run is no longer its worker's to end
     ├── WorkerDied          the process that ran a job ended under it
     └── DatabaseError       the file itself
@@ -139,6 +141,21 @@ class NotBound(LitequeueError):
     """dispatch() does not know which queue to push to. Call
     litequeue.bind(queue) when the application starts, or set LITEQUEUE_DB to the
     path of the database, or use queue.push(job)."""
+
+
+class JobTimeout(LitequeueError, TimeoutError):
+    """The job did not end within its timeout{detail}."""
+
+    # Python itself makes one, with no facts, where it is raised in another thread.
+    def __init__(self, *, detail: str = "", hung: str = "") -> None:
+        """``hung`` is where the job was when its process was ended, if that was so."""
+        LitequeueError.__init__(self, detail=detail, hung=hung)
+        self.hung = hung
+
+
+class DatabaseMoved(LitequeueError):
+    """{path} is no longer the file that this worker has open: it was deleted or
+    replaced, and what is written here would be seen by nobody. Start the worker again."""
 
 
 class RunLost(LitequeueError):

@@ -7,6 +7,7 @@ import inspect
 import logging
 import random
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -14,6 +15,7 @@ from litequeue.context import Run
 from litequeue.errors import (
     DatabaseBusy,
     DatabaseFull,
+    JobTimeout,
     PayloadError,
     RunLost,
     UnknownJob,
@@ -26,8 +28,10 @@ from litequeue.payload import encode_result
 from litequeue.queue import Queue
 from litequeue.record import JobRow, State
 from litequeue.stop import HardStop, Stop
+from litequeue.timeout import cancelled_after, limited
 
 SETTLE_PAUSE_SECONDS = 1.0
+OVERDUE = "timed out, still running"
 
 logger = logging.getLogger("litequeue")
 
@@ -61,67 +65,86 @@ class Executor:
         jobs: Mapping[str, type[Job]],
         *,
         flags: Options,
+        grace: float,
         stop: Stop,
         listener: Listener,
     ) -> None:
         """Run jobs of ``queue`` by the classes of ``jobs`` (by folded name), under the
-        worker's own ``flags``; a hard ``stop`` gives the running one back."""
+        worker's own ``flags``. A job has ``grace`` seconds to end after its timeout; a
+        hard ``stop`` gives the running one back."""
         self._queue = queue
         self._jobs = jobs
         self._flags = flags
+        self._grace = grace
         self._stop = stop
         self._listener = listener
 
-    def run(self, row: JobRow) -> State | None:
+    def run(self, row: JobRow, report_to: int) -> State | None:
         """Run a reserved job and write down how it ended; returns the state that it left,
-        None where the run was lost. Raises HardStop after it has given the job back."""
-        self._tell(lambda: self._listener.started(row, self._policy(row).max_attempts))
+        None where the run was lost. Raises HardStop after it has given the job back.
+
+        Where the process has to be ended with the job, ``report_to`` is the descriptor
+        that is told where it hung.
+        """
+        self._tell(lambda: self._listener.started(row, self.policy(row).max_attempts))
         attempt = Attempt()
         try:
-            self._attempt(row, attempt)
+            self._attempt(row, attempt, report_to)
         except HardStop:
-            if not attempt.completed:
-                self._queue.release(row)
+            self._give_back(row, attempt)
             raise
         except BaseException as error:
             # Whatever a job raises, exits and interrupts among them, ends that job alone.
             attempt.error = error
         return self._end(row, attempt)
 
-    def bury(self, row: JobRow, died: WorkerDied) -> State | None:
+    def bury(self, row: JobRow, error: JobTimeout | WorkerDied) -> State | None:
         """End the run that a dead worker has left behind."""
-        attempt = Attempt(error=died)
-        try:
+        attempt = Attempt(error=error)
+        # Without a job there is just nobody to call back.
+        with suppress(Exception):
             self._decode(row, attempt)
-        except Exception:
-            # Then there is no job to tell of its failure.
-            attempt.job = None
         return self._end(row, attempt)
 
-    def max_attempts(self, row: JobRow) -> int:
-        """How often the job of a row may run."""
-        return self._policy(row).max_attempts
+    def policy(self, row: JobRow) -> Policy:
+        """What decides over the row if it fails, and how long it may run."""
+        cls = self._jobs.get(key(row.name))
+        return policy(row, cls.__litequeue__.options if cls else {}, self._flags)
 
-    def _attempt(self, row: JobRow, attempt: Attempt) -> None:
-        self._decode(row, attempt)
-        assert attempt.job is not None
+    def _attempt(self, row: JobRow, attempt: Attempt, report_to: int) -> None:
+        job = self._decode(row, attempt)
         run = Run(self._queue, row)
+        seconds = self.policy(row).timeout
+        asynchronous = inspect.iscoroutinefunction(job.handle)
+        limit = limited(
+            seconds,
+            grace=self._grace,
+            interrupt=not asynchronous,
+            report_to=report_to,
+            overdue=lambda: self._queue.remark(row, OVERDUE),
+        )
         try:
-            with run.entered(), self._stop.interrupting():
-                attempt.result = _handled(attempt.job)
+            with run.entered(), self._stop.interrupting(), limit:
+                attempt.result = _handled(job, seconds)
         finally:
             attempt.completed = run.completed
 
-    def _decode(self, row: JobRow, attempt: Attempt) -> None:
+    def _decode(self, row: JobRow, attempt: Attempt) -> Job:
         cls = self._jobs.get(key(row.name))
         if cls is None:
             raise UnknownJob(name=row.name)
         job = cls.__litequeue__.codec.decode(row.payload)
         assert isinstance(job, Job)
         attempt.job = job
+        return job
+
+    def _give_back(self, row: JobRow, attempt: Attempt) -> None:
+        if not attempt.completed:
+            with suppress(RunLost):
+                self._queue.release(row)
 
     def _end(self, row: JobRow, attempt: Attempt) -> State | None:
-        chosen = self._policy(row)
+        chosen = self.policy(row)
         if attempt.completed:
             outcome, left = Outcome(Verb.COMPLETE), State.DONE
             self._report_late_error(row, attempt)
@@ -150,7 +173,7 @@ class Executor:
                 self._stop.sleep(SETTLE_PAUSE_SECONDS)
 
     def _write(self, row: JobRow, outcome: Outcome, result: object) -> State:
-        chosen = self._policy(row)
+        chosen = self.policy(row)
         if outcome.verb is Verb.COMPLETE:
             text = self._result(row, result) if chosen.keep else None
             self._queue.complete(row, result=text, keep=chosen.keep)
@@ -171,10 +194,6 @@ class Executor:
             # The work is done; to run it again would not make its result any better.
             logger.error("the result of job %d was not kept: %s", row.id, error)
             return None
-
-    def _policy(self, row: JobRow) -> Policy:
-        cls = self._jobs.get(key(row.name))
-        return policy(row, cls.__litequeue__.options if cls else {}, self._flags)
 
     def _report_late_error(self, row: JobRow, attempt: Attempt) -> None:
         if attempt.error is not None:
@@ -203,14 +222,10 @@ class Executor:
             logger.exception("a listener raised")
 
 
-def _handled(job: Job) -> object:
+def _handled(job: Job, seconds: float | None) -> object:
     result = job.handle()
     if inspect.isawaitable(result):
         import asyncio  # a worker without async jobs does without its 10 MB
 
-        return asyncio.run(_awaited(result))
+        return asyncio.run(cancelled_after(result, seconds))
     return result
-
-
-async def _awaited(result: object) -> object:
-    return await result  # type: ignore[misc]

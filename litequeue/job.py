@@ -169,15 +169,21 @@ def _from_function(
     place = f"{function.__module__}.{function.__qualname__}"
     parameters = inspect.signature(function).parameters.values()
 
+    def payload(job: Job) -> dict[str, object]:
+        return {each.name: getattr(job, each.name) for each in parameters}
+
     def handle(self: Job) -> object:
-        return function(**{each.name: getattr(self, each.name) for each in parameters})
+        return function(**payload(self))
+
+    async def handle_async(self: Job) -> object:
+        return await function(**payload(self))  # type: ignore[misc]
 
     body: dict[str, object] = {
         "__module__": function.__module__,
         "__qualname__": function.__qualname__,
         "__doc__": function.__doc__,
         "__annotations__": {each.name: _annotation(place, each) for each in parameters},
-        "handle": handle,
+        "handle": handle_async if inspect.iscoroutinefunction(function) else handle,
     }
     body.update((each.name, _default(each)) for each in parameters if _has_default(each))
     keywords = {"name": name, "aliases": aliases, **options}

@@ -79,6 +79,11 @@ class Nudge:
             if _serves(name, queue):
                 self._write(name)
 
+    def ring_all(self) -> None:
+        """Wake a worker of each list: one has died, and left something to bring back."""
+        for name in self._names():
+            self._write(name)
+
     def _names(self) -> list[str]:
         try:
             return [name for name in os.listdir(self._folder) if name.startswith("wake-")]

@@ -10,7 +10,7 @@ from enum import Enum
 from pathlib import Path
 
 from litequeue.backoff import pause
-from litequeue.errors import Fail, PayloadError, Retry, Snooze, UnknownJob, WorkerDied
+from litequeue.errors import Fail, JobTimeout, PayloadError, Retry, Snooze, UnknownJob, WorkerDied
 from litequeue.options import DEFAULTS, Backoff, Options
 from litequeue.record import JobRow
 
@@ -93,6 +93,8 @@ def describe(error: BaseException) -> str:
 def full(error: BaseException) -> str:
     """The traceback of an error, from the first frame that is not litequeue's; where it
     is long, its end."""
+    if isinstance(error, JobTimeout) and error.hung:
+        return _users_frames(error.hung) + f"{type(error).__name__}: {describe(error)}\n"
     trace = error.__traceback__
     while trace is not None and trace.tb_frame.f_code.co_filename.startswith(OURS):
         trace = trace.tb_next
@@ -103,6 +105,13 @@ def full(error: BaseException) -> str:
         text = describe(error) + "\n"
     text = text.encode("utf-8", "backslashreplace").decode()
     return text if len(text) <= LONGEST_EXCEPTION else "...\n" + text[-LONGEST_EXCEPTION:]
+
+
+def _users_frames(hung: str) -> str:
+    """What faulthandler wrote, innermost frame first, without litequeue's own frames."""
+    lines = hung.splitlines(keepends=True)
+    ours = next((at for at, line in enumerate(lines) if OURS in line), len(lines))
+    return "".join(lines[:ours])
 
 
 def _pause(error: BaseException, row: JobRow, policy: Policy, random: Callable[[], float]) -> float:

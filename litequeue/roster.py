@@ -13,6 +13,7 @@ import random
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from litequeue import locks
@@ -23,6 +24,19 @@ from litequeue.record import NOBODY, WorkerRow, instant, worker_name
 # Ids of six bytes, and above NOBODY.
 FIRST_WORKER, LAST_WORKER = NOBODY + 1, (1 << 47) - 1
 NOTE_WIDTH = 20
+LONGEST_NOTE = 20_000
+
+# The cause of death of a worker that was ended on purpose: its job is not to blame.
+STOPPED = "stopped"
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """What a dead worker has left in its file: the job that it ran, None where that is
+    not known and 0 for none, and where the job hung, if that ended the worker."""
+
+    running: int | None
+    hung: str = ""
 
 
 class Seat:
@@ -38,9 +52,14 @@ class Seat:
 
     def note(self, job_id: int) -> None:
         """Write down which job is running, 0 for none; it outlives this process."""
+        descriptor = self.fileno()
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        os.write(descriptor, b"%0*d" % (NOTE_WIDTH, job_id))
+
+    def fileno(self) -> int:
+        """The descriptor of the file; what is written there stands behind the note."""
         assert self._descriptor is not None
-        os.lseek(self._descriptor, 0, os.SEEK_SET)
-        os.write(self._descriptor, b"%0*d" % (NOTE_WIDTH, job_id))
+        return self._descriptor
 
     def still_held(self) -> bool:
         """Whether others can still see that this worker lives."""
@@ -81,8 +100,10 @@ class Roster:
                 path=self.folder, problem=f"workers keep their locks there ({error.strerror})"
             ) from error
         assert descriptor is not None
+        seat = Seat(worker, path, descriptor)
+        seat.note(0)
         self._enlist(worker, queues)
-        return Seat(worker, path, descriptor)
+        return seat
 
     ENLIST = """
     insert into litequeue_workers (id, pid, queues, started_at)
@@ -124,15 +145,15 @@ class Roster:
         return [row for row in self.listed() if self._lives(row.id)]
 
     @contextmanager
-    def burial(self, worker: int) -> Iterator[int | None]:
+    def burial(self, worker: int) -> Iterator[Note | None]:
         """Hold a dead worker's lock for a block, so that one rescuer acts for it, and
-        yield the job that it was running, 0 for none, -1 where that is not known; yield
-        None for a worker that lives. After the block nothing of the dead is left."""
+        yield its note; yield None for a worker that lives. After the block nothing of
+        the dead is left."""
         path = self._path(worker)
         try:
             descriptor = os.open(path, os.O_RDWR)
         except FileNotFoundError:
-            yield -1
+            yield Note(None)
             self.dismiss(worker)
             return
         try:
@@ -185,7 +206,11 @@ def _let_go_of(seat: weakref.ref[Seat]) -> Callable[[], None]:
     return let_go
 
 
-def _noted(descriptor: int) -> int:
-    written = os.read(descriptor, NOTE_WIDTH)
-    # A machine that lost power may have kept the file and not what was in it.
-    return int(written) if len(written) == NOTE_WIDTH and written.isdigit() else -1
+def _noted(descriptor: int) -> Note:
+    written = os.read(descriptor, LONGEST_NOTE)
+    number = written[:NOTE_WIDTH]
+    if len(number) < NOTE_WIDTH or not number.isdigit():
+        # A machine that lost power may have kept the file and not what was in it; and a
+        # worker that died before its first job has written nothing.
+        return Note(None)
+    return Note(int(number), written[NOTE_WIDTH:].decode("utf-8", "replace"))

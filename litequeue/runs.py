@@ -228,6 +228,15 @@ class Runs:
         """Write down how far a run has come. Raises RunLost."""
         self._end(self.PROGRESS, row, {"done": done, "total": total})
 
+    REMARK = f"""
+    update litequeue_jobs
+    set exception = :remark
+    {THIS_RUN}"""
+
+    def remark(self, row: JobRow, remark: str) -> None:
+        """Write a word about a run on its row, for whoever looks. Raises RunLost."""
+        self._end(self.REMARK, row, {"remark": remark})
+
     WANTED = f"""
     select 1
     from litequeue_jobs

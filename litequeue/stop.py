@@ -53,13 +53,18 @@ class Stop:
     def request(self) -> None:
         """Let the running job finish and start no other; may be called by any thread."""
         self._times = max(1, self._times)
-        self._wake()
+        self.wake()
 
     def sleep(self, seconds: float, also: Sequence[int] = ()) -> list[int]:
         """Sleep until a stop, ``seconds`` at most, or until one of the descriptors
         ``also`` can be read; returns those that can."""
-        ready, _, _ = select.select([self._reader.fileno(), *also], [], [], max(0.0, seconds))
-        return [descriptor for descriptor in ready if descriptor != self._reader.fileno()]
+        own = self._reader.fileno()
+        ready, _, _ = select.select([own, *also], [], [], max(0.0, seconds))
+        if own in ready:
+            ready.remove(own)
+            with suppress(BlockingIOError):
+                self._reader.recv(4096)
+        return ready
 
     @contextmanager
     def on_signals(self) -> Iterator[None]:
@@ -86,6 +91,11 @@ class Stop:
         finally:
             self._interruptible = False
 
+    def wake(self) -> None:
+        """End the sleep, if there is one; a signal handler or any thread may call this."""
+        with suppress(OSError):
+            self._writer.send(b"\n")
+
     def close(self) -> None:
         """Close the sockets."""
         self._reader.close()
@@ -94,13 +104,9 @@ class Stop:
     def _handle(self, number: int, frame: FrameType | None) -> None:
         self._times += 1
         self.signal = number
-        self._wake()
+        self.wake()
         if self._times == 2 and self._interruptible:
             raise HardStop
         if self._times > 3:
             # A job that swallows every exception would keep the process for ever.
             os._exit(128 + number)
-
-    def _wake(self) -> None:
-        with suppress(OSError):
-            self._writer.send(b"\n")

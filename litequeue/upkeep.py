@@ -40,27 +40,44 @@ class Upkeep(Runs):
     changed, and raise NoSuchJob, WrongState and OptionError; then nothing was changed.
     """
 
-    RETRY = f"""
+    START_OVER = f"""
     update litequeue_jobs
     set state = 3, available_at = :now, worker = {NOBODY},
         attempts = case state when 4 then attempts else 0 end,
-        cancelled_at = null, finished_at = null
+        cancelled_at = null, finished_at = null"""
+
+    RETRY = f"""
+    {START_OVER}
     where id = :id and state in (4, 7, 8)
+    returning queue"""
+
+    RETRY_BY_FORCE = f"""
+    {START_OVER}
+    where id = :id and state in (4, 5, 7, 8)
     returning queue"""
 
     def retry(
         self,
         *ids: int,
+        force: bool = False,
         all: bool = False,
         state: State | str | None = None,
         queue: str | None = None,
         name: str | None = None,
     ) -> int:
         """Make jobs ready now that are scheduled, failed or cancelled; those that were
-        finished have all their attempts anew."""
-        leaves = (State.SCHEDULED, State.FAILED, State.CANCELLED)
+        finished have all their attempts anew.
+
+        With ``force``, a running job too is taken from its worker, which can then write
+        nothing more for it: for one that is known to hang. What it does outside the
+        database it may still be doing when the job starts again.
+        """
+        leaves: tuple[State, ...] = (State.SCHEDULED, State.FAILED, State.CANCELLED)
+        if force:
+            leaves = (*leaves, State.RUNNING)
         where = _which("retry", ids, all, matching(state, queue, name))
-        queues = self._alter("retry", self.RETRY, leaves, ids, where)
+        change = self.RETRY_BY_FORCE if force else self.RETRY
+        queues = self._alter("retry", change, leaves, ids, where)
         for changed in set(queues):
             self.pushed(changed)
         return len(queues)

@@ -11,24 +11,31 @@ from types import ModuleType
 
 from litequeue.discovery import Found, collect, discover, jobs_in
 from litequeue.errors import (
+    DatabaseBusy,
     DatabaseError,
+    DatabaseFull,
+    DatabaseMoved,
     NoJobsFound,
     RunLost,
-    WorkerDied,
     WrongState,
 )
 from litequeue.executor import Executor, Listener
 from litequeue.job import Job, key
+from litequeue.memory import resident_bytes
 from litequeue.nudge import Bell
 from litequeue.options import Options, checked
 from litequeue.outcome import Outcome
 from litequeue.queue import Queue
-from litequeue.record import JobRow, State, WorkerRow
+from litequeue.record import JobRow, State
+from litequeue.rescue import Rescuer
 from litequeue.roster import Seat
 from litequeue.stop import HardStop, Stop
 
-# How often a busy worker looks for others that have died.
-RESCUE_SECONDS = 0.5
+# How often a worker looks for others that have died, and whether the file is still there.
+LOOK_SECONDS = 0.5
+# How long a worker waits after the file was locked, or the disk full, for too long.
+TROUBLE_SECONDS = 1.0
+GRACE_SECONDS = 10.0
 
 logger = logging.getLogger("litequeue")
 
@@ -56,9 +63,15 @@ class Limits:
     """When a worker ends by itself; None is never."""
 
     drain: bool = False
+    """When nothing is due any more."""
     polls: int | None = None
+    """After so many looks for work."""
     jobs: int | None = None
+    """After so many jobs."""
     seconds: float | None = None
+    """After so long."""
+    memory: int | None = None
+    """When, after a job, the process holds more bytes than this."""
 
 
 class Worker:
@@ -71,46 +84,58 @@ class Worker:
         *,
         queues: Sequence[str] = (),
         sleep: float = 1.0,
+        grace: float = GRACE_SECONDS,
         limits: Limits = Limits(),
         flags: Options | None = None,
         listener: Listener | None = None,
         stop: Stop | None = None,
+        leash: int | None = None,
     ) -> None:
         """Make a worker for ``queue`` and the ``jobs``: a package by name, a module, or
         the classes themselves.
 
         It serves ``queues`` strictly in that order, or all queues by priority and age.
-        ``sleep`` is the longest time, in seconds, between two looks for work. ``flags``
-        are options for jobs that do not set them. Raises NoJobsFound, DuplicateJob and
-        OptionError.
+        ``sleep`` is the longest time, in seconds, between two looks for work, ``grace``
+        what a job has to end in after its timeout. ``flags`` are options for jobs that
+        do not set them. ``leash`` is a descriptor whose end of file means a stop. Raises
+        NoJobsFound, DuplicateJob and OptionError.
         """
         self.queue = queue
         self.found = _found(jobs)
         if not self.found.jobs:
             raise NoJobsFound(problem=_nothing_in(self.found))
         self.queues = tuple(queues)
+        self.recycled = False
         self._sleep = sleep
         self._limits = limits
+        self._leash = [] if leash is None else [leash]
         self._stop = stop or Stop()
         self._executor = Executor(
             queue,
             self.found.jobs,
             flags=checked(flags or {}, "the worker"),
+            grace=grace,
             stop=self._stop,
             listener=listener or LogListener(),
         )
+        self._rescuer = Rescuer(queue, self._executor)
         self._done = self._polls = 0
-        self._rescued_at = float("-inf")
+        self._started_at = self._looked_at = 0.0
 
     def run(self) -> int:
         """Work until a limit is reached or a stop is asked for; returns the exit status,
         0, or 128 + signal where a second signal ended a job.
 
         In the main thread, SIGTERM and SIGINT ask for the stop: the first lets the
-        running job finish, the second gives it back with its attempt unspent.
+        running job finish, the second gives it back with its attempt unspent. Raises
+        DatabaseMoved, and other DatabaseErrors that waiting does not mend.
         """
-        with self._session() as seat, self._listening() as bell:
-            self._loop(seat, bell)
+        self._started_at = self.queue.clock()
+        over = False
+        while not over:
+            with self._session() as seat, self._listening() as bell:
+                over = self._loop(seat, bell)
+            over = over or self._over()
         return self.status
 
     def run_named(self, name: str) -> list[State | None]:
@@ -164,7 +189,7 @@ class Worker:
     def _session(self) -> Iterator[Seat]:
         """A seat, the dead buried, and signals that mean a stop; a hard stop ends it."""
         with self._stop.on_signals(), suppress(HardStop), self._seated() as seat:
-            self._rescue(seat)
+            self._look_around(seat)
             yield seat
 
     @contextmanager
@@ -173,8 +198,8 @@ class Worker:
         try:
             yield seat
         finally:
-            self.queue.roster.dismiss(seat.worker)
             seat.leave()
+            self.queue.roster.dismiss(seat.worker)
 
     @contextmanager
     def _listening(self) -> Iterator[Bell]:
@@ -184,34 +209,54 @@ class Worker:
         finally:
             bell.close()
 
-    def _loop(self, seat: Seat, bell: Bell) -> None:
-        started_at = self.queue.clock()
+    def _loop(self, seat: Seat, bell: Bell) -> bool:
+        """Work until it is over; False where the seat was lost and a new one is needed."""
         rung = False
-        while not self._enough(started_at):
-            self._rescue(seat)
-            row = self._next(seat, bell, rung)
+        while not self._over():
+            if not seat.still_held():
+                logger.error("the lock file of this worker was removed; it takes another")
+                return False
+            try:
+                row = self._next(seat, bell, rung)
+            except (DatabaseBusy, DatabaseFull) as error:
+                logger.error("%s", error)
+                self._stop.sleep(TROUBLE_SECONDS)
+                continue
             if row is not None:
                 self._run(seat, row)
-                continue
-            if self._limits.drain or self._enough(started_at):
+            elif self._limits.drain or self._over():
                 break
-            rung = self._idle(bell, started_at)
+            else:
+                rung = self._idle(seat, bell)
+        return True
 
-    def _enough(self, started_at: float) -> bool:
+    def _over(self) -> bool:
         limits = self._limits
-        return (
-            self._stop.requested
-            or (limits.jobs is not None and self._done >= limits.jobs)
-            or (limits.polls is not None and self._polls >= limits.polls)
-            or (limits.seconds is not None and self.queue.clock() - started_at >= limits.seconds)
-        )
+        if self._stop.requested:
+            return True
+        if limits.seconds is not None and self._seconds_left() <= 0:
+            return True
+        if limits.polls is not None and self._polls >= limits.polls:
+            return True
+        full = limits.jobs is not None and self._done >= limits.jobs
+        heavy = limits.memory is not None and self._done and resident_bytes() > limits.memory
+        self.recycled = bool(full or heavy)
+        return self.recycled
+
+    def _seconds_left(self) -> float:
+        seconds = self._limits.seconds
+        return float("inf") if seconds is None else self._started_at + seconds - self.queue.clock()
 
     def _next(self, seat: Seat, bell: Bell, rung: bool) -> JobRow | None:
-        """Claim a job. A byte in the FIFO may be for a job that came after the look."""
+        """Claim a job. A byte in the FIFO may be for a job that came after the look, or
+        for a worker that has died."""
         self._polls += 1
+        if self.queue.clock() - self._looked_at > LOOK_SECONDS:
+            self._look_around(seat)
         row = self.queue.reserve(seat.worker, self.queues)
-        if row is None and bell.drain():
+        if row is None and (rung or bell.drain()):
             rung = True
+            self._look_around(seat)
             row = self.queue.reserve(seat.worker, self.queues)
         if row is not None and rung and self.queue.has_ready(self.queues):
             # One byte may have stood for many jobs: wake the next who sleeps.
@@ -221,25 +266,33 @@ class Worker:
     def _run(self, seat: Seat, row: JobRow) -> State | None:
         seat.note(row.id)
         try:
-            return self._executor.run(row)
+            return self._executor.run(row, report_to=seat.fileno())
         finally:
             seat.note(0)
             self._done += 1
+            if self._leash and self._stop.sleep(0, self._leash):
+                self._stop.request()
 
-    def _idle(self, bell: Bell, started_at: float) -> bool:
-        """Sleep until a nudge, a stop, the next due job or the poll; says whether it was
-        a nudge."""
-        seconds = self._sleep
-        now = self.queue.clock()
-        due = self.queue.next_due()
-        if due is not None:
-            seconds = min(seconds, due - now)
-        if self._limits.seconds is not None:
-            seconds = min(seconds, started_at + self._limits.seconds - now)
-        if self._stop.sleep(seconds, bell.descriptors()):
-            return bell.take()
+    def _idle(self, seat: Seat, bell: Bell) -> bool:
+        """Sleep until a nudge, a stop, the next due job or the poll; says whether there
+        was a nudge, or something else to look at."""
+        left = self._idle_seconds()
+        # Counted down, and not read off a clock that somebody may set back.
+        while left > 0 and not self._stop.requested:
+            nap = min(left, LOOK_SECONDS)
+            ready = self._stop.sleep(nap, [*bell.descriptors(), *self._leash])
+            left -= nap
+            if any(descriptor in self._leash for descriptor in ready):
+                self._stop.request()
+            elif (ready and bell.take()) or self._look_around(seat) or not seat.still_held():
+                return True
         self._tidy()
         return False
+
+    def _idle_seconds(self) -> float:
+        due = self.queue.next_due()
+        until_due = float("inf") if due is None else due - self.queue.clock()
+        return min(self._sleep, until_due, self._seconds_left())
 
     def _tidy(self) -> None:
         """What is better done when there is nothing else to do."""
@@ -249,34 +302,13 @@ class Worker:
         except DatabaseError as error:
             logger.warning("%s", error)
 
-    def _rescue(self, seat: Seat) -> None:
-        """End the runs that dead workers have left, at the start and twice a second."""
-        now = self.queue.clock()
-        if 0 <= now - self._rescued_at < RESCUE_SECONDS:
-            return
-        self._rescued_at = now
-        for worker in self.queue.roster.listed():
-            if worker.id != seat.worker:
-                self._bury(worker)
-
-    def _bury(self, worker: WorkerRow) -> None:
-        with self.queue.roster.burial(worker.id) as running:
-            if running is None:
-                return
-            for row in self.queue.running(worker.id):
-                if running in (row.id, -1):
-                    self._executor.bury(row, self._death(worker, row))
-                else:
-                    # It was only fetched; its attempt has not begun.
-                    self.queue.release(row)
-
-    def _death(self, worker: WorkerRow, row: JobRow) -> WorkerDied:
-        return WorkerDied(
-            worker=f"{worker.name} (process {worker.pid})",
-            cause=worker.cause or "killed, or its machine went down",
-            attempt=row.attempts,
-            max_attempts=self._executor.max_attempts(row),
-        )
+    def _look_around(self, seat: Seat) -> int:
+        """Bring back what dead workers have left, and see that the file is still there;
+        returns how many runs were brought back."""
+        self._looked_at = self.queue.clock()
+        if self.queue.database.moved():
+            raise DatabaseMoved(path=self.queue.path)
+        return self._rescuer.rescue(seat.worker)
 
 
 def _found(jobs: Jobs) -> Found:

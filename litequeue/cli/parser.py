@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from litequeue.errors import WhenError
+from litequeue.memory import parse_bytes
 from litequeue.version import VERSION
 from litequeue.when import due
 
@@ -68,6 +69,16 @@ def positive(text: str) -> int:
     if not 1 <= number < 2**63:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
     return number
+
+
+def size(text: str) -> int:
+    """A number of bytes: plain, or as 256M, 1G."""
+    try:
+        return parse_bytes(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a size; write bytes, or 512K, 256M, 1G"
+        ) from error
 
 
 def seconds(text: str) -> float:

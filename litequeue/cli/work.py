@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import logging
 import os
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import quote
 
+from litequeue import locks
 from litequeue.cli.lines import Lines
-from litequeue.cli.parser import Commands, database, positive, seconds
+from litequeue.cli.parser import Commands, database, positive, seconds, size
 from litequeue.cli.terminal import complain
 from litequeue.discovery import Found, discover
-from litequeue.errors import ImportsFailed, OptionError
+from litequeue.errors import CannotOpen, ImportsFailed, OptionError
 from litequeue.options import Options, checked
 from litequeue.queue import Queue
 from litequeue.record import State
 from litequeue.stop import Stop
-from litequeue.worker import Limits, Worker
+from litequeue.supervisor import RECYCLED, Supervisor
+from litequeue.worker import GRACE_SECONDS, Limits, Worker
 
 WORK_EXAMPLE = """\
 examples:
@@ -45,6 +52,26 @@ def add(commands: Commands) -> None:
     work.add_argument("--max", metavar="N", type=positive, help="end after N looks for work")
     work.add_argument("--max-jobs", metavar="N", type=positive, help="end after N jobs")
     work.add_argument("--max-time", metavar="S", type=seconds, help="end after S seconds")
+    work.add_argument(
+        "--memory-limit", metavar="B", type=size, help="end when larger than this: 256M"
+    )
+    work.add_argument(
+        "--workers", metavar="N", type=positive, help="run N worker processes, and keep them so"
+    )
+    work.add_argument(
+        "--grace",
+        metavar="S",
+        type=seconds,
+        default=GRACE_SECONDS,
+        help="what a job has to end in, after its timeout or a stop (default: 10)",
+    )
+    work.add_argument(
+        "--single-id", metavar="ID", help="end at once if a worker of this id is at work"
+    )
+    work.add_argument(
+        "--lock-dir", metavar="DIR", help="where --single-id locks (default: beside DB)"
+    )
+    work.add_argument("--leash", type=int, help=argparse.SUPPRESS)
     work.add_argument(
         "--sleep", metavar="S", type=seconds, default=1.0, help="seconds between looks (default: 1)"
     )
@@ -84,31 +111,113 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def work_command(args: argparse.Namespace) -> int:
-    """Run a worker until it ends; the exit status is its own."""
-    stop = Stop()
-    # From here on, and not only once the worker runs: a signal while jobs are imported
-    # must end it as cleanly.
-    with stop.on_signals():
-        lines = _lines(args)
-        found = _discovered(args)
-        queue = Queue(args.database)
-        worker = Worker(
-            queue,
-            found,
-            queues=_queues(args.queue, os.environ),
-            sleep=args.sleep,
-            limits=Limits(
-                drain=args.drain or args.once,
-                polls=args.max,
-                jobs=1 if args.once else args.max_jobs,
-                seconds=args.max_time,
-            ),
-            flags=_flags(args, os.environ),
-            listener=lines,
-            stop=stop,
-        )
-        _introduce(worker, lines)
-        return worker.run()
+    """Run a worker, or several, until they end; the exit status is theirs."""
+    with _single(args) as single:
+        if not single:
+            complain("Instance is already running. Exiting.")
+            return 0
+        stop = Stop()
+        # From here on, and not only once the worker runs: a signal while jobs are
+        # imported must end it as cleanly.
+        with stop.on_signals():
+            return _supervise(args, stop) if args.workers else _work(args, stop)
+
+
+def _work(args: argparse.Namespace, stop: Stop) -> int:
+    lines = _lines(args)
+    found = _discovered(args)
+    worker = Worker(
+        Queue(args.database),
+        found,
+        queues=_queues(args.queue, os.environ),
+        sleep=args.sleep,
+        grace=args.grace,
+        limits=Limits(
+            drain=args.drain or args.once,
+            polls=args.max,
+            jobs=1 if args.once else args.max_jobs,
+            seconds=args.max_time,
+            memory=args.memory_limit,
+        ),
+        flags=_flags(args, os.environ),
+        listener=lines,
+        stop=stop,
+        leash=None if args.leash is None else _set_apart(args.leash),
+    )
+    _introduce(worker, lines)
+    status = worker.run()
+    return RECYCLED if args.leash is not None and worker.recycled else status
+
+
+def _set_apart(leash: int) -> int:
+    """Move the leash off standard input, where a job could read it empty."""
+    moved = os.dup(leash)
+    devnull = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(devnull, leash)
+    os.close(devnull)
+    return moved
+
+
+def _supervise(args: argparse.Namespace, stop: Stop) -> int:
+    if sys.platform == "win32":
+        raise OptionError(owner="work", problem="--workers needs POSIX; start several instead")
+    if args.once:
+        raise OptionError(owner="work", problem="--once runs one job, and needs no --workers")
+    supervisor = Supervisor(
+        queue=Queue(args.database),
+        command=_childs_command(args),
+        count=args.workers,
+        grace=args.grace,
+        until_done=bool(args.drain or args.max or args.max_time),
+        stop=stop,
+        complain=_lines(args).complain,
+    )
+    return supervisor.run()
+
+
+def _childs_command(args: argparse.Namespace) -> list[str]:
+    """The command of one worker, with everything but what is the supervisor's own."""
+    words = ["work", os.path.abspath(args.database), "--leash", "0"]
+    for package in args.jobs:
+        words += ["--jobs", package]
+    for flag in ("strict", "drain", "quiet", "verbose"):
+        if getattr(args, flag):
+            words.append(f"--{flag}")
+    for option in _PASSED_ON:
+        value = getattr(args, option.replace("-", "_"))
+        if value is not None:
+            words += [f"--{option}", str(value)]
+    return words
+
+
+_PASSED_ON = (
+    "queue", "max", "max-jobs", "max-time", "memory-limit", "grace", "sleep", "retries",
+    "on-failure", "keep",
+)  # fmt: skip
+
+
+@contextmanager
+def _single(args: argparse.Namespace) -> Iterator[bool]:
+    """Hold the lock of --single-id; False where another holds it."""
+    if args.single_id is None:
+        yield True
+        return
+    if not args.single_id.strip():
+        raise OptionError(owner="work", problem="--single-id must not be empty")
+    path = Path(os.path.realpath(args.database))
+    folder = path.parent if args.lock_dir is None else Path(args.lock_dir)
+    # Two databases of one name may share the folder.
+    place = hashlib.sha256(str(path).encode()).hexdigest()[:8]
+    lock = folder / f"{path.name}-{place}-{quote(args.single_id, safe='')}.lock"
+    try:
+        descriptor = locks.acquire(lock)
+    except OSError as error:
+        raise CannotOpen(path=lock, problem=str(error.strerror)) from error
+    try:
+        yield descriptor is not None
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
 
 
 def run_command(args: argparse.Namespace) -> int:
