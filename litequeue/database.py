@@ -215,11 +215,13 @@ class Database:
             size = self._wal_bytes()
             if not ours or not size:
                 return
-            self._run(link, f"pragma busy_timeout = {CHECKPOINT_WAIT_MS}")
+            self._fetch(link, f"pragma busy_timeout = {CHECKPOINT_WAIT_MS}", NOTHING)
             try:
-                pinned = self._run(link, "pragma wal_checkpoint(truncate)")[0][0]
+                pinned = self._fetch(link, "pragma wal_checkpoint(truncate)", NOTHING)[0][0]
+            except DatabaseBusy:
+                pinned = True
             finally:
-                self._run(link, "pragma busy_timeout = 0")
+                self._fetch(link, "pragma busy_timeout = 0", NOTHING)
             # A reader that pins the WAL would make every writer wait for every try.
             self._checkpoint_at = 2 * size if pinned else CHECKPOINT_BYTES
 
@@ -251,8 +253,10 @@ class Database:
             return self._fetch(link, sql, parameters)
         rows = self._patiently(link, sql, parameters)
         link.statements += 1
-        if link.statements % CHECKPOINT_LOOK == 0 and self._wal_bytes() > self._checkpoint_at:
-            self.checkpoint()
+        if link.statements >= CHECKPOINT_LOOK and not link.connection.in_transaction:
+            link.statements = 0
+            if self._wal_bytes() > self._checkpoint_at:
+                self.checkpoint()
         return rows
 
     def _patiently(self, link: _Link, sql: str, parameters: Parameters) -> list[Row]:

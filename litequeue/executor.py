@@ -48,8 +48,9 @@ class Listener(Protocol):
 
 @dataclass(slots=True)
 class Attempt:
-    """What has come of a run so far."""
+    """What has come of a run so far, and what decides over it."""
 
+    policy: Policy
     job: Job | None = None
     result: object = None
     error: BaseException | None = None
@@ -86,8 +87,8 @@ class Executor:
         Where the process has to be ended with the job, ``report_to`` is the descriptor
         that is told where it hung.
         """
-        self._tell(lambda: self._listener.started(row, self.policy(row).max_attempts))
-        attempt = Attempt()
+        attempt = Attempt(self.policy(row))
+        self._tell(lambda: self._listener.started(row, attempt.policy.max_attempts))
         try:
             self._attempt(row, attempt, report_to)
         except HardStop:
@@ -100,7 +101,7 @@ class Executor:
 
     def bury(self, row: JobRow, error: JobTimeout | WorkerDied) -> State | None:
         """End the run that a dead worker has left behind."""
-        attempt = Attempt(error=error)
+        attempt = Attempt(self.policy(row), error=error)
         # Without a job there is just nobody to call back.
         with suppress(Exception):
             self._decode(row, attempt)
@@ -114,7 +115,7 @@ class Executor:
     def _attempt(self, row: JobRow, attempt: Attempt, report_to: int) -> None:
         job = self._decode(row, attempt)
         run = Run(self._queue, row)
-        seconds = self.policy(row).timeout
+        seconds = attempt.policy.timeout
         asynchronous = inspect.iscoroutinefunction(job.handle)
         limit = limited(
             seconds,
@@ -144,45 +145,45 @@ class Executor:
                 self._queue.release(row)
 
     def _end(self, row: JobRow, attempt: Attempt) -> State | None:
-        chosen = self.policy(row)
         if attempt.completed:
             outcome, left = Outcome(Verb.COMPLETE), State.DONE
             self._report_late_error(row, attempt)
         else:
-            outcome = classify(attempt.error, row, chosen, random.random)
+            outcome = classify(attempt.error, row, attempt.policy, random.random)
             try:
-                left = self._settle(row, outcome, attempt.result)
+                left = self._settle(row, outcome, attempt)
             except RunLost as error:
                 lost = error
                 self._tell(lambda: self._listener.lost(row, lost))
                 return None
-        self._tell(lambda: self._listener.ended(row, chosen.max_attempts, outcome, left))
+        most = attempt.policy.max_attempts
+        self._tell(lambda: self._listener.ended(row, most, outcome, left))
         self._call_back(attempt, left)
         return left
 
-    def _settle(self, row: JobRow, outcome: Outcome, result: object) -> State:
+    def _settle(self, row: JobRow, outcome: Outcome, attempt: Attempt) -> State:
         """Write the end of a run, however long the file is locked or the disk is full:
         until it is written, or known to be lost, the worker has nothing better to do."""
         while True:
             try:
-                return self._write(row, outcome, result)
+                return self._write(row, outcome, attempt)
             except (DatabaseBusy, DatabaseFull) as error:
                 logger.error("job %d waits to be written down: %s", row.id, error)
                 if self._stop.hard:
                     raise
                 self._stop.sleep(SETTLE_PAUSE_SECONDS)
 
-    def _write(self, row: JobRow, outcome: Outcome, result: object) -> State:
-        chosen = self.policy(row)
+    def _write(self, row: JobRow, outcome: Outcome, attempt: Attempt) -> State:
         if outcome.verb is Verb.COMPLETE:
-            text = self._result(row, result) if chosen.keep else None
-            self._queue.complete(row, result=text, keep=chosen.keep)
+            keep = attempt.policy.keep
+            text = self._result(row, attempt.result) if keep else None
+            self._queue.complete(row, result=text, keep=keep)
             return State.DONE
         if outcome.verb is Verb.RELEASE:
             return self._queue.release(row, after=outcome.after)
         if outcome.verb is Verb.RETRY_LATER:
             return self._queue.retry_later(row, outcome.exception, after=outcome.after)
-        delete = chosen.on_failure == "delete"
+        delete = attempt.policy.on_failure == "delete"
         if delete:
             logger.error("job %d (%s) failed for good:\n%s", row.id, row.name, outcome.exception)
         return self._queue.fail(row, outcome.exception, delete=delete)

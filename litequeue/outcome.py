@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections import ChainMap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -54,8 +53,14 @@ def policy(row: JobRow, declared: Options, flags: Options) -> Policy:
     own: Options = {**row.options}
     if row.max_attempts is not None:
         own["max_attempts"] = row.max_attempts
-    said: Mapping[str, object] = ChainMap(*map(dict, (own, declared, flags, DEFAULTS)))
-    return Policy(**{word: said.get(word) for word in Policy.__slots__})  # type: ignore[arg-type]
+    said: Options = {**DEFAULTS, **flags, **declared, **own}
+    return Policy(
+        max_attempts=said["max_attempts"],
+        backoff=said.get("backoff"),
+        timeout=said.get("timeout"),
+        keep=said["keep"],
+        on_failure=said["on_failure"],
+    )
 
 
 def classify(
