@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 from litequeue.errors import OptionError
-from litequeue.options import Backoff
+from litequeue.options import Backoff, clipped
 
 FIRST_SECONDS = 10.0
 CAP_SECONDS = 3600.0
@@ -42,6 +41,7 @@ def exponential(attempt: int, random: Callable[[], float]) -> float:
 
 def _asked(backoff: Callable[[int], float], attempt: int) -> float:
     seconds = backoff(attempt)
-    if isinstance(seconds, int | float) and math.isfinite(seconds):
-        return max(0.0, float(seconds))
+    wait = clipped(seconds)
+    if wait is not None:
+        return wait
     raise OptionError(owner="backoff", problem=f"the callable must return seconds, not {seconds!r}")

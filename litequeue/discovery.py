@@ -22,6 +22,7 @@ from litequeue.errors import DuplicateJob, NoJobsFound
 from litequeue.job import Job
 
 DEFAULT_PACKAGES = ("jobs", "app.jobs")
+OURS = str(Path(__file__).parent) + os.sep
 IMPORT_MACHINERY = ("<frozen importlib", os.sep + "importlib" + os.sep)
 
 
@@ -73,7 +74,7 @@ def collect(classes: Iterable[type[Job]], found: Found) -> None:
             other = found.jobs.setdefault(name, cls)
             if other is not cls:
                 raise DuplicateJob(
-                    name=cls.__litequeue__.name,
+                    name=cls.__litequeue__.spelling(name),
                     first=other.__litequeue__.place,
                     second=cls.__litequeue__.place,
                 )
@@ -102,15 +103,19 @@ def _default(place: str) -> tuple[str, ...]:
 
 
 def _exists(package: str) -> None:
+    missing = NoJobsFound(problem=f"there is no module {package!r}")
+    if not all(part.isidentifier() for part in package.split(".")):
+        raise missing
     try:
         found = importlib.util.find_spec(package)
-    except (ModuleNotFoundError, ValueError) as error:
-        raise NoJobsFound(problem=f"there is no module {package!r}") from error
-    except Exception:
+    except (Exception, SystemExit) as error:
+        absent = (isinstance(error, ModuleNotFoundError) and error.name) or " "
+        if f"{package}.".startswith(f"{absent}."):
+            raise missing from error
         # The package above it raises; importing it tells how.
         return
     if found is None:
-        raise NoJobsFound(problem=f"there is no module {package!r}")
+        raise missing
 
 
 def _modules(package: str, failures: list[ImportFailure]) -> Iterator[ModuleType]:
@@ -121,10 +126,20 @@ def _modules(package: str, failures: list[ImportFailure]) -> Iterator[ModuleType
     paths = getattr(module, "__path__", None)
     if paths is None:
         return
-    for info in sorted(pkgutil.iter_modules(paths, package + "."), key=lambda info: info.name):
-        # Running a package's __main__ is what importing it would do.
-        if info.name.rpartition(".")[2] != "__main__":
-            yield from _modules(info.name, failures)
+    names = {info.name for info in pkgutil.iter_modules(paths)} | _plain_folders(paths)
+    # To import a package's __main__ would be to run it.
+    for name in sorted(names - {"__main__"}):
+        yield from _modules(f"{package}.{name}", failures)
+
+
+def _plain_folders(paths: Iterable[str]) -> set[str]:
+    """Folders of modules without an ``__init__``, which pkgutil passes over."""
+    inner = (folder for path in paths if os.path.isdir(path) for folder in Path(path).iterdir())
+    return {
+        folder.name
+        for folder in inner
+        if folder.name.isidentifier() and folder.is_dir() and any(folder.glob("*.py"))
+    }
 
 
 def _import(name: str, failures: list[ImportFailure]) -> ModuleType | None:
@@ -136,13 +151,16 @@ def _import(name: str, failures: list[ImportFailure]) -> ModuleType | None:
 
 
 def _users_part(error: BaseException) -> str:
-    """The traceback without the frames of this file and of the import machinery."""
+    """The traceback without the frames of litequeue and of the import machinery."""
     report = traceback.TracebackException.from_exception(error)
-    kept = [
-        frame
-        for frame in report.stack
-        if frame.filename != __file__
-        and not any(part in frame.filename for part in IMPORT_MACHINERY)
-    ]
-    report.stack = traceback.StackSummary.from_list(kept)
+    part: traceback.TracebackException | None = report
+    while part is not None:
+        kept = [frame for frame in part.stack if _is_users(frame.filename)]
+        part.stack = traceback.StackSummary.from_list(kept)
+        part = part.__cause__ or part.__context__
     return "".join(report.format())
+
+
+def _is_users(filename: str) -> bool:
+    ours = filename.startswith(OURS)
+    return not ours and not any(part in filename for part in IMPORT_MACHINERY)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import os
 import random
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -79,6 +80,7 @@ class Executor:
         self._grace = grace
         self._stop = stop
         self._listener = listener
+        self._pid = os.getpid()
 
     def run(self, row: JobRow, report_to: int) -> State | None:
         """Run a reserved job and write down how it ended; returns the state that it left,
@@ -128,6 +130,9 @@ class Executor:
             with run.entered(), self._stop.interrupting(), limit:
                 attempt.result = _handled(job, seconds)
         finally:
+            if os.getpid() != self._pid:
+                # A child that the job has forked must not come back as a second worker.
+                os._exit(1)
             attempt.completed = run.completed
 
     def _decode(self, row: JobRow, attempt: Attempt) -> Job:

@@ -60,9 +60,18 @@ class Definition:
         return f"{self.cls.__module__}.{self.cls.__qualname__}"
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """The names that the job answers to, in any spelling."""
+        return (self.name, self.cls.__name__, *self.aliases)
+
+    @property
     def keys(self) -> set[str]:
-        """The folded names that the job answers to."""
-        return {key(name) for name in (self.name, self.cls.__name__, *self.aliases)}
+        """The same, folded."""
+        return {key(name) for name in self.names}
+
+    def spelling(self, folded: str) -> str:
+        """The name of this job that folds to ``folded``."""
+        return next(name for name in self.names if key(name) == folded)
 
     @cached_property
     def codec(self) -> Codec:
@@ -98,6 +107,8 @@ class Job:
     ) -> None:
         super().__init_subclass__()
         place = f"{cls.__module__}.{cls.__qualname__}"
+        _check_names(place, name, aliases)
+        _check_fields(place, cls)
         try:
             dataclasses.dataclass(cls)
         except (TypeError, ValueError) as error:
@@ -105,7 +116,7 @@ class Job:
         inherited = getattr(cls, "__litequeue__", None)
         own = checked(options, place)
         every = merged(inherited.options, own) if inherited else own
-        cls.__litequeue__ = Definition(cls, name or cls.__name__, _names(place, aliases), every)
+        cls.__litequeue__ = Definition(cls, name or cls.__name__, aliases, every)
 
     def handle(self) -> object:
         """Do the work; what it returns is the result. May be ``async def``."""
@@ -158,6 +169,8 @@ def job(
     """
 
     def made(function: Callable[..., object]) -> type[Job]:
+        if not inspect.isfunction(function):
+            raise JobError(job=repr(function), problem="@job goes on a function")
         return _from_function(function, name, aliases, options)
 
     return made if function is None else made(function)
@@ -197,8 +210,6 @@ def _annotation(place: str, parameter: inspect.Parameter) -> object:
         raise JobError(job=place, problem=f"parameter {parameter.name} is positional-only")
     if parameter.annotation is parameter.empty:
         raise JobError(job=place, problem=f"parameter {parameter.name} has no annotation")
-    if hasattr(Job, parameter.name):
-        raise JobError(job=place, problem=f"every job has a method {parameter.name}")
     return parameter.annotation
 
 
@@ -209,14 +220,22 @@ def _has_default(parameter: inspect.Parameter) -> bool:
 def _default(parameter: inspect.Parameter) -> object:
     value = parameter.default
     if isinstance(value, list | dict | set):
-        return dataclasses.field(default_factory=lambda: copy.copy(value))
+        return dataclasses.field(default_factory=lambda: copy.deepcopy(value))
     return value
 
 
-def _names(place: str, aliases: Sequence[str]) -> Sequence[str]:
-    if isinstance(aliases, str):
+def _check_names(place: str, name: object, aliases: object) -> None:
+    if not isinstance(aliases, list | tuple | set | frozenset):
         raise JobError(job=place, problem=f"aliases is a list: aliases=[{aliases!r}]")
-    return aliases
+    for each in (*aliases, *([] if name is None else [name])):
+        if not isinstance(each, str) or not key(each).strip():
+            raise JobError(job=place, problem=f"a name is text that is not empty, not {each!r}")
+
+
+def _check_fields(place: str, cls: type) -> None:
+    for name in inspect.get_annotations(cls):
+        if name != "__litequeue__" and hasattr(Job, name):
+            raise JobError(job=place, problem=f"every job has a method {name}, so it is no field")
 
 
 def _target() -> Queue:

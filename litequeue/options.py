@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Literal, TypedDict, cast
@@ -46,6 +45,8 @@ DEFAULTS: Options = {
     "keep": 0,
     "on_failure": "keep",
 }
+
+LONGEST_SECONDS = 2**33 - 1
 
 # What a row keeps of its options as JSON; the others are columns or spent at push.
 STORED = ("backoff", "timeout", "keep", "on_failure")
@@ -91,19 +92,29 @@ def _attempts(value: object) -> bool:
     return _whole(value) and 1 <= value < 2**31  # type: ignore[operator]
 
 
-def _seconds(value: object) -> bool:
+def is_seconds(value: object) -> bool:
+    """Whether a value is a length of time in seconds, of at most a few centuries."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    return number and math.isfinite(value) and 0 <= value < 2**33  # type: ignore[arg-type, operator]
+    # A comparison is false for a NaN, and works for an int that is no float.
+    return number and 0 <= value <= LONGEST_SECONDS  # type: ignore[operator]
+
+
+def clipped(value: object) -> float | None:
+    """A wait that a job's own code has asked for, as seconds that can be stored: one
+    below zero is none, and what is no finite number is None."""
+    if not isinstance(value, int | float) or not abs(value) < float("inf"):
+        return None
+    return float(min(max(value, 0), LONGEST_SECONDS))
 
 
 def _more_than_zero(value: object) -> bool:
-    return _seconds(value) and value != 0
+    return is_seconds(value) and value != 0
 
 
 def _backoff(value: object) -> bool:
     if isinstance(value, list | tuple):
-        return bool(value) and all(map(_seconds, value))
-    return callable(value) or _seconds(value)
+        return bool(value) and all(map(is_seconds, value))
+    return callable(value) or is_seconds(value)
 
 
 def _on_failure(value: object) -> bool:
@@ -123,6 +134,6 @@ _CHECKS: dict[str, tuple[Callable[[object], bool], str]] = {
     "timeout": (_more_than_zero, "seconds, more than 0"),
     "delay": (_anything, "a time"),
     "at": (_anything, "a time"),
-    "keep": (_seconds, "seconds, 0 or more"),
+    "keep": (is_seconds, "seconds, 0 or more"),
     "on_failure": (_on_failure, "'keep' or 'delete'"),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,11 +11,12 @@ from pathlib import Path
 
 from litequeue.backoff import pause
 from litequeue.errors import Fail, JobTimeout, PayloadError, Retry, Snooze, UnknownJob, WorkerDied
-from litequeue.options import DEFAULTS, Backoff, Options
+from litequeue.options import DEFAULTS, Backoff, Options, clipped
 from litequeue.record import JobRow
 
-OURS = str(Path(__file__).parent)
+OURS = str(Path(__file__).parent) + os.sep
 LONGEST_EXCEPTION = 20_000
+SNOOZE_SECONDS = 60.0
 
 
 class Verb(str, Enum):
@@ -70,13 +72,13 @@ def classify(
     if error is None:
         return Outcome(Verb.COMPLETE)
     if isinstance(error, Snooze):
-        return Outcome(Verb.RELEASE, after=max(0.0, error.after), reason=describe(error))
+        return Outcome(Verb.RELEASE, after=_snooze(error), reason=describe(error))
     reason, exception = describe(error), full(error)
     if isinstance(error, Fail | PayloadError | UnknownJob):
         return Outcome(Verb.FAIL, reason=reason, exception=exception)
     if row.attempts >= policy.max_attempts:
         if isinstance(error, WorkerDied):
-            exception = f"{exception.rstrip()}; its worker died each time\n"
+            exception = f"{exception.rstrip().rstrip('.')}; its worker died each time\n"
         return Outcome(Verb.FAIL, reason=reason, exception=exception)
     after = _pause(error, row, policy, random)
     return Outcome(Verb.RETRY_LATER, after=after, reason=reason, exception=exception)
@@ -119,11 +121,18 @@ def _users_frames(hung: str) -> str:
     return "".join(lines[:ours])
 
 
+def _snooze(error: Snooze) -> float:
+    # What a job raises is not typed; nonsense must not become a busy loop.
+    after = clipped(error.after)
+    return SNOOZE_SECONDS if after is None else after
+
+
 def _pause(error: BaseException, row: JobRow, policy: Policy, random: Callable[[], float]) -> float:
     if isinstance(error, WorkerDied):
         return 0
-    if isinstance(error, Retry) and error.after is not None:
-        return max(0.0, error.after)
+    asked = clipped(error.after) if isinstance(error, Retry) else None
+    if asked is not None:
+        return asked
     try:
         return pause(policy.backoff, row.attempts, random)
     except Exception:

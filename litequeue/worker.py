@@ -91,19 +91,16 @@ class Worker:
         stop: Stop | None = None,
         leash: int | None = None,
     ) -> None:
-        """Make a worker for ``queue`` and the ``jobs``: a package by name, a module, or
-        the classes themselves.
+        """Make a worker for the ``jobs`` of a package by name, of a module, or classes.
 
-        It serves ``queues`` strictly in that order, or all queues by priority and age.
-        ``sleep`` is the longest time, in seconds, between two looks for work, ``grace``
-        what a job has to end in after its timeout. ``flags`` are options for jobs that
-        do not set them. ``leash`` is a descriptor whose end of file means a stop. Raises
-        NoJobsFound, DuplicateJob and OptionError.
+        It serves ``queues`` strictly in that order, or all by priority and age. ``sleep``
+        is the longest time between two looks for work, ``grace`` what a job has to end in
+        after its timeout, both in seconds. ``flags`` are options for jobs without their
+        own. The end of file of the descriptor ``leash`` means a stop. Raises NoJobsFound,
+        DuplicateJob and OptionError.
         """
         self.queue = queue
         self.found = _found(jobs)
-        if not self.found.jobs:
-            raise NoJobsFound(problem=_nothing_in(self.found))
         self.queues = tuple(queues)
         self.recycled = False
         self._sleep = sleep
@@ -313,11 +310,14 @@ class Worker:
 
 def _found(jobs: Jobs) -> Found:
     if isinstance(jobs, Found):
-        return jobs
-    if isinstance(jobs, str):
-        return discover([jobs])
-    found = Found()
-    collect(jobs_in(jobs) if isinstance(jobs, ModuleType) else jobs, found)
+        found = jobs
+    elif isinstance(jobs, str):
+        found = discover([jobs])
+    else:
+        found = Found()
+        collect(jobs_in(jobs) if isinstance(jobs, ModuleType) else jobs, found)
+    if not found.jobs:
+        raise NoJobsFound(problem=_nothing_in(found))
     return found
 
 

@@ -44,6 +44,19 @@ def add(commands: Commands) -> None:
     work = commands.add("work", "run jobs as they become due", work_command, WORK_EXAMPLE)
     database(work)
     _add_discovery(work)
+    _add_limits(work)
+    _add_processes(work)
+    _add_flags(work)
+
+    run = commands.add("run", "run the due jobs of one name, or one job", run_command, RUN_EXAMPLE)
+    database(run)
+    run.add_argument("name", metavar="NAME", nargs="?", help="the jobs' name, in any spelling")
+    run.add_argument("--id", metavar="N", type=positive, help="this job, due or not")
+    _add_discovery(run)
+    _add_flags(run)
+
+
+def _add_limits(work: argparse.ArgumentParser) -> None:
     work.add_argument(
         "--queue", metavar="NAMES", help="only these queues, strictly in this order: high,default"
     )
@@ -55,6 +68,12 @@ def add(commands: Commands) -> None:
     work.add_argument(
         "--memory-limit", metavar="B", type=size, help="end when larger than this: 256M"
     )
+    work.add_argument(
+        "--sleep", metavar="S", type=seconds, default=1.0, help="seconds between looks (default: 1)"
+    )
+
+
+def _add_processes(work: argparse.ArgumentParser) -> None:
     work.add_argument(
         "--workers", metavar="N", type=positive, help="run N worker processes, and keep them so"
     )
@@ -72,17 +91,6 @@ def add(commands: Commands) -> None:
         "--lock-dir", metavar="DIR", help="where --single-id locks (default: beside DB)"
     )
     work.add_argument("--leash", type=int, help=argparse.SUPPRESS)
-    work.add_argument(
-        "--sleep", metavar="S", type=seconds, default=1.0, help="seconds between looks (default: 1)"
-    )
-    _add_flags(work)
-
-    run = commands.add("run", "run the due jobs of one name, or one job", run_command, RUN_EXAMPLE)
-    database(run)
-    run.add_argument("name", metavar="NAME", nargs="?", help="the jobs' name, in any spelling")
-    run.add_argument("--id", metavar="N", type=positive, help="this job, due or not")
-    _add_discovery(run)
-    _add_flags(run)
 
 
 def _add_discovery(parser: argparse.ArgumentParser) -> None:
