@@ -80,7 +80,6 @@ class Executor:
         self._grace = grace
         self._stop = stop
         self._listener = listener
-        self._pid = os.getpid()
 
     def run(self, row: JobRow, report_to: int) -> State | None:
         """Run a reserved job and write down how it ended; returns the state that it left,
@@ -116,7 +115,7 @@ class Executor:
 
     def _attempt(self, row: JobRow, attempt: Attempt, report_to: int) -> None:
         job = self._decode(row, attempt)
-        run = Run(self._queue, row)
+        run, pid = Run(self._queue, row), os.getpid()
         seconds = attempt.policy.timeout
         asynchronous = inspect.iscoroutinefunction(job.handle)
         limit = limited(
@@ -130,7 +129,7 @@ class Executor:
             with run.entered(), self._stop.interrupting(), limit:
                 attempt.result = _handled(job, seconds)
         finally:
-            if os.getpid() != self._pid:
+            if os.getpid() != pid:
                 # A child that the job has forked must not come back as a second worker.
                 os._exit(1)
             attempt.completed = run.completed

@@ -26,7 +26,10 @@ class HardStop(BaseException):
 class Stop:
     """Whether, and how soon, one worker is to end."""
 
-    def __init__(self) -> None:
+    def __init__(self, leash: int | None = None) -> None:
+        """The end of file of the descriptor ``leash``, the end of a pipe that another
+        process holds, asks for a stop as well."""
+        self._leash = [] if leash is None else [leash]
         # Sockets and not a pipe: on Windows select() takes nothing else.
         self._reader, self._writer = socket.socketpair()
         self._reader.setblocking(False)
@@ -58,13 +61,20 @@ class Stop:
     def sleep(self, seconds: float, also: Sequence[int] = ()) -> list[int]:
         """Sleep until a stop, ``seconds`` at most, or until one of the descriptors
         ``also`` can be read; returns those that can."""
-        own = self._reader.fileno()
-        ready, _, _ = select.select([own, *also], [], [], max(0.0, seconds))
-        if own in ready:
-            ready.remove(own)
-            with suppress(BlockingIOError):
-                self._reader.recv(4096)
-        return ready
+        watched = [self._reader.fileno(), *self._leash, *also]
+        ready, _, _ = select.select(watched, [], [], max(0.0, seconds))
+        with suppress(BlockingIOError):
+            self._reader.recv(4096)
+        if self._leash and self._leash[0] in ready:
+            # It can be read for ever from now on.
+            self._leash.clear()
+            self.request()
+        return [descriptor for descriptor in ready if descriptor in also]
+
+    def look(self) -> None:
+        """See whether the leash has ended, for whoever is too busy to sleep."""
+        if self._leash:
+            self.sleep(0)
 
     @contextmanager
     def on_signals(self) -> Iterator[None]:

@@ -89,15 +89,13 @@ class Worker:
         flags: Options | None = None,
         listener: Listener | None = None,
         stop: Stop | None = None,
-        leash: int | None = None,
     ) -> None:
         """Make a worker for the ``jobs`` of a package by name, of a module, or classes.
 
         It serves ``queues`` strictly in that order, or all by priority and age. ``sleep``
         is the longest time between two looks for work, ``grace`` what a job has to end in
         after its timeout, both in seconds. ``flags`` are options for jobs without their
-        own. The end of file of the descriptor ``leash`` means a stop. Raises NoJobsFound,
-        DuplicateJob and OptionError.
+        own. Raises NoJobsFound, DuplicateJob and OptionError.
         """
         self.queue = queue
         self.found = _found(jobs)
@@ -105,7 +103,6 @@ class Worker:
         self.recycled = False
         self._sleep = sleep
         self._limits = limits
-        self._leash = [] if leash is None else [leash]
         self._stop = stop or Stop()
         self._executor = Executor(
             queue,
@@ -267,8 +264,7 @@ class Worker:
         finally:
             seat.note(0)
             self._done += 1
-            if self._leash and self._stop.sleep(0, self._leash):
-                self._stop.request()
+            self._stop.look()
 
     def _idle(self, seat: Seat, bell: Bell) -> bool:
         """Sleep until a nudge, a stop, the next due job or the poll; says whether there
@@ -277,11 +273,9 @@ class Worker:
         # Counted down, and not read off a clock that somebody may set back.
         while left > 0 and not self._stop.requested:
             nap = min(left, LOOK_SECONDS)
-            ready = self._stop.sleep(nap, [*bell.descriptors(), *self._leash])
+            rung = self._stop.sleep(nap, bell.descriptors())
             left -= nap
-            if any(descriptor in self._leash for descriptor in ready):
-                self._stop.request()
-            elif (ready and bell.take()) or self._look_around(seat) or not seat.still_held():
+            if (rung and bell.take()) or self._look_around(seat) or not seat.still_held():
                 return True
         self._tidy()
         return False

@@ -124,7 +124,7 @@ def work_command(args: argparse.Namespace) -> int:
         if not single:
             complain("Instance is already running. Exiting.")
             return 0
-        stop = Stop()
+        stop = Stop(None if args.leash is None else _set_apart(args.leash))
         # From here on, and not only once the worker runs: a signal while jobs are
         # imported must end it as cleanly.
         with stop.on_signals():
@@ -150,7 +150,6 @@ def _work(args: argparse.Namespace, stop: Stop) -> int:
         flags=_flags(args, os.environ),
         listener=lines,
         stop=stop,
-        leash=None if args.leash is None else _set_apart(args.leash),
     )
     _introduce(worker, lines)
     status = worker.run()
