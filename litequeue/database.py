@@ -24,7 +24,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
-from litequeue import locks
+from litequeue.checkpoint import CHECKPOINT_BYTES, LOOK_STATEMENTS, Checkpoints
 from litequeue.errors import (
     CannotOpen,
     DatabaseBusy,
@@ -41,18 +41,21 @@ Connection = sqlite3.Connection
 Parameters = Mapping[str, object]
 Synchronous = Literal["normal", "full"]
 NOTHING: Parameters = {}
+# What a statement can raise: SQLite's own, and Python's for a text that is no UTF-8 or a
+# number of more than 64 bits.
+UNFIT = (sqlite3.Error, UnicodeEncodeError, OverflowError)
 
 OLDEST_SQLITE = (3, 35, 0)
 BUSY_SECONDS = 30.0
 FIRST_PAUSE_SECONDS = 0.0001
 LONGEST_PAUSE_SECONDS = 0.005
-CHECKPOINT_BYTES = 4 * 1024 * 1024
-CHECKPOINT_WAIT_MS = 1000
-# How many statements pass between two looks at the size of the WAL.
-CHECKPOINT_LOOK = 128
+
+# The statements of a transaction: its begin, its end, and how it is undone.
+OUTERMOST = ("begin immediate", "commit", ("rollback",))
+NESTED = ("savepoint inner", "release inner", ("rollback to inner", "release inner"))
 
 PRAGMAS = (
-    "pragma wal_autocheckpoint = 0",  # see Database.checkpoint
+    "pragma wal_autocheckpoint = 0",  # see litequeue.checkpoint
     "pragma foreign_keys = on",
     # Debian's SQLite overwrites what it deletes: twice the pages for a large payload.
     "pragma secure_delete = off",
@@ -70,11 +73,11 @@ class _Link:
 
     def __init__(self, connection: Connection, *, borrowed: bool = False, depth: int = 0) -> None:
         self.connection = connection
-        self.cursor = connection.cursor()
-        self.cursor.row_factory = None  # a caller's connection may have one
         self.borrowed = borrowed
         self.depth = depth
         self.pid = os.getpid()
+        self.cursor = connection.cursor()
+        self.cursor.row_factory = None  # a caller's connection may have one
         self.identity = (0, 0)
         self.changes = self.last_id = self.statements = 0
         # As keys: an action that is asked for twice is done once.
@@ -112,13 +115,13 @@ class Database:
             raise CannotOpen(path=repr(str(path)), problem="a queue needs a file")
         # The real path: two names of one file must lead to the same workers.
         self.path = Path(os.path.realpath(path))
-        if not create and not self.path.exists():
+        if not create and not os.path.exists(self.path):
             raise CannotOpen(path=self.path, problem="there is no such file")
         self._synchronous = synchronous
         self._sleep = sleep
         self._local = threading.local()
         self._links: weakref.WeakSet[_Link] = weakref.WeakSet()
-        self._checkpoint_at = CHECKPOINT_BYTES
+        self._checkpoints = Checkpoints(self.path)
 
     def rows(self, sql: str, parameters: Parameters = NOTHING) -> list[Row]:
         """Run one statement and return all its rows; waits while another one writes."""
@@ -143,7 +146,7 @@ class Database:
         with self.transaction() as connection:
             try:
                 connection.executemany(sql, many)
-            except sqlite3.Error as error:
+            except UNFIT as error:
                 raise self._ours(error) from error
             last = int(self.rows("select last_insert_rowid()")[0][0])
         return range(last - len(many) + 1, last + 1)
@@ -151,22 +154,21 @@ class Database:
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
         """Hold the write lock from here to the end of the block, which commits, or
-        rolls back if it raises; inside another transaction, be part of that one."""
+        rolls back if it raises; inside another transaction, be a part of that one which
+        is undone by itself."""
         link = self._link()
         outer = link.depth
+        begin, end, undo = NESTED if outer else OUTERMOST
         try:
             # All of it in the try: a signal may raise between any two of these lines.
-            if not outer:
-                self._run(link, "begin immediate")
+            self._run(link, begin)
             link.depth = outer + 1
             yield link.connection
+            self._fetch(link, end)
             link.depth = outer
-            if not outer:
-                self._run(link, "commit")
         except BaseException:
             link.depth = outer
-            if not outer:
-                self._roll_back(link)
+            self._undo(link, undo)
             raise
         if not outer:
             self._follow_up(link)
@@ -175,10 +177,20 @@ class Database:
     def joined(self, connection: Connection) -> Iterator[None]:
         """Run this block's statements on the caller's own connection, as part of the
         transaction that it has open; raises OtherDatabase if it is to another file."""
-        self._check_same_file(connection)
         ours = self._link()
-        depth = 0 if _autocommits(connection) else 1
-        self._local.link = _Link(connection, borrowed=True, depth=depth)
+        try:
+            link = _Link(connection, borrowed=True)
+            found = link.cursor.execute("pragma database_list").fetchall()[0][2]
+            if not found or _identity(found) != _identity(self.path):
+                raise OtherDatabase(path=self.path, found=found or "no file")
+            if not _autocommits(connection):
+                link.depth = 1
+                if not connection.in_transaction:
+                    # As Python would, one statement later; a savepoint must not be first.
+                    link.cursor.execute("begin immediate")
+        except sqlite3.Error as error:
+            raise self._ours(error) from error
+        self._local.link = link
         try:
             yield
         finally:
@@ -201,29 +213,11 @@ class Database:
         return link.depth > 0 and link.connection.in_transaction
 
     def checkpoint(self) -> None:
-        """Copy the WAL into the database and empty it, unless another process does.
-
-        SQLite up to 3.51.2 can lose commits where automatic checkpoints of several
-        processes meet a writer (https://sqlite.org/wal.html#walresetbug), so those are
-        off. TRUNCATE takes the write lock first; without a real wait for it, it would
-        fall back to the unsafe kind.
-        """
+        """Copy the WAL into the database, unless this thread is in a transaction."""
         link = self._link()
-        if link.depth or not self._wal_bytes():
-            return
-        with locks.tried(self.path.with_name(f"{self.path.name}-checkpoint")) as ours:
-            size = self._wal_bytes()
-            if not ours or not size:
-                return
-            self._fetch(link, f"pragma busy_timeout = {CHECKPOINT_WAIT_MS}", NOTHING)
-            try:
-                pinned = self._fetch(link, "pragma wal_checkpoint(truncate)", NOTHING)[0][0]
-            except DatabaseBusy:
-                pinned = True
-            finally:
-                self._fetch(link, "pragma busy_timeout = 0", NOTHING)
-            # A reader that pins the WAL would make every writer wait for every try.
-            self._checkpoint_at = 2 * size if pinned else CHECKPOINT_BYTES
+        if not link.depth:
+            # Not by _fetch: whoever has just changed rows will yet ask how many.
+            self._checkpoints.run(lambda sql: self._aside(link, sql))
 
     def backup(self, target: str | os.PathLike[str]) -> None:
         """Copy the live database to a file that there is not yet; raises CannotOpen."""
@@ -236,7 +230,7 @@ class Database:
             finally:
                 copy.close()
         except sqlite3.Error as error:
-            raise self._ours(error) from error
+            raise CannotOpen(path=target, problem=str(error)) from error
 
     def moved(self) -> bool:
         """Whether the path no longer leads to the file that this thread has open."""
@@ -250,12 +244,15 @@ class Database:
 
     def _run(self, link: _Link, sql: str, parameters: Parameters = NOTHING) -> list[Row]:
         if link.depth:
+            if not link.connection.in_transaction:
+                # By a full disk, or by the caller; what follows would stand alone.
+                raise DatabaseRefused(path=self.path, problem="the transaction is over")
             return self._fetch(link, sql, parameters)
         rows = self._patiently(link, sql, parameters)
         link.statements += 1
-        if link.statements >= CHECKPOINT_LOOK and not link.connection.in_transaction:
+        if link.statements >= LOOK_STATEMENTS and not link.connection.in_transaction:
             link.statements = 0
-            if self._wal_bytes() > self._checkpoint_at:
+            if self._checkpoints.due():
                 self.checkpoint()
         return rows
 
@@ -274,10 +271,10 @@ class Database:
             waited += seconds
             longest = min(2 * longest, LONGEST_PAUSE_SECONDS)
 
-    def _fetch(self, link: _Link, sql: str, parameters: Parameters) -> list[Row]:
+    def _fetch(self, link: _Link, sql: str, parameters: Parameters = NOTHING) -> list[Row]:
         try:
             rows = link.cursor.execute(sql, parameters).fetchall()
-        except sqlite3.Error as error:
+        except UNFIT as error:
             raise self._ours(error) from error
         link.changes = link.cursor.rowcount
         link.last_id = link.cursor.lastrowid or 0
@@ -288,11 +285,20 @@ class Database:
         for action, argument in actions:
             action(argument)
 
-    def _roll_back(self, link: _Link) -> None:
-        link.after_commit.clear()
+    def _undo(self, link: _Link, undo: Sequence[str]) -> None:
+        if not link.depth:
+            link.after_commit.clear()
         # SQLite has rolled back already where the disk was full.
         if link.connection.in_transaction:
-            link.connection.execute("rollback")
+            for sql in undo:
+                self._aside(link, sql)
+
+    def _aside(self, link: _Link, sql: str) -> list[Row]:
+        """Run a statement, and leave what is known of the last one as it is."""
+        try:
+            return link.connection.execute(sql).fetchall()
+        except sqlite3.Error as error:
+            raise self._ours(error) from error
 
     def _link(self) -> _Link:
         link: _Link | None = getattr(self._local, "link", None)
@@ -305,9 +311,9 @@ class Database:
         return link
 
     def _open(self) -> _Link:
-        if self.path.is_dir():
+        if os.path.isdir(self.path):
             raise CannotOpen(path=self.path, problem="it is a directory")
-        if not self.path.parent.is_dir():
+        if not os.path.isdir(self.path.parent):
             raise CannotOpen(path=self.path, problem=f"there is no folder {self.path.parent}")
         try:
             connection = sqlite3.connect(
@@ -332,18 +338,7 @@ class Database:
         link.identity = _identity(self.path)
         return link
 
-    def _check_same_file(self, connection: Connection) -> None:
-        found = connection.cursor().execute("pragma database_list").fetchall()[0][2]
-        if not found or _identity(found) != _identity(self.path):
-            raise OtherDatabase(path=self.path, found=found or "no file")
-
-    def _wal_bytes(self) -> int:
-        try:
-            return os.stat(f"{self.path}-wal").st_size
-        except FileNotFoundError:
-            return 0
-
-    def _ours(self, error: sqlite3.Error) -> DatabaseError:
+    def _ours(self, error: Exception) -> DatabaseError:
         """The error of litequeue for one of SQLite's; by its words, for Python 3.10 has
         no error codes."""
         words = str(error)

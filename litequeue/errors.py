@@ -7,6 +7,7 @@ value named, and last what to do about it.
     ├── PayloadError        a payload cannot be written as JSON, or read back
     ├── OptionError         an option has a value that it cannot have
     ├── WhenError           a delay or an instant cannot be read
+    ├── ScheduleError       a cron expression or a period cannot be read
     ├── JobError            a class or function cannot be a job
     ├── DuplicateJob        two jobs answer to one name
     ├── NoJobsFound         there is nothing for a worker to run
@@ -33,6 +34,7 @@ value named, and last what to do about it.
         ├── DatabaseBusy    another process kept the write lock too long
         ├── DatabaseFull    there is no room left to write
         └── DatabaseRefused whatever else SQLite said
+            └── DamagedRow  a row was edited into what no verb writes
 
 ``Retry``, ``Snooze`` and ``Fail`` are not errors of litequeue: a job raises them
 to say how its own run ends.
@@ -73,6 +75,12 @@ class WhenError(LitequeueError, ValueError):
     """{value!r} is no time that litequeue can read. Write seconds (30), "30s",
     "+1 hour 30 minutes", "tomorrow 10:00", "next monday",
     "2030-01-01 10:00:00" or "@1893456000"."""
+
+
+class ScheduleError(LitequeueError, ValueError):
+    """{value!r} is no schedule that litequeue can read: {problem}. Write five fields of
+    crontab(5), as in cron="0 2 * * *", a word such as cron="@daily", or a period, as in
+    every="15m"."""
 
 
 class JobError(LitequeueError, TypeError):
@@ -213,6 +221,11 @@ class DatabaseFull(DatabaseError):
 
 class DatabaseRefused(DatabaseError):
     """{path}: SQLite says: {problem}."""
+
+
+class DamagedRow(DatabaseRefused):
+    """job {id} was edited into something unreadable ({what}): repair it with SQL, or
+    forget it."""
 
 
 class Retry(Exception):

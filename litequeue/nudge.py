@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -31,6 +32,8 @@ class Bell:
             with suppress(FileExistsError):
                 os.mkfifo(path)
                 path.chmod(os.stat(folder).st_mode & 0o666)
+            if not stat.S_ISFIFO(os.stat(path).st_mode):
+                return
             # For reading alone, select() would report the last writer's leaving.
             self._descriptor = os.open(path, os.O_RDWR | os.O_NONBLOCK)
 

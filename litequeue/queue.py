@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Protocol
 
 from litequeue import schema
 from litequeue.database import Connection, Database, Synchronous
-from litequeue.errors import JobFailed, NoResult, NoSuchJob, OptionError, WaitTimeout
+from litequeue.errors import DamagedRow, JobFailed, NoResult, NoSuchJob, OptionError, WaitTimeout
 from litequeue.nudge import Nudge
 from litequeue.options import DEFAULTS, STORED, Options, checked, merged
 from litequeue.payload import encode_plain
-from litequeue.record import COLUMNS, NOBODY, JobRow, Spec, State, read_row
+from litequeue.record import COLUMNS, NOBODY, JobRow, Spec, State, is_id, read_row, read_state
 from litequeue.roster import Roster
 from litequeue.upkeep import MATCHING, Upkeep, matching
 from litequeue.when import due
@@ -165,7 +165,7 @@ class Queue(Upkeep):
     def get(self, id: int) -> JobRow:
         """Return the row of a job. Raises NoSuchJob, also for one that has succeeded and
         was not kept."""
-        rows = self.database.rows(self.GET, {"id": id})
+        rows = self.database.rows(self.GET, {"id": id}) if is_id(id) else []
         if not rows:
             raise NoSuchJob(id=id)
         return read_row(rows[0])
@@ -200,10 +200,9 @@ class Queue(Upkeep):
 
     def counts(self) -> dict[str, dict[State, int]]:
         """Return how many jobs each queue has in each state that occurs in it."""
-        codes = {state.code: state for state in State}
         found: dict[str, dict[State, int]] = {}
         for queue, code, count in self.database.rows(self.COUNTS):
-            found.setdefault(queue, {})[codes[code]] = count
+            found.setdefault(queue, {})[read_state(code)] = count
         return found
 
     # Waiting
@@ -235,7 +234,7 @@ class Queue(Upkeep):
             raise NoResult(id=id)
         if row.state != State.DONE:
             raise JobFailed(id=id, name=row.name, state=row.state, reason=row.reason)
-        return None if row.result is None else json.loads(row.result)
+        return None if row.result is None else _parsed(row)
 
     HIGHEST_ID = """
     select seq
@@ -265,6 +264,13 @@ class Queue(Upkeep):
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _parsed(row: JobRow) -> object:
+    try:
+        return json.loads(row.result or "null")
+    except ValueError as error:
+        raise DamagedRow(id=row.id, what=f"its result is {row.result!r:.50}") from error
 
 
 def _spec(job: Pushable | str, payload: Mapping[str, object] | None = None) -> Spec:

@@ -8,7 +8,7 @@ from datetime import datetime, timezone
 from enum import Enum
 from typing import Any
 
-from litequeue.errors import DatabaseRefused
+from litequeue.errors import DamagedRow
 from litequeue.options import Options
 
 # What SQLite gives back carries no static type; it gets one in read_row.
@@ -58,12 +58,35 @@ class Spec:
     options: Options = field(default_factory=Options)
 
 
-# The columns of a row in the order of the fields of JobRow.
-COLUMNS = (
-    "id, name, queue, priority, state, attempts, max_attempts, worker, "
-    "available_at, reserved_at, created_at, cancelled_at, finished_at, failed_at, "
-    "progress_done, progress_total, options, exception, result, payload"
-)
+LONGEST_REMARK = 80
+
+TEXT, NUMBER = (str,), (int,)
+MAYBE_TEXT, MAYBE_NUMBER = (str, type(None)), (int, type(None))
+
+# The columns of a row, in the order in which rows are read, and what each may hold.
+_KINDS: dict[str, tuple[type, ...]] = {
+    "id": NUMBER,
+    "name": TEXT,
+    "queue": TEXT,
+    "priority": NUMBER,
+    "state": NUMBER,
+    "attempts": NUMBER,
+    "max_attempts": MAYBE_NUMBER,
+    "worker": NUMBER,
+    "available_at": NUMBER,
+    "reserved_at": NUMBER,
+    "created_at": NUMBER,
+    "cancelled_at": MAYBE_NUMBER,
+    "finished_at": MAYBE_NUMBER,
+    "failed_at": MAYBE_NUMBER,
+    "progress_done": MAYBE_NUMBER,
+    "progress_total": MAYBE_NUMBER,
+    "options": MAYBE_TEXT,
+    "exception": MAYBE_TEXT,
+    "result": MAYBE_TEXT,
+    "payload": TEXT,
+}
+COLUMNS = ", ".join(_KINDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,16 +141,27 @@ class WorkerRow:
 
 
 def read_row(values: Row) -> JobRow:
-    """Make a row from the values of COLUMNS; raises DatabaseRefused for a row that
-    was edited into something that no verb writes."""
+    """Make a row from the values of COLUMNS; raises DamagedRow for one that was
+    edited into something that no verb writes."""
+    for (name, kinds), value in zip(_KINDS.items(), values, strict=True):
+        if not isinstance(value, kinds):
+            raise _damaged(values[0], f"its {name} is {value!r}")
     try:
         return _row(values)
-    except (TypeError, ValueError, LookupError, ArithmeticError) as error:
-        raise DatabaseRefused(
-            path="the queue",
-            problem=f"job {values[0]} was edited into something unreadable ({error}); "
-            "repair it with SQL, or forget it",
-        ) from error
+    except (TypeError, ValueError, ArithmeticError) as error:
+        raise _damaged(values[0], str(error)) from error
+
+
+def read_state(code: object, id: object = "") -> State:
+    """The state that a number in the table stands for; raises DamagedRow."""
+    state = _STATES.get(code)  # type: ignore[call-overload]
+    if not isinstance(state, State):
+        raise _damaged(id, f"its state is {code!r}")
+    return state
+
+
+def _damaged(id: object, what: str) -> DamagedRow:
+    return DamagedRow(id=id, what=what[:LONGEST_REMARK])
 
 
 def _row(values: Row) -> JobRow:
@@ -139,7 +173,7 @@ def _row(values: Row) -> JobRow:
         name=name,
         queue=queue,
         priority=priority,
-        state=_STATES[state],
+        state=read_state(state, id),
         attempts=attempts,
         max_attempts=max_attempts,
         worker=worker,
@@ -150,11 +184,18 @@ def _row(values: Row) -> JobRow:
         finished_at=maybe_instant(finished_at),
         failed_at=maybe_instant(failed_at),
         progress=None if total is None else (done, total),
-        options=json.loads(options) if options else {},
+        options=_options(options),
         exception=exception,
         result=result,
         payload=payload,
     )
+
+
+def _options(text: str | None) -> Options:
+    options: Options = json.loads(text) if text else {}
+    if not isinstance(options, dict):
+        raise TypeError(f"its options are {text}")
+    return options
 
 
 def instant(milliseconds: int) -> datetime:
@@ -165,6 +206,11 @@ def instant(milliseconds: int) -> datetime:
 def maybe_instant(milliseconds: int | None) -> datetime | None:
     """The same for a column that may be null."""
     return None if milliseconds is None else instant(milliseconds)
+
+
+def is_id(id: int) -> bool:
+    """Whether a job could have this id; SQLite takes no greater number at all."""
+    return 1 <= id < 2**63
 
 
 def worker_name(worker: int) -> str:

@@ -101,8 +101,12 @@ class Roster:
             ) from error
         assert descriptor is not None
         seat = Seat(worker, path, descriptor)
-        seat.note(0)
-        self._enlist(worker, queues)
+        try:
+            seat.note(0)
+            self._enlist(worker, queues)
+        except BaseException:
+            seat.leave()
+            raise
         return seat
 
     ENLIST = """
@@ -156,6 +160,10 @@ class Roster:
             yield Note(None)
             self.dismiss(worker)
             return
+        except PermissionError:
+            # Another user's worker: those who may look will see to it.
+            yield None
+            return
         try:
             if not locks.lock(descriptor) or not locks.leads_to(path, descriptor):
                 yield None
@@ -181,6 +189,8 @@ class Roster:
             descriptor = os.open(self._path(worker), os.O_RDWR)
         except FileNotFoundError:
             return False
+        except PermissionError:
+            return True
         try:
             return not locks.lock(descriptor)
         finally:

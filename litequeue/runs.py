@@ -8,15 +8,18 @@ there are none the run was lost, and nothing was written.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 
 from litequeue.database import NOTHING, Database, Parameters
-from litequeue.errors import RunLost
-from litequeue.record import COLUMNS, NOBODY, JobRow, State, read_row
+from litequeue.errors import DamagedRow, RunLost
+from litequeue.record import COLUMNS, NOBODY, JobRow, Row, State, read_row
 
 PROMOTE_AT_ONCE = 100
 EXPIRE_AT_ONCE = 100
+
+logger = logging.getLogger("litequeue")
 
 
 class Runs:
@@ -33,16 +36,22 @@ class Runs:
         With ``queues``, the first of them that has a due job; without, the job of the
         highest priority, then the oldest, of all queues that are not paused.
         """
-        if not self.has_ready(queues) and not self._has_due():
-            return None
-        with self.database.transaction():
-            self._promote()
-            if not queues:
-                return self._claim(self.CLAIM_ANY, {"worker": worker})
-            for queue in queues:
-                row = self._claim(self.CLAIM_FROM, {"worker": worker, "queue": queue})
-                if row is not None:
-                    return row
+        while self.has_ready(queues) or self._has_due():
+            with self.database.transaction():
+                promoted = self._promote()
+                row = self._first(worker, queues)
+            # More that is due may be of these queues, behind what is of others.
+            if row is not None or promoted < PROMOTE_AT_ONCE:
+                return row
+        return None
+
+    def _first(self, worker: int, queues: Sequence[str]) -> JobRow | None:
+        if not queues:
+            return self._claim(self.CLAIM_ANY, {"worker": worker})
+        for queue in queues:
+            row = self._claim(self.CLAIM_FROM, {"worker": worker, "queue": queue})
+            if row is not None:
+                return row
         return None
 
     CLAIM = (
@@ -95,7 +104,11 @@ class Runs:
 
     def _claim(self, sql: str, parameters: dict[str, object]) -> JobRow | None:
         rows = self.database.rows(sql, {**parameters, "now": self.now()})
-        return read_row(rows[0]) if rows else None
+        if not rows:
+            return None
+        readable = self._readable(rows)
+        # One that cannot be read has failed; the next may do.
+        return readable[0] if readable else self._claim(sql, parameters)
 
     DUE_NAMED = """
     select id
@@ -120,9 +133,9 @@ class Runs:
       limit {PROMOTE_AT_ONCE}
     )"""
 
-    def _promote(self) -> None:
-        """Make ready what is due: a bounded number, and still more than one claim takes."""
-        self.database.change(self.PROMOTE, {"now": self.now()})
+    def _promote(self) -> int:
+        """Make ready some of what is due, the longest due first; returns how many."""
+        return self.database.change(self.PROMOTE, {"now": self.now()})
 
     def has_ready(self, queues: Sequence[str] = ()) -> bool:
         """Whether a worker of these queues would find a job that is ready."""
@@ -171,13 +184,15 @@ class Runs:
     set state = 7, finished_at = :now, failed_at = :now, exception = :exception
     {THIS_RUN} and cancelled_at is null"""
 
+    FAIL_AND_DELETE = f"""
+    delete from litequeue_jobs
+    {THIS_RUN} and cancelled_at is null"""
+
     def fail(self, row: JobRow, exception: str, *, delete: bool = False) -> State:
         """End a run, and its job, with failure; returns the state that it left, which is
         ``cancelled`` where that was asked for. Raises RunLost."""
-        if delete:
-            self._end(self.DELETE_RUN, row)
-            return State.FAILED
-        if self._change(self.FAIL, row, {"exception": exception}):
+        sql = self.FAIL_AND_DELETE if delete else self.FAIL
+        if self._change(sql, row, {"exception": exception}):
             return State.FAILED
         return self._cancel_run(row, exception)
 
@@ -190,7 +205,7 @@ class Runs:
     def retry_later(self, row: JobRow, exception: str, *, after: float) -> State:
         """End a run with a failure that spent its attempt: the job runs again ``after``
         seconds from now. Returns the state that it left. Raises RunLost."""
-        return self._again(self.RETRY_LATER, row, after, {"exception": exception})
+        return self._again(self.RETRY_LATER, row, after, exception)
 
     RELEASE = f"""
     update litequeue_jobs
@@ -200,15 +215,16 @@ class Runs:
     def release(self, row: JobRow, *, after: float = 0) -> State:
         """Give a run back with its attempt unspent, to run ``after`` seconds from now.
         Returns the state that it left. Raises RunLost."""
-        return self._again(self.RELEASE, row, after)
+        return self._again(self.RELEASE, row, after, row.exception)
 
-    def _again(self, sql: str, row: JobRow, after: float, values: Parameters = NOTHING) -> State:
+    def _again(self, sql: str, row: JobRow, after: float, exception: str | None) -> State:
         state = State.SCHEDULED if after > 0 else State.READY
         at = self.now() + int(after * 1000)
-        if self._change(sql, row, {"state": state.code, "available_at": at, **values}):
+        values = {"state": state.code, "available_at": at, "exception": exception}
+        if self._change(sql, row, values):
             self.pushed(row.queue)
             return state
-        return self._cancel_run(row, row.exception)
+        return self._cancel_run(row, exception)
 
     CANCEL_RUN = f"""
     update litequeue_jobs
@@ -254,7 +270,25 @@ class Runs:
 
     def running(self, worker: int) -> list[JobRow]:
         """The rows that a worker has reserved and not ended."""
-        return [read_row(row) for row in self.database.rows(self.RUNNING, {"worker": worker})]
+        return self._readable(self.database.rows(self.RUNNING, {"worker": worker}))
+
+    FAIL_DAMAGED = """
+    update litequeue_jobs
+    set state = 7, finished_at = :now, failed_at = :now, exception = :exception
+    where id = :id and state = 5"""
+
+    def _readable(self, rows: Sequence[Row]) -> list[JobRow]:
+        """The running rows as they are, but for those that somebody has edited into
+        nonsense: these fail, and hold up nobody."""
+        readable = []
+        for row in rows:
+            try:
+                readable.append(read_row(row))
+            except DamagedRow as error:
+                values = {"id": row[0], "now": self.now(), "exception": str(error)}
+                self.database.change(self.FAIL_DAMAGED, values)
+                logger.error("%s", error)
+        return readable
 
     EXPIRED = """
     select 1

@@ -111,6 +111,9 @@ class Stop:
         self._reader.close()
         self._writer.close()
 
+    # A worker that is dropped drops its stop.
+    __del__ = close
+
     def _handle(self, number: int, frame: FrameType | None) -> None:
         self._times += 1
         self.signal = number

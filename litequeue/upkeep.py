@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from litequeue.check import broken_laws
 from litequeue.errors import NoSuchJob, OptionError, WrongState
-from litequeue.record import NOBODY, State
+from litequeue.record import NOBODY, State, is_id
 from litequeue.runs import Runs
 
 # The most rows that a bulk verb changes before it lets other writers in.
@@ -196,6 +196,8 @@ class Upkeep(Runs):
     where id = :id"""
 
     def _alter_one(self, verb: str, change: str, leaves: Sequence[State], id: int) -> str:
+        if not is_id(id):
+            raise NoSuchJob(id=id)
         changed = self.database.rows(change, {"id": id, "now": self.now()})
         if changed:
             return str(changed[0][0])

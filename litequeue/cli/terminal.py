@@ -40,7 +40,10 @@ def say_table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
         say("  ".join(padded).rstrip())
 
 
-def _write(stream: TextIO, text: str) -> None:
+def _write(stream: TextIO | None, text: str) -> None:
+    if stream is None:
+        # Python has none where the shell has closed it.
+        return
     line = text + "\n"
     try:
         line.encode(stream.encoding or "utf-8")

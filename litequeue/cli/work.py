@@ -40,7 +40,7 @@ examples:
 
 
 def add(commands: Commands) -> None:
-    """Add the commands of this file."""
+    """Add ``work``."""
     work = commands.add("work", "run jobs as they become due", work_command, WORK_EXAMPLE)
     database(work)
     _add_discovery(work)
@@ -48,6 +48,9 @@ def add(commands: Commands) -> None:
     _add_processes(work)
     _add_flags(work)
 
+
+def add_run(commands: Commands) -> None:
+    """Add ``run``, which help lists behind ``push``."""
     run = commands.add("run", "run the due jobs of one name, or one job", run_command, RUN_EXAMPLE)
     database(run)
     run.add_argument("name", metavar="NAME", nargs="?", help="the jobs' name, in any spelling")

@@ -1,0 +1,206 @@
+"""The commands that change jobs from outside: retry, cancel, forget, prune, pause, resume."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import Protocol
+
+from litequeue.cli.look import filters, name
+from litequeue.cli.parser import Commands, Run, as_json, database, positive, seconds
+from litequeue.cli.terminal import complain, say, say_json
+from litequeue.options import checked
+from litequeue.overview import jobs_counted
+from litequeue.queue import Queue
+from litequeue.record import State
+
+RETRY_EXAMPLE = """\
+examples:
+  litequeue retry jobs.db 42 43                          these two, now
+  litequeue retry jobs.db --state failed --queue emails  all that failed there
+"""
+
+CANCEL_EXAMPLE = """\
+examples:
+  litequeue cancel jobs.db 42                      one that runs is only asked to stop
+  litequeue cancel jobs.db --name send-newsletter  all that have not finished
+"""
+
+FORGET_EXAMPLE = """\
+examples:
+  litequeue forget jobs.db 42              delete this job
+  litequeue forget jobs.db --state failed  delete all that failed
+"""
+
+PRUNE_EXAMPLE = """\
+examples:
+  litequeue prune jobs.db --older 7d   what finished more than a week ago
+  litequeue prune jobs.db --older 12h  from cron, once an hour
+"""
+
+PAUSE_EXAMPLE = """\
+examples:
+  litequeue pause jobs.db emails   no job of it starts; those that run go on
+  litequeue resume jobs.db emails  let them start again
+"""
+
+RESUME_EXAMPLE = """\
+examples:
+  litequeue resume jobs.db emails  let its jobs start again
+  litequeue status jobs.db         tells which queues are paused
+"""
+
+NOT_STARTED = (State.WAITING, State.SCHEDULED, State.READY)
+
+
+def add(commands: Commands) -> None:
+    """Add the commands of this file."""
+    _add_choice(commands, "retry", "run jobs that failed, now and anew", retry, RETRY_EXAMPLE)
+    _add_choice(commands, "cancel", "cancel jobs that have not finished", cancel, CANCEL_EXAMPLE)
+    _add_choice(commands, "forget", "delete jobs that are not running", forget, FORGET_EXAMPLE)
+
+    pruning = commands.add("prune", "delete jobs that finished long ago", prune, PRUNE_EXAMPLE)
+    database(pruning)
+    pruning.add_argument(
+        "--older", metavar="S", type=seconds, required=True, help="finished longer ago: 7d, 12h"
+    )
+    as_json(pruning)
+
+    _add_queue(commands, "pause", "let no job of a queue start", pause, PAUSE_EXAMPLE)
+    _add_queue(commands, "resume", "let the jobs of a queue start again", resume, RESUME_EXAMPLE)
+
+
+def _add_choice(commands: Commands, verb: str, summary: str, run: Run, examples: str) -> None:
+    parser = commands.add(verb, summary, run, examples)
+    database(parser)
+    parser.add_argument(
+        "ids", metavar="ID", nargs="*", type=positive, help="these jobs: all of them, or none"
+    )
+    parser.add_argument("--all", action="store_true", help=f"all jobs that {verb} can take")
+    filters(parser)
+    as_json(parser)
+    parser.set_defaults(verb=verb)
+
+
+def _add_queue(commands: Commands, verb: str, summary: str, run: Run, examples: str) -> None:
+    parser = commands.add(verb, summary, run, examples)
+    database(parser)
+    parser.add_argument("queue", metavar="QUEUE", type=name, help="the name of the queue")
+    as_json(parser)
+
+
+def retry(args: argparse.Namespace) -> int:
+    """Make jobs ready; 1 if there were none."""
+    with Queue(args.database, create=False) as queue:
+        changed = _change(queue.retry, args)
+    return _answer(args, {"retried": changed}, [f"Retried {jobs_counted(changed)}."])
+
+
+def cancel(args: argparse.Namespace) -> int:
+    """Cancel jobs, and ask those that run to stop; 1 if there were none."""
+    with Queue(args.database, create=False) as queue:
+        cancelled, asked = _cancel(queue, args)
+    lines = []
+    if cancelled:
+        lines.append(f"Cancelled {jobs_counted(cancelled)}.")
+    if asked:
+        lines.append(f"Asked {asked} running job{'' if asked == 1 else 's'} to stop.")
+    return _answer(args, {"cancelled": cancelled, "asked_to_stop": asked}, lines)
+
+
+def forget(args: argparse.Namespace) -> int:
+    """Delete jobs; 1 if there were none."""
+    with Queue(args.database, create=False) as queue:
+        changed = _change(queue.forget, args)
+    return _answer(args, {"forgotten": changed}, [f"Forgot {jobs_counted(changed)}."])
+
+
+def prune(args: argparse.Namespace) -> int:
+    """Delete what finished long ago; that there was nothing is no failure."""
+    with Queue(args.database, create=False) as queue:
+        pruned = queue.prune(args.older)
+    if args.json:
+        say_json({"pruned": pruned})
+    else:
+        say(f"Pruned {jobs_counted(pruned)}.")
+    return 0
+
+
+def pause(args: argparse.Namespace) -> int:
+    """Pause a queue; 1 if it was paused already."""
+    checked({"queue": args.queue}, "pause")
+    with Queue(args.database, create=False) as queue:
+        changed = queue.pause(args.queue)
+    sentence = (
+        f"Paused queue {args.queue}." if changed else f"Queue {args.queue} was paused already."
+    )
+    return _answer_for_queue(args, sentence, changed=changed, paused=True)
+
+
+def resume(args: argparse.Namespace) -> int:
+    """Let a queue go on; 1 if it was not paused."""
+    checked({"queue": args.queue}, "resume")
+    with Queue(args.database, create=False) as queue:
+        changed = queue.resume(args.queue)
+    sentence = f"Resumed queue {args.queue}." if changed else f"Queue {args.queue} was not paused."
+    return _answer_for_queue(args, sentence, changed=changed, paused=False)
+
+
+class Change(Protocol):
+    """A verb of the queue that takes ids, or what jobs must match."""
+
+    def __call__(
+        self,
+        *ids: int,
+        all: bool = False,
+        state: State | str | None = None,
+        queue: str | None = None,
+        name: str | None = None,
+    ) -> int: ...
+
+
+def _change(verb: Change, args: argparse.Namespace) -> int:
+    # An id that is given twice is meant once, and has changed when it comes again.
+    ids = dict.fromkeys(args.ids)
+    return verb(*ids, all=args.all, state=args.state, queue=args.queue, name=args.name)
+
+
+def _cancel(queue: Queue, args: argparse.Namespace) -> tuple[int, int]:
+    """Cancel; returns how many were, and how many, being at work, were asked to stop."""
+    matched = args.queue is not None or args.name is not None
+    if args.ids:
+        with queue.database.transaction():
+            changed = _change(queue.cancel, args)
+            asked = sum(queue.get(id).state is State.RUNNING for id in set(args.ids))
+        return changed - asked, asked
+    if args.state is not None or args.all == matched:
+        changed = _change(queue.cancel, args)
+        return (0, changed) if args.state == State.RUNNING else (changed, 0)
+    # One state after the other tells them apart; a job that starts meanwhile meets the last.
+    cancelled, asked = (
+        sum(queue.cancel(state=state, queue=args.queue, name=args.name) for state in states)
+        for states in (NOT_STARTED, (State.RUNNING,))
+    )
+    return cancelled, asked
+
+
+def _answer(args: argparse.Namespace, counts: dict[str, int], lines: Sequence[str]) -> int:
+    changed = any(counts.values())
+    if args.json:
+        say_json(counts)
+    elif changed:
+        for line in lines:
+            say(line)
+    else:
+        complain(f"No job matches that {args.verb} can take.")
+    return 0 if changed else 1
+
+
+def _answer_for_queue(
+    args: argparse.Namespace, sentence: str, *, changed: bool, paused: bool
+) -> int:
+    if args.json:
+        say_json({"queue": args.queue, "paused": paused, "changed": changed})
+    else:
+        (say if changed else complain)(sentence)
+    return 0 if changed else 1

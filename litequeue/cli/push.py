@@ -1,0 +1,192 @@
+"""The command that pushes: one job, or a line of standard input for each."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import redirect_stdout
+from dataclasses import dataclass
+
+from litequeue.cli.look import name
+from litequeue.cli.parser import Commands, as_json, database, positive, seconds
+from litequeue.cli.terminal import complain, say, say_json
+from litequeue.discovery import Found, discover
+from litequeue.errors import LitequeueError, NoJobsFound, OptionError, PayloadError
+from litequeue.job import Job, key
+from litequeue.options import Options, checked
+from litequeue.overview import jobs_counted
+from litequeue.payload import encode_plain
+from litequeue.queue import Queue
+from litequeue.record import Spec
+
+EXAMPLE = """\
+examples:
+  litequeue push jobs.db send-email '{"user_id": 1}' --delay 30s    prints the job's id
+  id=$(litequeue push jobs.db resize '{"path": "a.png"}' --queue images --keep 1h)
+  litequeue push jobs.db send-email - < users.jsonl                 a JSON object a line
+"""
+
+WORDS = (
+    "queue", "priority", "max_attempts", "backoff", "delay", "at", "keep", "on_failure", "timeout",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class _Checked:
+    """A job whose payload is known to be good before the database is touched."""
+
+    spec: Spec
+
+    def __litequeue_spec__(self) -> Spec:
+        return self.spec
+
+
+def add(commands: Commands) -> None:
+    """Add the command of this file."""
+    push = commands.add(
+        "push", "push a job, and print its id alone on a line", push_command, EXAMPLE
+    )
+    database(push)
+    push.add_argument("name", metavar="NAME", type=name, help="the job's name, in any spelling")
+    push.add_argument(
+        "payload",
+        metavar="JSON",
+        nargs="?",
+        default="{}",
+        help="its fields, as a JSON object (default: {}); - reads one from each line of "
+        "standard input, and pushes all of them or none",
+    )
+    _add_options(push)
+    push.add_argument(
+        "--jobs",
+        metavar="PACKAGE",
+        action="append",
+        default=[],
+        help="where the job's class is, which checks the fields and has options of its own "
+        "(default: LITEQUEUE_JOBS, or jobs, or app.jobs, if there is one)",
+    )
+    as_json(push)
+
+
+def _add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--queue", metavar="QUEUE", type=name, help="the queue (default: default)")
+    parser.add_argument("--priority", metavar="N", type=int, help="higher runs first (default: 0)")
+    parser.add_argument("--max-attempts", metavar="N", type=positive, help="runs in all")
+    parser.add_argument(
+        "--backoff",
+        metavar="S",
+        type=_backoff,
+        help="seconds before another attempt: 10, or 10,30,60 for one after the other",
+    )
+    parser.add_argument("--delay", metavar="TIME", help="how long to wait first: 30s, 15m")
+    parser.add_argument("--at", metavar="TIME", help="when to run first: 'tomorrow 10:00'")
+    parser.add_argument("--keep", metavar="S", type=seconds, help="seconds that its result stays")
+    parser.add_argument(
+        "--on-failure", choices=("keep", "delete"), help="what becomes of it when it has failed"
+    )
+    parser.add_argument("--timeout", metavar="S", type=seconds, help="seconds for one attempt")
+
+
+def push_command(args: argparse.Namespace) -> int:
+    """Push what was asked for; all of it is checked before anything is written."""
+    options = _options(args)
+    cls = _class_named(args)
+    if args.payload == "-":
+        return _push_lines(args, list(_from_lines(args.name, cls)), options)
+    job = _job(args.name, cls, args.payload)
+    with Queue(args.database) as queue:
+        id = queue.push(job, **options)
+    if args.json:
+        say_json({"id": id})
+    else:
+        say(str(id))
+    return 0
+
+
+def _push_lines(args: argparse.Namespace, jobs: list[_Checked], options: Options) -> int:
+    with Queue(args.database) as queue:
+        ids = queue.push_many(jobs, **options)
+    if args.json:
+        say_json({"ids": ids})
+    elif len(ids) > 1:
+        say(f"Pushed {jobs_counted(len(ids))}: ids {ids[0]} to {ids[-1]}")
+    else:
+        say(f"Pushed 1 job: id {ids[0]}" if ids else "Pushed 0 jobs: there was no line.")
+    return 0
+
+
+def _options(args: argparse.Namespace) -> Options:
+    given = {word: getattr(args, word) for word in WORDS}
+    return checked({word: value for word, value in given.items() if value is not None}, "push")
+
+
+def _backoff(text: str) -> float | list[float]:
+    steps = [seconds(step) for step in text.split(",")]
+    return steps if len(steps) > 1 else steps[0]
+
+
+def _class_named(args: argparse.Namespace) -> type[Job] | None:
+    """The class that answers to the name, if there are jobs here and one of them does."""
+    if not args.name.strip():
+        raise OptionError(owner="push", problem="the name of the job is empty")
+    found = _found(args.jobs)
+    if found is None:
+        return None
+    for failure in found.failures:
+        last = failure.traceback.strip().splitlines()[-1]
+        complain(f"Module {failure.module} failed to import: {last}")
+    cls = found.jobs.get(key(args.name))
+    if cls is None:
+        complain(f"No job answers to {args.name!r} here: pushed by name, unchecked.")
+    return cls
+
+
+def _found(packages: list[str]) -> Found | None:
+    try:
+        # Standard output is for the id alone, whatever the modules print.
+        with redirect_stdout(sys.stderr):
+            return discover(packages)
+    except NoJobsFound:
+        if packages:
+            raise
+        return None
+
+
+def _job(name: str, cls: type[Job] | None, text: str) -> _Checked:
+    """The job with these fields; by its class, if that is at hand. Raises PayloadError."""
+    fields = _fields(text)
+    if cls is None:
+        return _Checked(Spec(name, encode_plain(fields, name)))
+    job = cls.__litequeue__.codec.decode(text)
+    assert isinstance(job, Job)
+    return _Checked(job.__litequeue_spec__())
+
+
+def _fields(text: str) -> dict[str, object]:
+    try:
+        fields = json.loads(text)
+    except json.JSONDecodeError as error:
+        line = f"line {error.lineno} " if "\n" in text else ""
+        where = f"{line}column {error.colno}"
+        raise PayloadError(job="JSON", problem=f"{error.msg} at {where}") from error
+    except (ValueError, RecursionError) as error:
+        raise PayloadError(job="JSON", problem=str(error)) from error
+    if not isinstance(fields, dict):
+        raise PayloadError(job="JSON", problem='the fields must be an object, such as {"id": 1}')
+    return fields
+
+
+def _from_lines(name: str, cls: type[Job] | None) -> Iterator[_Checked]:
+    # As bytes: text would be split at signs that JSON strings may hold.
+    lines = [] if sys.stdin is None else sys.stdin.buffer
+    for number, line in enumerate(lines, 1):
+        try:
+            text = line.decode("utf-8-sig").strip()
+            if text:
+                yield _job(name, cls, text)
+        except (LitequeueError, UnicodeDecodeError) as error:
+            raise PayloadError(
+                job=f"line {number}", problem=f"{error} (nothing was pushed)"
+            ) from error

@@ -1,0 +1,200 @@
+"""What is written inside database.transaction(), and who hears of it when."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+
+import pytest
+
+from litequeue.errors import DatabaseError
+from litequeue.nudge import Bell
+from litequeue.queue import Queue
+from litequeue.record import NOBODY, State
+
+WORKER = NOBODY + 1
+
+
+@pytest.fixture
+def other(queue: Queue, make_queue: Callable[..., Queue]) -> Queue:
+    """The same file as another process sees it."""
+    return make_queue()
+
+
+@pytest.fixture
+def bell(queue: Queue) -> Iterator[Bell]:
+    """What an idle worker sleeps on."""
+    queue.roster.folder.mkdir()
+    with closing(Bell(queue.roster.folder, ())) as bell:
+        yield bell
+
+
+@contextmanager
+def rolled_back(queue: Queue) -> Iterator[None]:
+    """A transaction that an exception ends after the block."""
+    with suppress(ZeroDivisionError), queue.database.transaction():
+        yield
+        raise ZeroDivisionError
+
+
+def test_a_push_inside_a_transaction_is_seen_when_it_commits(queue: Queue, other: Queue) -> None:
+    with queue.database.transaction():
+        ids = [queue.push("a"), *queue.push_many([("b", {}), ("c", {})])]
+        assert other.find() == []
+        assert len(queue.find()) == 3
+    assert sorted(row.id for row in other.find()) == ids
+
+
+def test_a_push_inside_a_transaction_rolls_back_with_it(queue: Queue, other: Queue) -> None:
+    with rolled_back(queue):
+        queue.push("a")
+        queue.push_many([("b", {}), ("c", {})])
+    assert queue.find() == other.find() == []
+    assert not queue.database.in_transaction()
+
+
+def test_every_verb_can_be_part_of_one_transaction(queue: Queue, other: Queue) -> None:
+    first, second, third = queue.push_many([("a", {})] * 3)
+    before = other.find()
+    with rolled_back(queue):
+        row = queue.reserve(WORKER)
+        assert row is not None
+        queue.complete(row, keep=60)
+        queue.cancel(second)
+        queue.forget(third)
+        queue.retry(all=True)
+        queue.pause("default")
+        queue.prune(0)
+        assert other.find() == before
+    assert queue.find() == other.find() == before
+    assert queue.paused() == []
+    assert queue.get(first).state is State.READY
+
+
+def test_an_inner_transaction_is_part_of_the_outer_one(queue: Queue, other: Queue) -> None:
+    with queue.database.transaction():
+        with queue.database.transaction():
+            queue.push("a")
+        assert queue.database.in_transaction()
+        assert other.find() == []
+    assert [row.name for row in other.find()] == ["a"]
+
+
+def test_an_error_that_leaves_both_blocks_rolls_back_both(queue: Queue) -> None:
+    def write() -> None:
+        with queue.database.transaction():
+            queue.push("outer")
+            with queue.database.transaction():
+                queue.push("inner")
+                raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        write()
+    assert queue.find() == []
+
+
+def test_after_a_rollback_the_next_transaction_is_a_new_one(queue: Queue) -> None:
+    with rolled_back(queue):
+        queue.push("lost")
+    with queue.database.transaction():
+        queue.push("kept")
+    queue.push("alone")
+    assert [row.name for row in queue.find()] == ["alone", "kept"]
+
+
+def test_a_transaction_that_was_ended_by_hand_is_an_error(queue: Queue) -> None:
+    def write() -> None:
+        with queue.database.transaction() as connection:
+            queue.push("a")
+            connection.execute("commit")
+
+    with pytest.raises(DatabaseError):
+        write()
+    assert not queue.database.in_transaction()
+    queue.push("b")
+    assert [row.name for row in queue.find()] == ["b", "a"]
+
+
+def test_in_transaction_says_whether_this_thread_has_one_open(queue: Queue, other: Queue) -> None:
+    assert not queue.database.in_transaction()
+    with queue.database.transaction():
+        assert queue.database.in_transaction()
+        assert not other.database.in_transaction()
+    assert not queue.database.in_transaction()
+
+
+def test_a_transaction_holds_the_write_lock_from_its_beginning(
+    queue: Queue, make_queue: Callable[..., Queue]
+) -> None:
+    class Waits(Exception):
+        pass
+
+    def waits(seconds: float) -> None:
+        raise Waits
+
+    other = make_queue(sleep=waits)
+    with queue.database.transaction(), pytest.raises(Waits):
+        other.push("a")
+    assert other.find() == []
+    assert other.push("a") == 1
+
+
+# Who is woken
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_a_push_wakes_a_worker(queue: Queue, bell: Bell, many: bool) -> None:
+    queue.push_many([("a", {})]) if many else queue.push("a")
+    assert bell.take()
+
+
+def test_a_worker_is_woken_after_the_commit_and_once_for_a_queue(queue: Queue, bell: Bell) -> None:
+    with queue.database.transaction():
+        queue.push("a")
+        queue.push("b")
+        queue.push_many([("c", {}), ("d", {})])
+        assert not bell.take()
+    assert bell.take()
+    assert not bell.take()
+
+
+def test_a_rolled_back_push_wakes_nobody_ever(queue: Queue, bell: Bell) -> None:
+    with rolled_back(queue):
+        queue.push("a")
+    with queue.database.transaction():
+        queue.pause("elsewhere")
+    assert not bell.take()
+
+
+def test_a_retried_and_a_resumed_job_wake_a_worker(queue: Queue, bell: Bell) -> None:
+    job_id = queue.push("a", {}, delay=60)
+    bell.drain()
+    queue.retry(job_id)
+    assert bell.take()
+    queue.resume("default")
+    assert bell.take()
+
+
+def test_a_run_that_is_given_back_wakes_a_worker(queue: Queue, bell: Bell) -> None:
+    queue.push("a")
+    row = queue.reserve(WORKER)
+    assert row is not None
+    bell.drain()
+    queue.release(row)
+    assert bell.take()
+
+
+def test_a_push_on_the_callers_connection_wakes_nobody_who_could_not_see_it(
+    queue: Queue, bell: Bell
+) -> None:
+    with closing(sqlite3.connect(queue.path, isolation_level=None)) as connection:
+        connection.execute("begin")
+        queue.push("a", {}, connection=connection)
+        queue.push_many([("a", {})], connection=connection)
+        assert not bell.take()
+        connection.execute("commit")
+        queue.push("a", {}, connection=connection)
+        assert bell.take()
+        queue.push_many([("a", {})], connection=connection)
+        assert bell.take()

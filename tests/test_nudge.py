@@ -1,0 +1,242 @@
+"""Waking idle workers: which FIFO is rung for which queue, and what a byte is worth."""
+
+from __future__ import annotations
+
+import os
+import select
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from litequeue.nudge import LONGEST_NAME, Bell, Nudge
+from litequeue.queue import Queue
+from litequeue.record import NOBODY
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no FIFOs")
+
+LONG = [f"a-queue-with-quite-a-long-name-{number}" for number in range(20)]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    path = tmp_path / "jobs.db-workers"
+    path.mkdir()
+    return path
+
+
+@pytest.fixture
+def hang(folder: Path) -> Iterator[Callable[..., Bell]]:
+    """Hangs up bells for lists of queues; they are closed after the test."""
+    bells: list[Bell] = []
+
+    def hang(*queues: str) -> Bell:
+        bells.append(Bell(folder, queues))
+        return bells[-1]
+
+    yield hang
+    for bell in bells:
+        bell.close()
+
+
+def rings(bell: Bell) -> bool:
+    """Whether someone who sleeps on the bell would wake now."""
+    return bool(select.select(bell.descriptors(), [], [], 0)[0])
+
+
+@pytest.mark.parametrize(
+    ("queues", "name"),
+    [
+        ([], "wake-any"),
+        (["mail"], "wake-for-mail"),
+        (["high", "low"], "wake-for-high,low"),
+        (["low", "high"], "wake-for-low,high"),
+        (["a,b", "c/d", ".."], "wake-for-a%2Cb,c%2Fd,.."),
+        (["ü 🦆"], "wake-for-%C3%BC%20%F0%9F%A6%86"),
+        (["100%"], "wake-for-100%25"),
+    ],
+)
+def test_each_list_of_queues_has_a_fifo_of_its_own(
+    folder: Path, hang: Callable[..., Bell], queues: list[str], name: str
+) -> None:
+    hang(*queues)
+    hang(*queues)
+    assert os.listdir(folder) == [name]
+    assert stat.S_ISFIFO(os.stat(folder / name).st_mode)
+
+
+def test_a_list_too_long_for_a_file_name_has_a_short_one(
+    folder: Path, hang: Callable[..., Bell]
+) -> None:
+    hang(*LONG)
+    hang(*LONG[1:])
+    names = os.listdir(folder)
+    assert len(names) == 2
+    assert all(len(name) <= LONGEST_NAME for name in names)
+
+
+@pytest.mark.parametrize("mode", [0o700, 0o770, 0o777])
+def test_whoever_may_write_in_the_folder_may_ring(
+    folder: Path, hang: Callable[..., Bell], mode: int
+) -> None:
+    folder.chmod(mode)
+    hang()
+    assert stat.S_IMODE(os.stat(folder / "wake-any").st_mode) == mode & 0o666
+
+
+@pytest.mark.parametrize(
+    ("queues", "rung", "wakes"),
+    [
+        ([], "mail", True),
+        (["mail"], "mail", True),
+        (["mail"], "mails", False),
+        (["mail"], "Mail", False),
+        (["high", "low"], "low", True),
+        (["high", "low"], "high,low", False),
+        (["a,b"], "a,b", True),
+        (["a,b"], "a", False),
+        (["a/b", "100%", "ü"], "100%", True),
+        (["a/b", "100%", "ü"], "ü", True),
+        (LONG, LONG[7], True),
+    ],
+)
+def test_a_push_wakes_those_who_serve_its_queue(
+    folder: Path, hang: Callable[..., Bell], queues: list[str], rung: str, wakes: bool
+) -> None:
+    bell = hang(*queues)
+    Nudge(folder).ring(rung)
+    assert rings(bell) is wakes
+    assert bell.take() is wakes
+
+
+def test_every_list_that_serves_the_queue_is_rung(folder: Path, hang: Callable[..., Bell]) -> None:
+    bells = [hang(), hang("mail"), hang("low", "mail"), hang("low")]
+    Nudge(folder).ring("mail")
+    assert [rings(bell) for bell in bells] == [True, True, True, False]
+
+
+def test_one_byte_wakes_one_of_those_who_share_a_bell(
+    folder: Path, hang: Callable[..., Bell]
+) -> None:
+    first, second = hang("mail"), hang("mail")
+    Nudge(folder).ring("mail")
+    assert rings(first)
+    assert rings(second)
+    assert [second.take(), first.take()] == [True, False]
+    assert not rings(first)
+
+
+def test_take_takes_one_byte_and_drain_all(folder: Path, hang: Callable[..., Bell]) -> None:
+    bell, nudge = hang(), Nudge(folder)
+    assert not bell.drain()
+    for _ in range(3):
+        nudge.ring("mail")
+    assert bell.take()
+    assert rings(bell)
+    assert bell.drain()
+    assert not rings(bell)
+    assert not bell.take()
+    assert not bell.drain()
+
+
+def test_a_worker_can_pass_the_word_on_to_its_like(hang: Callable[..., Bell]) -> None:
+    first, second, stranger = hang("mail"), hang("mail"), hang("low")
+    first.ring()
+    assert rings(second)
+    assert not rings(stranger)
+
+
+def test_a_bell_is_silent_after_the_last_who_rang_it_has_gone(
+    folder: Path, hang: Callable[..., Bell]
+) -> None:
+    bell = hang()
+    Nudge(folder).ring("mail")
+    bell.take()
+    # A FIFO that is open for reading alone would report an end of file for ever.
+    assert not rings(bell)
+
+
+def test_a_bell_that_was_closed_is_nobodys(folder: Path, hang: Callable[..., Bell]) -> None:
+    bell = hang()
+    bell.close()
+    bell.close()
+    assert bell.descriptors() == []
+    Nudge(folder).ring("mail")
+    bell.ring()
+    assert (bell.take(), bell.drain()) == (False, False)
+    assert not rings(hang())
+
+
+def test_a_full_bell_keeps_nobody_waiting(folder: Path, hang: Callable[..., Bell]) -> None:
+    bell = hang()
+    with suppress(BlockingIOError):
+        while True:
+            os.write(bell.descriptors()[0], b"\n" * 4096)
+    Nudge(folder).ring("mail")
+    bell.ring()
+    while bell.drain():
+        pass
+    assert not rings(bell)
+
+
+# Where there is no bell
+
+
+def test_where_there_is_no_folder_there_is_no_bell(tmp_path: Path) -> None:
+    bell = Bell(tmp_path / "missing", ["mail"])
+    assert bell.descriptors() == []
+    assert (bell.take(), bell.drain()) == (False, False)
+    bell.ring()
+    bell.close()
+    Nudge(tmp_path / "missing").ring("mail")
+    assert not (tmp_path / "missing").exists()
+
+
+def test_on_a_system_without_fifos_there_is_no_bell(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(os, "mkfifo")
+    bell = Bell(folder, [])
+    assert bell.descriptors() == []
+    assert not bell.take()
+
+
+def test_a_file_that_stands_where_the_bell_belongs_is_not_slept_on(folder: Path) -> None:
+    (folder / "wake-any").write_text("a plain file can always be read")
+    bell = Bell(folder, [])
+    slept_on = bell.descriptors()
+    bell.close()
+    assert slept_on == []
+
+
+def test_other_files_in_the_folder_are_left_alone(folder: Path, hang: Callable[..., Bell]) -> None:
+    bell = hang()
+    (folder / "010000000001").write_text("00000000000000000007")
+    Nudge(folder).ring("mail")
+    assert rings(bell)
+    assert (folder / "010000000001").read_text() == "00000000000000000007"
+
+
+def test_jobs_are_pushed_and_had_without_any_bell(make_queue: Callable[..., Queue]) -> None:
+    queue = make_queue()
+    assert not queue.roster.folder.exists()
+    job_id = queue.push("a")
+    row = queue.reserve(NOBODY + 1)
+    assert row is not None
+    assert row.id == job_id
+    queue.release(row)
+    assert queue.has_ready()
+    assert not queue.roster.folder.exists()
+
+
+def test_a_push_rings_the_bell_of_the_workers_of_its_queue(
+    make_queue: Callable[..., Queue], hang: Callable[..., Bell]
+) -> None:
+    queue = make_queue()
+    mail, low = hang("mail"), hang("low")
+    queue.push("a", {}, queue="mail")
+    assert [rings(mail), rings(low)] == [True, False]
+    queue.push_many([("a", {})], queue="low")
+    assert rings(low)

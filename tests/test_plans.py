@@ -1,0 +1,194 @@
+"""The hot statements use their index, and cost the same however long the queue is."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from waiting import Clock
+
+from litequeue.queue import Queue
+from litequeue.record import COLUMNS, NOBODY, State
+from litequeue.roster import Roster
+from litequeue.runs import Runs
+
+WORKER = NOBODY + 1
+READY, TIMER = "litequeue_ready", "litequeue_timer"
+RUNNING, EXPIRY = "litequeue_running", "litequeue_expiry"
+KEY = "INTEGER PRIMARY KEY"
+
+ENDS = ("DELETE_RUN", "COMPLETE", "FAIL", "RETRY_LATER", "RELEASE", "CANCEL_RUN", "PROGRESS")
+INDEXES = {
+    "FIRST_FROM": READY,
+    "FIRST_ANY": READY,
+    "CLAIM_FROM": READY,
+    "CLAIM_ANY": READY,
+    "CLAIM_ONE": KEY,
+    "PROMOTE": TIMER,
+    "NEXT_DUE": TIMER,
+    "RUNNING": RUNNING,
+    "EXPIRED": EXPIRY,
+    "EXPIRE": EXPIRY,
+    "WANTED": KEY,
+    **dict.fromkeys(ENDS, KEY),
+}
+
+
+def plan(queue: Queue, sql: str) -> list[str]:
+    parameters = dict.fromkeys(re.findall(r":(\w+)", sql), 1)
+    rows = queue.database.rows(f"explain query plan {sql}", parameters)
+    return [detail for *_, detail in rows]
+
+
+@pytest.mark.parametrize(("statement", "index"), INDEXES.items())
+def test_a_hot_statement_searches_by_its_index(
+    make_queue: Callable[..., Queue], statement: str, index: str
+) -> None:
+    steps = plan(make_queue(), getattr(Runs, statement))
+    assert any(f"SEARCH litequeue_jobs USING {cover}{index}" in step.replace("INDEX ", "")
+               for step in steps for cover in ("", "COVERING ")), steps  # fmt: skip
+    assert not [step for step in steps if "SCAN litequeue_jobs" in step]
+
+
+@pytest.mark.parametrize("statement", ["FIRST_FROM", "FIRST_ANY", "CLAIM_FROM", "CLAIM_ANY"])
+def test_a_claim_names_the_ready_index_only(
+    make_queue: Callable[..., Queue], statement: str
+) -> None:
+    named = {
+        name
+        for step in plan(make_queue(), getattr(Runs, statement))
+        for name in re.findall(r"INDEX (litequeue_\w+)", step)
+    }
+    assert named == {READY}
+
+
+def test_the_list_of_workers_finds_orphans_by_the_running_index(
+    make_queue: Callable[..., Queue],
+) -> None:
+    steps = " ".join(plan(make_queue(), Roster.LISTED))
+    assert f"USING COVERING INDEX {RUNNING}" in steps or f"USING INDEX {RUNNING}" in steps
+
+
+# Steps of SQLite's virtual machine: exact, where times are not.
+
+FILL = """
+insert into litequeue_jobs (
+  name, queue, priority, state, attempts, worker,
+  available_at, reserved_at, created_at, finished_at, payload
+)
+with recursive numbers (n) as (
+  select 1 union all select n + 1 from numbers where n < :count
+)
+select 'a', 'default', :priority, :state, 0, :worker, :due, :due, :due, :finished, '{}'
+from numbers"""
+
+CLAIM_FROM, CLAIM_ANY, IDLE, COMPLETE, NEXT = "claim from", "claim any", "idle", "complete", "next"
+
+
+class Meter:
+    """Fills a file, and counts what the verbs cost in it."""
+
+    def __init__(self, queue: Queue) -> None:
+        self.queue = queue
+        self.costs: dict[str, dict[str, int]] = {}
+
+    def fill(self, count: int, state: State, *, due: float = 0, priority: int = 0) -> None:
+        now = self.queue.now()
+        values = {
+            "count": count,
+            "state": state.code,
+            "priority": priority,
+            "worker": NOBODY,
+            "due": now + int(due * 1000),
+            "finished": now if state.finished else None,
+        }
+        self.queue.database.rows(FILL, values)
+
+    def measure(self, scene: str) -> None:
+        """Note what each act costs in the file as it is now."""
+        queue = self.queue
+        rows = []
+        self.costs[scene] = {
+            CLAIM_FROM: self.steps(lambda: rows.append(queue.reserve(WORKER, ["default"]))),
+            CLAIM_ANY: self.steps(lambda: rows.append(queue.reserve(WORKER))),
+            IDLE: self.steps(lambda: queue.reserve(WORKER, ["nobody-pushes-here"])),
+            NEXT: self.steps(queue.next_due),
+        }
+        first, second = rows
+        assert first is not None
+        assert second is not None
+        self.costs[scene][COMPLETE] = self.steps(lambda: queue.complete(first))
+        queue.complete(second)
+
+    def steps(self, act: Callable[[], object]) -> int:
+        count = 0
+
+        def tick() -> int:
+            nonlocal count
+            count += 1
+            return 0
+
+        with self.queue.database.transaction() as connection:
+            pass
+        connection.set_progress_handler(tick, 1)
+        try:
+            act()
+        finally:
+            connection.set_progress_handler(None, 1)
+        return count
+
+
+SMALL = "1 000 of each"
+SCENES = ("300 000 ready", "300 000 scheduled too", "300 000 finished too")
+
+
+@pytest.fixture(scope="module")
+def costs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, dict[str, int]]]:
+    """What each act costs in a file that grows, scene by scene."""
+    path = tmp_path_factory.mktemp("plans") / "jobs.db"
+    with Queue(path, clock=Clock()) as queue:
+        meter = Meter(queue)
+        meter.fill(1_000, State.READY)
+        meter.fill(1_000, State.SCHEDULED, due=3600, priority=9)
+        meter.fill(1_000, State.CANCELLED, priority=9)
+        meter.measure(SMALL)
+        meter.fill(299_000, State.READY)
+        meter.measure(SCENES[0])
+        # Of a better priority than what is ready: an index in the wrong order meets them.
+        meter.fill(299_000, State.SCHEDULED, due=3600, priority=9)
+        meter.measure(SCENES[1])
+        meter.fill(299_000, State.CANCELLED, priority=9)
+        meter.measure(SCENES[2])
+        yield meter.costs
+
+
+@pytest.mark.parametrize("scene", SCENES)
+@pytest.mark.parametrize("act", [CLAIM_FROM, CLAIM_ANY, IDLE, COMPLETE, NEXT])
+def test_an_act_costs_the_same_however_many_rows_there_are(
+    costs: dict[str, dict[str, int]], act: str, scene: str
+) -> None:
+    assert 0 < costs[scene][act] <= 1.2 * costs[SMALL][act]
+
+
+def test_columns_that_a_claim_changes_stand_before_the_payload(
+    make_queue: Callable[..., Queue],
+) -> None:
+    rows = make_queue().database.rows("pragma table_info(litequeue_jobs)")
+    names = [name for _, name, *_ in rows]
+    assert names[-1] == "payload"
+    assert set(COLUMNS.split(", ")) <= set(names)
+
+
+def test_a_claim_of_a_large_job_writes_few_pages(
+    make_queue: Callable[..., Queue], tmp_path: Path
+) -> None:
+    queue = make_queue()
+    queue.push("a", {"text": "x" * 100_000}, max_attempts=3)
+    queue.database.checkpoint()
+    row = queue.reserve(WORKER)
+    assert row is not None
+    # A frame of the WAL is a page of 4096 bytes and a head of 24.
+    frames = (tmp_path / "jobs.db-wal").stat().st_size // (4096 + 24)
+    assert frames < 15
