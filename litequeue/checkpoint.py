@@ -27,6 +27,7 @@ class Checkpoints:
     """The WAL of one database."""
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         self._wal = path.with_name(f"{path.name}-wal")
         self._lock = path.with_name(f"{path.name}-checkpoint")
         self._due_at = CHECKPOINT_BYTES
@@ -41,7 +42,7 @@ class Checkpoints:
         if not self._size():
             return
         try:
-            with locks.tried(self._lock) as ours:
+            with locks.tried(self._lock, os.stat(self._path).st_mode & 0o666) as ours:
                 size = self._size()
                 if ours and size:
                     # A reader that pins the WAL makes every writer wait for every try.

@@ -20,7 +20,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
 
@@ -100,13 +100,15 @@ class Database:
         *,
         synchronous: Synchronous = "normal",
         create: bool = True,
+        as_found: bool = False,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         """Name the file; it is opened, and made if need be, when first used.
 
         ``synchronous="full"`` syncs every commit, so that not even a power failure takes
-        the last ones back. Raises SqliteTooOld, and CannotOpen for ":memory:" and, without
-        ``create``, for a file that there is not.
+        the last ones back. ``as_found`` is for looking only: no journal mode is set, and
+        no statement may write. Raises SqliteTooOld, and CannotOpen for ":memory:" and,
+        without ``create``, for a file that there is not.
         """
         if sqlite3.sqlite_version_info < OLDEST_SQLITE:
             needed = ".".join(map(str, OLDEST_SQLITE))
@@ -118,6 +120,7 @@ class Database:
         if not create and not os.path.exists(self.path):
             raise CannotOpen(path=self.path, problem="there is no such file")
         self._synchronous = synchronous
+        self._as_found = as_found
         self._sleep = sleep
         self._local = threading.local()
         self._links: weakref.WeakSet[_Link] = weakref.WeakSet()
@@ -220,17 +223,32 @@ class Database:
             self._checkpoints.run(lambda sql: self._aside(link, sql))
 
     def backup(self, target: str | os.PathLike[str]) -> None:
-        """Copy the live database to a file that there is not yet; raises CannotOpen."""
-        if os.path.exists(target):
-            raise CannotOpen(path=target, problem="a backup is not written over another file")
+        """Copy the live database to a file that there is not yet; raises CannotOpen.
+
+        Until the copy is whole it has another name: what is called ``target`` is sound.
+        """
+        path = Path(target)
+        if path.exists():
+            raise CannotOpen(path=path, problem="a backup is not written over another file")
+        partial = path.with_name(f"{path.name}.partial-{os.getpid()}")
         try:
-            copy = sqlite3.connect(target)
-            try:
-                self._link().connection.backup(copy)
-            finally:
-                copy.close()
-        except sqlite3.Error as error:
-            raise CannotOpen(path=target, problem=str(error)) from error
+            self._copy(partial)
+            os.rename(partial, path)
+        except (sqlite3.Error, OSError) as error:
+            raise CannotOpen(path=path, problem=str(error)) from error
+        finally:
+            for ending in ("", "-journal", "-wal", "-shm"):
+                with suppress(OSError):
+                    os.unlink(f"{partial}{ending}")
+
+    def _copy(self, partial: Path) -> None:
+        copy = sqlite3.connect(partial)
+        try:
+            # Payloads are as private in the copy as they are here.
+            partial.chmod(os.stat(self.path).st_mode & 0o777)
+            self._link().connection.backup(copy)
+        finally:
+            copy.close()
 
     def moved(self) -> bool:
         """Whether the path no longer leads to the file that this thread has open."""
@@ -329,9 +347,10 @@ class Database:
 
     def _prepared(self, connection: Connection) -> _Link:
         link = _Link(connection)
+        if self._as_found:
+            self._patiently(link, "pragma query_only = on", NOTHING)
         # Changing the mode of a new file does not wait for other openers by itself.
-        mode = self._patiently(link, "pragma journal_mode = wal", NOTHING)[0][0]
-        if mode != "wal":
+        elif self._patiently(link, "pragma journal_mode = wal", NOTHING)[0][0] != "wal":
             raise CannotOpen(path=self.path, problem="its file system cannot hold a WAL")
         for pragma in (*PRAGMAS, f"pragma synchronous = {self._synchronous}"):
             self._patiently(link, pragma, NOTHING)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 if sys.platform == "win32":
@@ -41,11 +41,12 @@ else:
         return True
 
 
-def acquire(path: Path, mode: int = 0o666) -> int | None:
-    """Open and lock the file at ``path``, making it if need be, and return the
-    descriptor that holds the lock; None where another holds it. Close it to let go."""
+def acquire(path: Path, mode: int | None = None) -> int | None:
+    """Open and lock the file at ``path``, making it if need be, with exactly this
+    ``mode`` if one is given, and return the descriptor that holds the lock; None where
+    another holds it. Close it to let go."""
     while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, mode)
+        descriptor = _opened(path, mode)
         if not lock(descriptor):
             os.close(descriptor)
             return None
@@ -53,6 +54,18 @@ def acquire(path: Path, mode: int = 0o666) -> int | None:
             return descriptor
         # Whoever held it before has unlinked the file: this lock is on a dead one.
         os.close(descriptor)
+
+
+def _opened(path: Path, mode: int | None) -> int:
+    try:
+        return os.open(path, os.O_RDWR)
+    except FileNotFoundError:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    if mode is not None:
+        # Another user may have made it between the two: then the mode is his to set.
+        with suppress(OSError):
+            os.chmod(path, mode)
+    return descriptor
 
 
 def leads_to(path: Path, descriptor: int) -> bool:
@@ -64,9 +77,9 @@ def leads_to(path: Path, descriptor: int) -> bool:
 
 
 @contextmanager
-def tried(path: Path) -> Iterator[bool]:
+def tried(path: Path, mode: int | None = None) -> Iterator[bool]:
     """Hold the lock of ``path`` for a block, or say False where another has it."""
-    descriptor = acquire(path)
+    descriptor = acquire(path, mode)
     try:
         yield descriptor is not None
     finally:

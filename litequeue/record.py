@@ -121,7 +121,7 @@ class JobRow:
     def reason(self) -> str:
         """The last line of the exception: what went wrong, in one line."""
         lines = (self.exception or "").strip().splitlines()
-        return lines[-1] if lines else ""
+        return lines[-1].removeprefix("litequeue.errors.") if lines else ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import random
+import stat
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -94,7 +95,7 @@ class Roster:
         path = self._path(worker)
         try:
             self._make_folder()
-            descriptor = locks.acquire(path)
+            descriptor = locks.acquire(path, os.stat(self._database.path).st_mode & 0o666)
         except OSError as error:
             raise CannotOpen(
                 path=self.folder, problem=f"workers keep their locks there ({error.strerror})"
@@ -204,7 +205,8 @@ class Roster:
             self.folder.mkdir()
             # Whoever may write the database may work on it: x where there is r.
             mode = os.stat(self._database.path).st_mode & 0o666
-            self.folder.chmod(mode | (mode & 0o444) >> 2)
+            group = os.stat(self.folder).st_mode & stat.S_ISGID
+            self.folder.chmod(group | mode | (mode & 0o444) >> 2)
 
 
 def _let_go_of(seat: weakref.ref[Seat]) -> Callable[[], None]:

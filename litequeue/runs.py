@@ -38,11 +38,9 @@ class Runs:
         """
         while self.has_ready(queues) or self._has_due():
             with self.database.transaction():
-                promoted = self._promote()
-                row = self._first(worker, queues)
-            # More that is due may be of these queues, behind what is of others.
-            if row is not None or promoted < PROMOTE_AT_ONCE:
-                return row
+                # Who is first is known when all that is due is ready.
+                if self._promote() < PROMOTE_AT_ONCE:
+                    return self._first(worker, queues)
         return None
 
     def _first(self, worker: int, queues: Sequence[str]) -> JobRow | None:

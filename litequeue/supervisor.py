@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
-from litequeue.errors import RunLost
+from litequeue.errors import DatabaseMoved, RunLost
 from litequeue.nudge import Nudge
 from litequeue.queue import Queue
 from litequeue.roster import STOPPED
@@ -80,10 +80,13 @@ class Supervisor:
 
     def run(self) -> int:
         """Work until a stop, or until every worker has ended by itself; returns the exit
-        status."""
+        status. Raises DatabaseMoved."""
         with self._stop.on_signals(), self._told_of_deaths():
             try:
                 while not self._stop.requested and not all(p.finished for p in self._places):
+                    if self._queue.database.moved():
+                        # A new worker would make a new, empty file in its place.
+                        raise DatabaseMoved(path=self._queue.path)
                     self._fill()
                     self._stop.sleep(self._until_next_start())
                     self._collect()

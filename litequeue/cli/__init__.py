@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from litequeue.cli import work
+from litequeue.cli import care, change, demo, look, project, push, work
 from litequeue.cli.parser import Commands
 from litequeue.cli.terminal import complain, silence
 from litequeue.errors import LitequeueError
@@ -20,8 +20,17 @@ INTERRUPTED = 130
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status."""
     commands = Commands()
-    for part in (work,):
-        part.add(commands)
+    for add in (
+        work.add,
+        push.add,
+        work.add_run,
+        look.add,
+        change.add,
+        project.add,
+        care.add,
+        demo.add,
+    ):
+        add(commands)
     args = commands.parser.parse_args(arguments)
     try:
         return int(args.run(args))
@@ -32,5 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # The reader, a head or a pager, has seen enough.
         silence(sys.stdout)
         return 0
+    except OSError as error:
+        complain(f"litequeue: {error.strerror or error}")
+        silence(sys.stdout)
+        return 1
     except KeyboardInterrupt:
         return INTERRUPTED

@@ -1,0 +1,37 @@
+# The tools live in $(VENV), which is made when it is needed.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help venv check lint test faults bench
+
+help:  ## show this help
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+venv: $(VENV)/made  ## make the virtual environment; it is made again when pyproject.toml changes
+
+$(VENV)/made: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
+	  || { echo "$(PYTHON) is older than Python 3.10; name another: make PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' \
+	  || { echo "$(PYTHON) has no venv; on Debian and Ubuntu: apt install python3-venv"; exit 1; }
+	$(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+check: lint test  ## run the linter, the type checker and the tests
+
+lint: venv  ## run the linter and the type checker
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: venv  ## run the tests
+	$(BIN)/python -m pytest tests --ignore=tests/faults
+
+faults: venv  ## run the tests that kill real processes
+	$(BIN)/python -m pytest tests/faults
+
+bench: venv  ## measure against a bare sqlite3 loop
+	$(BIN)/python bench/throughput.py

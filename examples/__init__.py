@@ -1,0 +1,1 @@
+"""Applications small enough to read, made with litequeue."""

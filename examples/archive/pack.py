@@ -1,0 +1,39 @@
+"""Compressing a file."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import os
+from pathlib import Path
+from typing import BinaryIO
+
+CHUNK_BYTES = 1 << 20
+
+
+def pack(source: Path, target: Path) -> dict[str, object]:
+    """Write ``source`` compressed to ``target``; returns its sizes and its SHA-256.
+
+    Whoever looks sees the whole copy or none, and doing it twice leaves what doing it
+    once does: a job may run again, when its worker was killed just before the end.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = target.with_name(f"{target.name}.{os.getpid()}.part")
+    try:
+        with source.open("rb") as read, unfinished.open("wb") as write:
+            digest, size = _compress(read, write)
+        packed = unfinished.stat().st_size
+        os.replace(unfinished, target)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    return {"size": size, "packed": packed, "sha256": digest}
+
+
+def _compress(read: BinaryIO, write: BinaryIO) -> tuple[str, int]:
+    digest, size = hashlib.sha256(), 0
+    # With no name and no time in it: two copies of one file are equal.
+    with gzip.GzipFile("", "wb", fileobj=write, mtime=0) as packed:
+        while chunk := read.read(CHUNK_BYTES):
+            digest.update(chunk)
+            size += packed.write(chunk)
+    return digest.hexdigest(), size

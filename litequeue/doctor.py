@@ -1,0 +1,294 @@
+"""Looks at a queue's file and its surroundings, and says what is wrong and what to do.
+
+Nothing here writes to the tables; a WAL that has grown large is emptied, which is how it
+is known whether a reader pins it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from litequeue import schema
+from litequeue.check import broken_laws
+from litequeue.checkpoint import CHECKPOINT_BYTES
+from litequeue.database import Database
+from litequeue.errors import CannotOpen, DatabaseError
+from litequeue.filesystem import network_filesystem
+from litequeue.overview import RUNNING_OF_WORKERS, jobs_counted, span
+from litequeue.roster import Roster
+from litequeue.surroundings import SURROUNDINGS, Examination, Finding, Patient, file_system, size
+
+# How far the clock may be behind the newest row: hosts and pushes in flight differ a bit.
+CLOCK_SECONDS = 60
+SHOWN = 5
+
+
+def examine(
+    path: str | os.PathLike[str], *, clock: Callable[[], float] = time.time
+) -> Iterator[Finding]:
+    """Examine the queue at ``path`` and yield each finding as it is made.
+
+    Raises the DatabaseError that says why the file cannot be opened as a queue.
+    """
+    database = Database(path, create=False, as_found=True)
+    patient = Patient(database, shlex.quote(os.fspath(path)), clock)
+    # Before SQLite opens the file: for root, it sets the owner of the -wal right.
+    surroundings = [found for each in SURROUNDINGS for found in _guarded(each, patient)]
+    try:
+        version = _version(patient)
+        if version is None:
+            yield from file_system(patient)
+            return
+        yield from surroundings
+        current = version == schema.KNOWN
+        for examination in (*OF_THE_FILE, *(OF_THE_ROWS if current else ()), moved):
+            yield from _guarded(examination, patient)
+    finally:
+        patient.database.close()
+
+
+def _version(patient: Patient) -> int | None:
+    """The version of the tables; None where the place of the file is to blame that they
+    cannot be read."""
+    try:
+        version = schema._version(patient.database)
+    except DatabaseError:
+        if network_filesystem(patient.path):
+            return None
+        raise
+    if not version:
+        problem = "there is no queue in it yet; the first push makes one"
+        raise CannotOpen(path=patient.path, problem=problem)
+    return version
+
+
+def _guarded(examination: Examination, patient: Patient) -> Iterator[Finding]:
+    """An examination that cannot be made is a finding, too, and the others go on."""
+    try:
+        yield from examination(patient)
+    except (DatabaseError, OSError) as error:
+        name = examination.__name__.replace("_", " ")
+        remedy = "mend what is found wrong beside this, then ask again"
+        yield Finding("wrong", name, f"it could not be examined: {error}", remedy)
+
+
+# The file
+
+
+def sqlite_version(patient: Patient) -> Iterator[Finding]:
+    version = str(patient.database.rows("select sqlite_version()")[0][0])
+    if has_wal_reset_bug(version):
+        yield Finding(
+            "note",
+            "SQLite",
+            f"version {version} can lose commits where several processes checkpoint one file "
+            "(https://sqlite.org/wal.html#walresetbug); litequeue's own checkpoints avoid it, "
+            "those of other programs that open the file do not",
+            "let no other program write this file, or use a Python with SQLite 3.51.3 or newer",
+        )
+    else:
+        yield Finding("ok", "SQLite", f"version {version}")
+
+
+def has_wal_reset_bug(version: str) -> bool:
+    """Whether this SQLite is one of 3.7.0 to 3.51.2 without the mended 3.44.6 and 3.50.7."""
+    numbers = tuple(int(number) for number in re.findall(r"\d+", version)[:3])
+    mended = ((3, 44, 6), (3, 50, 7))
+    if any(numbers[:2] == start[:2] and numbers >= start for start in mended):
+        return False
+    return (3, 7, 0) <= numbers < (3, 51, 3)
+
+
+def journal_mode(patient: Patient) -> Iterator[Finding]:
+    mode = patient.database.rows("pragma journal_mode")[0][0]
+    if mode == "wal":
+        yield Finding("ok", "journal mode", "it is WAL")
+    else:
+        remedy = f"`litequeue status {patient.shell_path}` sets it; find out what has changed it"
+        yield Finding("wrong", "journal mode", f"it is {mode}, and must be WAL", remedy)
+
+
+def wal(patient: Patient) -> Iterator[Finding]:
+    path = patient.beside("-wal")
+    before = _bytes(path)
+    if before <= CHECKPOINT_BYTES:
+        yield Finding("ok", "WAL", f"it has {size(before)}")
+        return
+    patient.database.checkpoint()
+    after = _bytes(path)
+    if after <= CHECKPOINT_BYTES:
+        yield Finding("ok", "WAL", f"it had {size(before)} and could be emptied")
+    else:
+        yield Finding(
+            "note",
+            "WAL",
+            f"it has {size(after)} and cannot be emptied: something has been reading for long",
+            f"look for a program that holds a transaction or an unfinished query open: "
+            f"`fuser -v {shlex.quote(str(path))}` lists who has the file open",
+        )
+
+
+def integrity(patient: Patient) -> Iterator[Finding]:
+    """The full check and not the quick one: only it compares the indexes with the rows,
+    and a claim reads nothing but an index."""
+    found = [str(line) for (line,) in patient.database.rows("pragma integrity_check")]
+    if found == ["ok"]:
+        yield Finding("ok", "integrity", "every page of the file was read, and it is sound")
+        return
+    more = f", and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+    restore = "stop all workers and restore a backup"
+    if all("index" in line for line in found):
+        restore = "stop all workers and run `reindex;` in the file; if it does not help, " + restore
+    yield Finding("wrong", "integrity", "; ".join(found[:SHOWN]) + more, restore)
+
+
+def schema_version(patient: Patient) -> Iterator[Finding]:
+    version = schema._version(patient.database)
+    if version == schema.KNOWN:
+        yield Finding("ok", "schema", f"version {version}")
+    else:
+        yield Finding(
+            "note",
+            "schema",
+            f"version {version}, and this litequeue writes {schema.KNOWN}; the rows were not "
+            "examined",
+            f"`litequeue schema {patient.shell_path}` brings it up to date, as the next use does",
+        )
+
+
+# The rows
+
+OBJECTS = """
+select type, name, sql
+from sqlite_master
+where sql is not null
+  and (name like 'litequeue\\_%' escape '\\' or tbl_name like 'litequeue\\_%' escape '\\')
+order by name"""
+
+
+def tables(patient: Patient) -> Iterator[Finding]:
+    """All that schema.py makes is there as it makes it, and nothing else."""
+    ours, found = _as_made(), _objects(patient.database)
+    sound = True
+    for name, (kind, statement) in ours.items():
+        if found.get(name, ("", ""))[1].lower() != statement.lower():
+            sound = False
+            yield _changed(kind, name, statement, missing=name not in found)
+    for name in sorted(found.keys() - ours.keys()):
+        kind = found[name][0]
+        sentence = f"the {kind} {name} is not litequeue's, and stands on its tables or names"
+        yield Finding("note", "tables", sentence, f"if nobody needs it: drop {kind} {name};")
+    if sound:
+        yield Finding("ok", "tables", f"all {len(ours)} tables, indexes and views are as made")
+
+
+def _changed(kind: str, name: str, statement: str, *, missing: bool) -> Finding:
+    what = "is missing" if missing else "is not as litequeue makes it"
+    if kind == "table" and (name == "litequeue_jobs" or not missing):
+        remedy = "stop all workers and restore a backup"
+    else:
+        drop = "" if missing else f"drop {kind} {name}; "
+        remedy = f"stop all workers and run in the file: {drop}{statement};"
+    return Finding("wrong", "tables", f"the {kind} {name} {what}", remedy)
+
+
+def _as_made() -> dict[str, tuple[str, str]]:
+    """What schema.py makes, asked of a queue that is made for it."""
+    with tempfile.TemporaryDirectory(prefix="litequeue-doctor-") as folder:
+        fresh = Database(Path(folder) / "fresh.db")
+        try:
+            schema.upgrade(fresh)
+            return _objects(fresh)
+        finally:
+            fresh.close()
+
+
+def _objects(database: Database) -> dict[str, tuple[str, str]]:
+    return {name: (kind, " ".join(sql.split())) for kind, name, sql in database.rows(OBJECTS)}
+
+
+def laws(patient: Patient) -> Iterator[Finding]:
+    broken = broken_laws(patient.database)
+    for sentence in broken:
+        remedy = f"`litequeue show {patient.shell_path} ID` tells more; mend the row with SQL"
+        yield Finding("wrong", "laws", sentence, remedy)
+    if not broken:
+        yield Finding("ok", "laws", "every row is in one state, and has what belongs to it")
+
+
+def orphans(patient: Patient) -> Iterator[Finding]:
+    found = [*_dead(patient), *_strays(patient)]
+    yield from found
+    if not found:
+        yield Finding("ok", "orphans", "no job and no file is left of a worker that is dead")
+
+
+def _dead(patient: Patient) -> Iterator[Finding]:
+    """The list before and after the locks: who comes or goes meanwhile is not dead."""
+    roster = Roster(patient.database, patient.clock)
+    counts: dict[int, int] = dict(patient.database.rows(RUNNING_OF_WORKERS))
+    before = {worker.id for worker in roster.listed()}
+    alive = {worker.id for worker in roster.alive()}
+    dead = before & {worker.id for worker in roster.listed()} - alive
+    left = sum(counts.get(worker, 0) for worker in dead)
+    if dead:
+        workers = "1 dead worker" if len(dead) == 1 else f"{len(dead)} dead workers"
+        sentence = f"{workers} listed, with {jobs_counted(left)} left running"
+        remedy = f"the next worker sees to it: `litequeue work {patient.shell_path}`"
+        yield Finding("note", "orphans", sentence, remedy)
+
+
+def _strays(patient: Patient) -> Iterator[Finding]:
+    roster = Roster(patient.database, patient.clock)
+    # The files first: a worker that leaves removes its file before its row.
+    files = {path.name for path in roster.folder.glob("[0-9a-f]" * 12)}
+    for name in sorted(files - {worker.name for worker in roster.listed()}):
+        path = roster.folder / name
+        if path.exists():
+            remedy = f"when no worker is alive: rm {shlex.quote(str(path))}"
+            yield Finding("note", "orphans", f"{path} is of no listed worker", remedy)
+
+
+NEWEST = """
+select max(created_at)
+from litequeue_jobs
+where typeof(created_at) = 'integer'"""
+
+
+def clock(patient: Patient) -> Iterator[Finding]:
+    newest = patient.database.rows(NEWEST)[0][0]
+    behind = 0 if newest is None else newest / 1000 - patient.clock()
+    if behind > CLOCK_SECONDS:
+        yield Finding(
+            "note",
+            "clock",
+            f"it is {span(behind)} behind the newest job: set back, or it was ahead before",
+            "set it right (timedatectl); scheduled jobs are late by as much",
+        )
+    else:
+        yield Finding("ok", "clock", "it is not behind the newest job")
+
+
+def moved(patient: Patient) -> Iterator[Finding]:
+    if patient.database.moved():
+        remedy = "ask again; what was found here is of a file that is no longer in its place"
+        yield Finding("wrong", "path", "the file was deleted or replaced meanwhile", remedy)
+
+
+def _bytes(path: Path) -> int:
+    try:
+        return os.stat(path).st_size
+    except FileNotFoundError:
+        return 0
+
+
+OF_THE_FILE: tuple[Examination, ...] = (
+    sqlite_version, journal_mode, wal, schema_version, integrity,
+)  # fmt: skip
+OF_THE_ROWS: tuple[Examination, ...] = (tables, laws, orphans, clock)
