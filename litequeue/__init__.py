@@ -3,6 +3,8 @@
 from typing import TYPE_CHECKING
 
 from litequeue import errors
+from litequeue.batch import Batch
+from litequeue.batches import BatchRow
 from litequeue.context import Run, current
 from litequeue.errors import (
     Fail,
@@ -16,6 +18,7 @@ from litequeue.errors import (
     WaitTimeout,
 )
 from litequeue.job import Job, bind, job
+from litequeue.listeners import on
 from litequeue.queue import Queue
 from litequeue.record import JobRow, State
 from litequeue.version import VERSION as __version__
@@ -24,6 +27,8 @@ if TYPE_CHECKING:
     from litequeue.worker import Worker
 
 __all__ = [
+    "Batch",
+    "BatchRow",
     "Fail",
     "Job",
     "JobFailed",
@@ -44,6 +49,7 @@ __all__ = [
     "current",
     "errors",
     "job",
+    "on",
 ]
 
 

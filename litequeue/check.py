@@ -30,7 +30,7 @@ LAWS = (
         """
         select id from litequeue_jobs
         where (state = 8 and cancelled_at is null)
-           or (state in (2, 3, 4) and cancelled_at is not null)""",
+           or (state in (2, 3, 4, 9) and cancelled_at is not null)""",
     ),
     (
         "only a done job has a result and a time of keeping",
@@ -45,10 +45,59 @@ LAWS = (
         where attempts > max_attempts""",
     ),
     (
+        "a job waits exactly while a parent has not succeeded or its batch is open",
+        """
+        select id from litequeue_jobs as job
+        where (state = 2) <> (
+          exists (select 1 from litequeue_edges where child = job.id and met_at is null)
+          or exists (
+            select 1 from litequeue_batches
+            where id = job.id and closed_at is null and job.step is not 'plan'
+          )
+        )
+        and state in (2, 3, 4, 5, 9)""",
+    ),
+    (
+        "no job waits for one that has succeeded, or that is gone",
+        """
+        select child from litequeue_edges
+        where met_at is null
+          and parent not in (select id from litequeue_jobs where state <> 6)
+          and child in (select id from litequeue_jobs where state = 2)""",
+    ),
+    (
+        "a batch's counts and its unfinished members make up what was planned",
+        """
+        select id from litequeue_batches as batch
+        where planned - done - failed - cancelled <> (
+          select count(*) from litequeue_jobs
+          where batch = batch.id and state in (2, 3, 4, 5, 9)
+        )""",
+    ),
+    (
+        "no more jobs of a key run than may",
+        """
+        select min(id) from litequeue_jobs
+        where overlap_key is not null and state = 5
+        group by overlap_key
+        having count(*) > max(coalesce(overlap_limit, 1))""",
+    ),
+    (
+        "a job is held only while another of its key runs, or is to run",
+        """
+        select min(id) from litequeue_jobs as job
+        where overlap_key is not null and state = 9
+          and not exists (
+            select 1 from litequeue_jobs
+            where overlap_key = job.overlap_key and state in (3, 5)
+          )
+        group by overlap_key""",
+    ),
+    (
         "states, attempts, priorities, workers and instants are whole numbers",
         """
         select id from litequeue_jobs
-        where typeof(state) <> 'integer' or state not between 2 and 8
+        where typeof(state) <> 'integer' or state not between 2 and 9
            or typeof(attempts) <> 'integer' or attempts < 0
            or typeof(priority) <> 'integer' or typeof(worker) <> 'integer'
            or typeof(available_at) <> 'integer' or typeof(reserved_at) <> 'integer'

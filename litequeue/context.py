@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import logging
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
+from litequeue.batches import FINISH, BatchRow
 from litequeue.database import Connection
-from litequeue.errors import DatabaseRefused, NoCurrentJob, RunLost
+from litequeue.errors import DatabaseRefused, NoCurrentJob, NoSuchJob, RunLost
 from litequeue.options import Options
-from litequeue.queue import Pushable, Queue
+from litequeue.pushing import Pushable, Pushed
+from litequeue.queue import Queue
 from litequeue.record import JobRow
 
 if TYPE_CHECKING:
@@ -47,7 +50,7 @@ class Run:
         self.attempt = row.attempts
         self.queue = row.queue
         self.log = _JobLog(logging.getLogger("litequeue.job"), row)
-        self.completed = False
+        self.completed = self.planned = False
         self.pushes_to = queue
         self._row = row
         self._reported_at = float("-inf")
@@ -77,10 +80,42 @@ class Run:
         job: Pushable | str,
         payload: Mapping[str, object] | None = None,
         /,
+        *,
+        after: Sequence[int | Pushable] = (),
         **options: Unpack[Options],
     ) -> int:
         """Push to the queue that this job came from, as Queue.push does."""
-        return self.pushes_to.push(job, payload, **options)
+        return self.pushes_to.push(job, payload, after=after, **options)
+
+    @property
+    def results(self) -> list[object]:
+        """What the jobs that this one came after have returned, as plain JSON values in
+        the order of ``after=``; None for one that returned nothing."""
+        found = self.pushes_to.flows.results(self.id)
+        return [None if text is None else json.loads(text) for text in found]
+
+    @property
+    def batch(self) -> BatchRow | None:
+        """The batch that this job plans, follows or belongs to; None if there is none."""
+        with suppress(NoSuchJob):
+            return self.pushes_to.batch(self.id if self._row.step else self._row.batch or self.id)
+        return None
+
+    @property
+    def finishing(self) -> bool:
+        """Whether this run is the one that follows the batch that the job has planned."""
+        return self._row.step == FINISH
+
+    def begin_batch(self) -> None:
+        """Open the batch that this job plans, unless it was pushed as one. Raises
+        RunLost."""
+        if self._row.step is None:
+            self.pushes_to.begin_batch(self._row)
+
+    def plan(self, jobs: Sequence[Pushed], cursor: object) -> None:
+        """Add a chunk to the batch that this job plans; see Batch. Raises RunLost."""
+        self.pushes_to.plan(self._row, jobs, cursor)
+        self.completed = self.planned = cursor is None
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:

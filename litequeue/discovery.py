@@ -20,6 +20,7 @@ from types import ModuleType
 
 from litequeue.errors import DuplicateJob, NoJobsFound
 from litequeue.job import Job
+from litequeue.listeners import announcements
 
 DEFAULT_PACKAGES = ("jobs", "app.jobs")
 OURS = str(Path(__file__).parent) + os.sep
@@ -64,7 +65,14 @@ def discover(packages: Sequence[str] = (), folder: str | os.PathLike[str] = ".")
         _exists(package)
         for module in _modules(package, found.failures):
             collect(jobs_in(module), found)
+    collect_events(found)
     return found
+
+
+def collect_events(found: Found) -> None:
+    """Add the events that the jobs found so far listen for; raises DuplicateJob."""
+    # In the order in which the listeners were found, which is that of their definition.
+    collect(announcements(list(dict.fromkeys(found.jobs.values()))), found)
 
 
 def collect(classes: Iterable[type[Job]], found: Found) -> None:
@@ -84,7 +92,7 @@ def jobs_in(module: ModuleType) -> Iterator[type[Job]]:
     """The job classes that a module has, its own and those it imported; a class without
     a ``handle`` is a base for others, and no job."""
     for value in vars(module).values():
-        if inspect.isclass(value) and issubclass(value, Job) and value.handle is not Job.handle:
+        if inspect.isclass(value) and issubclass(value, Job) and value.is_whole():
             yield value
 
 

@@ -15,6 +15,9 @@ value named, and last what to do about it.
     ├── UnknownJob          no job answers to a name
     ├── NoSuchJob           no row has an id
     ├── WrongState          a row is in a state that a verb does not leave
+    ├── NoSuchSchedule      no periodic job has a name
+    ├── KeyBusy             as many jobs of a key run as may
+    ├── KeyTaken            a job cannot run while another has its unique key
     ├── JobFailed           the job whose result was asked for has failed
     ├── NoResult            a finished job's result was not kept
     ├── WaitTimeout         a job did not finish in the time given
@@ -117,6 +120,27 @@ class NoSuchJob(LitequeueError, LookupError):
 
 class WrongState(LitequeueError):
     """Job {id} is {state}, and {verb} takes only a job that is {allowed}."""
+
+    exit_code = 1
+
+
+class NoSuchSchedule(LitequeueError, LookupError):
+    """There is no periodic job {name!r} on the timetable: a worker puts it there when it
+    starts."""
+
+    exit_code = 1
+
+
+class KeyBusy(LitequeueError):
+    """Job {id} cannot run now: as many jobs of its key {key!r} run as may. It runs by
+    itself when one of them has ended."""
+
+    exit_code = 1
+
+
+class KeyTaken(LitequeueError):
+    """Job {id} cannot be retried: job {other} has its unique key {key!r} and is not
+    finished. Let that one finish, or cancel it."""
 
     exit_code = 1
 

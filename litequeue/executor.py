@@ -22,12 +22,12 @@ from litequeue.errors import (
     UnknownJob,
     WorkerDied,
 )
-from litequeue.job import Job, key
+from litequeue.job import Job
 from litequeue.options import Options
 from litequeue.outcome import Outcome, Policy, Verb, classify, policy
 from litequeue.payload import encode_result
 from litequeue.queue import Queue
-from litequeue.record import JobRow, State
+from litequeue.record import JobRow, State, key
 from litequeue.stop import HardStop, Stop
 from litequeue.timeout import cancelled_after, limited
 
@@ -56,6 +56,7 @@ class Attempt:
     result: object = None
     error: BaseException | None = None
     completed: bool = False
+    planned: bool = False
 
 
 class Executor:
@@ -132,7 +133,7 @@ class Executor:
             if os.getpid() != pid:
                 # A child that the job has forked must not come back as a second worker.
                 os._exit(1)
-            attempt.completed = run.completed
+            attempt.completed, attempt.planned = run.completed, run.planned
 
     def _decode(self, row: JobRow, attempt: Attempt) -> Job:
         cls = self._jobs.get(key(row.name))
@@ -150,7 +151,8 @@ class Executor:
 
     def _end(self, row: JobRow, attempt: Attempt) -> State | None:
         if attempt.completed:
-            outcome, left = Outcome(Verb.COMPLETE), State.DONE
+            outcome = Outcome(Verb.COMPLETE)
+            left = State.WAITING if attempt.planned else State.DONE
             self._report_late_error(row, attempt)
         else:
             outcome = classify(attempt.error, row, attempt.policy, random.random)
@@ -180,7 +182,7 @@ class Executor:
     def _write(self, row: JobRow, outcome: Outcome, attempt: Attempt) -> State:
         if outcome.verb is Verb.COMPLETE:
             keep = attempt.policy.keep
-            text = self._result(row, attempt.result) if keep else None
+            text = self._result(row, attempt.result, keep)
             self._queue.complete(row, result=text, keep=keep)
             return State.DONE
         if outcome.verb is Verb.RELEASE:
@@ -192,12 +194,15 @@ class Executor:
             logger.error("job %d (%s) failed for good:\n%s", row.id, row.name, outcome.exception)
         return self._queue.fail(row, outcome.exception, delete=delete)
 
-    def _result(self, row: JobRow, result: object) -> str | None:
+    def _result(self, row: JobRow, result: object, keep: float) -> str | None:
+        if result is None:
+            return None
         try:
             return encode_result(result)
         except PayloadError as error:
             # The work is done; to run it again would not make its result any better.
-            logger.error("the result of job %d was not kept: %s", row.id, error)
+            level = logging.ERROR if keep else logging.DEBUG
+            logger.log(level, "the result of job %d was not kept: %s", row.id, error)
             return None
 
     def _report_late_error(self, row: JobRow, attempt: Attempt) -> None:

@@ -6,9 +6,9 @@ import copy
 import dataclasses
 import inspect
 import os
-import string
 import types
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, ClassVar, ParamSpec, TypeVar, overload
 
@@ -17,10 +17,12 @@ from litequeue.errors import JobError, NotBound
 from litequeue.options import Options, checked, merged
 from litequeue.payload import Codec
 from litequeue.queue import Queue
-from litequeue.record import Spec
+from litequeue.record import Spec, key
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack, dataclass_transform
+
+    from litequeue.timing import Timing
 else:
 
     def dataclass_transform():
@@ -31,13 +33,7 @@ else:
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_FOLD = str.maketrans(string.ascii_uppercase, string.ascii_lowercase, "-_")
 _bound: list[Queue] = []
-
-
-def key(name: str) -> str:
-    """What the spellings of a name have in common: SendMail, send_mail, send-mail."""
-    return name.translate(_FOLD)
 
 
 def bind(queue: Queue | None) -> None:
@@ -48,11 +44,19 @@ def bind(queue: Queue | None) -> None:
 class Definition:
     """What a job class says of itself beside its fields."""
 
-    def __init__(self, cls: type[Job], name: str, aliases: Sequence[str], options: Options) -> None:
+    def __init__(
+        self,
+        cls: type[Job],
+        name: str,
+        aliases: Sequence[str],
+        options: Options,
+        timing: Timing | None,
+    ) -> None:
         self.cls = cls
         self.name = name
         self.aliases = tuple(aliases)
         self.options = options
+        self.timing = timing
 
     @property
     def place(self) -> str:
@@ -91,18 +95,25 @@ class Job:
             def handle(self) -> None: ...
 
     A subclass is made a dataclass. ``name`` replaces the class name as what the job is
-    stored under, ``aliases`` are older names whose rows it runs too. The options are
+    stored under, ``aliases`` are older names whose rows it runs too. ``cron`` (five fields
+    of crontab(5)) or ``every`` (seconds, timedelta, or text like "15m") makes it periodic,
+    in the time zone ``tz`` or in local time. The options are
     those of options.Options; a subclass of a job starts from its options. Raises
     OptionError and JobError when the class is made.
     """
 
     __litequeue__: ClassVar[Definition]
+    # What its row is to do first; a batch plans.
+    __litequeue_step__: ClassVar[str | None] = None
 
     def __init_subclass__(
         cls,
         *,
         name: str | None = None,
         aliases: Sequence[str] = (),
+        cron: str | None = None,
+        every: str | float | timedelta | None = None,
+        tz: str | None = None,
         **options: Unpack[Options],
     ) -> None:
         super().__init_subclass__()
@@ -115,12 +126,18 @@ class Job:
             raise JobError(job=place, problem=str(error)) from error
         inherited = getattr(cls, "__litequeue__", None)
         own = checked(options, place)
-        every = merged(inherited.options, own) if inherited else own
-        cls.__litequeue__ = Definition(cls, name or cls.__name__, aliases, every)
+        whole = merged(inherited.options, own) if inherited else own
+        timing = _timing(cls, cron, every, tz)
+        cls.__litequeue__ = Definition(cls, name or cls.__name__, aliases, whole, timing)
 
     def handle(self) -> object:
         """Do the work; what it returns is the result. May be ``async def``."""
         raise NotImplementedError(f"{type(self).__qualname__} has no handle()")
+
+    @classmethod
+    def is_whole(cls) -> bool:
+        """Whether this is a job to run, and not a base for others."""
+        return cls.handle is not Job.handle
 
     def succeeded(self, result: object) -> None:
         """Called after the job has succeeded, in the worker; best effort."""
@@ -139,14 +156,20 @@ class Job:
 
     def __litequeue_spec__(self) -> Spec:
         made = type(self).__litequeue__
-        return Spec(made.name, made.codec.encode(self), made.options)
+        return Spec(made.name, made.codec.encode(self), made.options, type(self).__litequeue_step__)
 
 
 @overload
 def job(function: Callable[P, object], /) -> Callable[P, Job]: ...
 @overload
 def job(
-    *, name: str | None = None, aliases: Sequence[str] = (), **options: Unpack[Options]
+    *,
+    name: str | None = None,
+    aliases: Sequence[str] = (),
+    cron: str | None = None,
+    every: str | float | timedelta | None = None,
+    tz: str | None = None,
+    **options: Unpack[Options],
 ) -> Callable[[Callable[P, object]], Callable[P, Job]]: ...
 def job(
     function: Callable[..., object] | None = None,
@@ -154,6 +177,9 @@ def job(
     *,
     name: str | None = None,
     aliases: Sequence[str] = (),
+    cron: str | None = None,
+    every: str | float | timedelta | None = None,
+    tz: str | None = None,
     **options: Unpack[Options],
 ) -> object:
     """Make a job of a function: its parameters are the payload, and calling it gives a
@@ -171,14 +197,14 @@ def job(
     def made(function: Callable[..., object]) -> type[Job]:
         if not inspect.isfunction(function):
             raise JobError(job=repr(function), problem="@job goes on a function")
-        return _from_function(function, name, aliases, options)
+        timing = {"cron": cron, "every": every, "tz": tz}
+        return from_function(function, {"name": name, "aliases": aliases, **timing, **options})
 
     return made if function is None else made(function)
 
 
-def _from_function(
-    function: Callable[..., object], name: str | None, aliases: Sequence[str], options: Options
-) -> type[Job]:
+def from_function(function: Callable[..., object], keywords: dict[str, object]) -> type[Job]:
+    """Make a job class of a function, with the keywords of a class."""
     place = f"{function.__module__}.{function.__qualname__}"
     parameters = inspect.signature(function).parameters.values()
 
@@ -199,7 +225,6 @@ def _from_function(
         "handle": handle_async if inspect.iscoroutinefunction(function) else handle,
     }
     body.update((each.name, _default(each)) for each in parameters if _has_default(each))
-    keywords = {"name": name, "aliases": aliases, **options}
     return types.new_class(function.__name__, (Job,), keywords, lambda space: space.update(body))
 
 
@@ -224,6 +249,20 @@ def _default(parameter: inspect.Parameter) -> object:
     return value
 
 
+def _timing(
+    cls: type, cron: str | None, every: str | float | timedelta | None, tz: str | None
+) -> Timing | None:
+    if cron is None and every is None and tz is None:
+        return None
+    from litequeue.timing import timing  # most jobs, and most producers, do without
+
+    for each in dataclasses.fields(cls):
+        if each.init and each.default is each.default_factory is dataclasses.MISSING:
+            problem = f"it comes by itself, and nothing gives it its field {each.name}"
+            raise JobError(job=f"{cls.__module__}.{cls.__qualname__}", problem=problem)
+    return timing(cron, every, tz)
+
+
 def _check_names(place: str, name: object, aliases: object) -> None:
     if not isinstance(aliases, list | tuple | set | frozenset):
         raise JobError(job=place, problem=f"aliases is a list: aliases=[{aliases!r}]")
@@ -234,7 +273,7 @@ def _check_names(place: str, name: object, aliases: object) -> None:
 
 def _check_fields(place: str, cls: type) -> None:
     for name in inspect.get_annotations(cls):
-        if name != "__litequeue__" and hasattr(Job, name):
+        if name not in Job.__annotations__ and hasattr(Job, name):
             raise JobError(job=place, problem=f"every job has a method {name}, so it is no field")
 
 

@@ -32,6 +32,14 @@ class Options(TypedDict, total=False):
     """How long to wait first: seconds, or any form that litequeue.when reads."""
     at: float | timedelta | datetime | str
     """When to run first; the same forms as ``delay``."""
+    unique: bool | str | Callable[..., str]
+    """While a job with this key is unfinished, a push returns its id and stores no second
+    one: True for one of this name and payload, a text, or a callable of the job."""
+    without_overlapping: bool | str | Callable[..., str]
+    """Jobs with this key never run two at once: True for all of this name, a text, or a
+    callable of the job."""
+    concurrency: int
+    """How many jobs of the key may run at once; without a key, of this name."""
     keep: float
     """Seconds that the finished row and its result stay; 0 deletes it on success."""
     on_failure: Literal["keep", "delete"]
@@ -117,6 +125,10 @@ def _backoff(value: object) -> bool:
     return callable(value) or is_seconds(value)
 
 
+def _key(value: object) -> bool:
+    return isinstance(value, bool) or callable(value) or _name(value)
+
+
 def _on_failure(value: object) -> bool:
     return value in ("keep", "delete")
 
@@ -134,6 +146,9 @@ _CHECKS: dict[str, tuple[Callable[[object], bool], str]] = {
     "timeout": (_more_than_zero, "seconds, more than 0"),
     "delay": (_anything, "a time"),
     "at": (_anything, "a time"),
+    "unique": (_key, "true, a text or a callable of the job"),
+    "without_overlapping": (_key, "true, a text or a callable of the job"),
+    "concurrency": (_attempts, "a whole number of at least 1"),
     "keep": (is_seconds, "seconds, 0 or more"),
     "on_failure": (_on_failure, "'keep' or 'delete'"),
 }

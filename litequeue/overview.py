@@ -4,10 +4,31 @@ each by one of the partial indexes."""
 from __future__ import annotations
 
 import shlex
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timezone
 
+from litequeue.batches import BatchRow
+from litequeue.errors import NoSuchJob
 from litequeue.options import DEFAULTS
 from litequeue.queue import Queue
-from litequeue.record import COLUMNS, JobRow, State, WorkerRow, read_row
+from litequeue.record import (
+    COLUMNS,
+    HELD,
+    JobRow,
+    State,
+    WorkerRow,
+    read_row,
+    read_state,
+)
+from litequeue.timetable import ScheduleRow, Timetable
+
+EARLIEST = datetime.min.replace(tzinfo=timezone.utc)
+
+# Of what a job waits for, a sentence names so many.
+NAMED = 3
+# Of what is shown beside the counts, so many lines.
+LINES = 20
 
 # A job that was pushed for a time in the past has waited since it was pushed.
 OLDEST_WAITS = """
@@ -80,6 +101,160 @@ def worker_of(queue: Queue, row: JobRow) -> WorkerRow | None:
     return next((worker for worker in queue.roster.alive() if worker.id == row.worker), None)
 
 
+@dataclass(frozen=True, slots=True)
+class Parent:
+    """A job that another comes after, as far as the database still has it."""
+
+    id: int
+    name: str | None
+    state: State
+    reason: str
+
+    @property
+    def failed(self) -> bool:
+        return self.state is State.FAILED
+
+
+PARENTS = """
+select edge.parent, edge.met_at, job.name, job.state, job.exception
+from litequeue_edges edge
+left join litequeue_jobs job on job.id = edge.parent
+where edge.child = :id
+order by edge.position"""
+
+
+def parents(queue: Queue, row: JobRow) -> list[Parent]:
+    """Return the jobs that this one comes after, in their order."""
+    return [_parent(*values) for values in queue.database.rows(PARENTS, {"id": row.id})]
+
+
+def _parent(
+    id: int, met_at: int | None, name: str | None, code: int | None, exception: str | None
+) -> Parent:
+    if met_at is not None:
+        # It has succeeded, whatever has become of it since.
+        return Parent(id, name, State.DONE, "")
+    state = State.CANCELLED if code is None else read_state(code, id)
+    return Parent(id, name, state, _last_line(exception))
+
+
+def _last_line(exception: str | None) -> str:
+    lines = (exception or "").strip().splitlines()
+    return lines[-1].removeprefix("litequeue.errors.") if lines else ""
+
+
+CHILDREN = """
+select job.id, job.name
+from litequeue_edges edge
+join litequeue_jobs job on job.id = edge.child
+where edge.parent = :id and edge.met_at is null
+order by job.id"""
+
+
+def children(queue: Queue, row: JobRow) -> list[tuple[int, str]]:
+    """Return the ids and names of the jobs that wait for this one."""
+    found = queue.database.rows(CHILDREN, {"id": row.id})
+    return [(int(id), str(name)) for id, name in found]
+
+
+# A job that waits for one that waits waits for all that this one waits for.
+STUCK = f"""
+with recursive waits (parent, child) as (
+  select edge.parent, edge.child
+  from litequeue_edges edge
+  join litequeue_jobs job on job.id = edge.parent
+  where edge.met_at is null and job.state = 7
+  union
+  select waits.parent, edge.child
+  from waits
+  join litequeue_edges edge on edge.parent = waits.child
+  where edge.met_at is null
+)
+select job.id, job.name, job.exception, count(*)
+from waits
+join litequeue_jobs job on job.id = waits.parent
+group by job.id
+order by job.id
+limit {LINES}"""
+
+
+def stuck(queue: Queue) -> list[tuple[Parent, int]]:
+    """Return the failed jobs that others wait for, each with how many these are."""
+    return [
+        (Parent(id, name, State.FAILED, _last_line(exception)), count)
+        for id, name, exception, count in queue.database.rows(STUCK)
+    ]
+
+
+RUNNING_OF_KEY = """
+select count(*)
+from litequeue_jobs
+where overlap_key = :key and state = 5"""
+
+IS_HELD = f"""
+select 1
+from litequeue_jobs
+where id = :id and state = {HELD}"""
+
+
+def running_of_key(queue: Queue, row: JobRow) -> int:
+    """Return how many jobs with the overlap key of this one run now."""
+    return int(queue.database.rows(RUNNING_OF_KEY, {"key": row.overlap_key})[0][0])
+
+
+def batch_of(queue: Queue, row: JobRow) -> BatchRow | None:
+    """Return the batch that a job is a member of, or plans, or follows."""
+    with suppress(NoSuchJob):
+        return queue.batch(row.batch or row.id)
+    return None
+
+
+OPEN_BATCHES = f"""
+select id
+from litequeue_batches
+where closed_at is null and cancelled_at is null
+order by id desc
+limit {LINES}"""
+
+
+def open_batches(queue: Queue) -> list[BatchRow]:
+    """Return the batches that go on, the newest first."""
+    found = []
+    for (id,) in queue.database.rows(OPEN_BATCHES):
+        with suppress(NoSuchJob):
+            found.append(queue.batch(int(id)))
+    return found
+
+
+def batch_in_words(batch: BatchRow) -> str:
+    """Return how far a batch is."""
+    so_far = "" if batch.planned_at else " so far"
+    words = [f"planned {batch.planned}{so_far}", f"done {batch.done}", f"failed {batch.failed}"]
+    if batch.cancelled:
+        words.append(f"cancelled {batch.cancelled}")
+    words += [f"{batch.percent:.0f} %", f"{batch.rate:.1f} a second"]
+    if batch.seconds_left:
+        words.append(f"{span(batch.seconds_left)} left")
+    return ", ".join(words)
+
+
+ASKED_TO_STOP = """
+select count(*)
+from litequeue_jobs
+where (batch = :id or id = :id) and state = 5 and cancelled_at is not null"""
+
+
+def asked_to_stop(queue: Queue, batch: int) -> int:
+    """Return how many jobs of a batch run and were asked to stop."""
+    return int(queue.database.rows(ASKED_TO_STOP, {"id": batch})[0][0])
+
+
+def next_periodic(queue: Queue) -> ScheduleRow | None:
+    """Return the line of the timetable that is due first."""
+    lines = [line for line in Timetable(queue).lines() if not line.paused]
+    return min(lines, key=lambda line: line.next_at or EARLIEST, default=None)
+
+
 def why_not_running(queue: Queue, row: JobRow, database: str) -> str | None:
     """Say why a job is not running, and what to do about it with the file that a shell
     calls ``database``; None for a job that runs."""
@@ -88,7 +263,7 @@ def why_not_running(queue: Queue, row: JobRow, database: str) -> str | None:
         alive = worker_of(queue, row) is not None
         return None if alive else "its worker is dead; start one, and it takes over"
     if row.state is State.WAITING:
-        return "it waits for other jobs to succeed"
+        return _why_waiting(queue, row, database)
     if row.state is State.SCHEDULED and row.available_at.timestamp() > queue.clock():
         return _when_due(queue, row)
     if row.state is State.DONE:
@@ -100,6 +275,29 @@ def why_not_running(queue: Queue, row: JobRow, database: str) -> str | None:
         why = "its attempts are spent" if spent else f"it failed for good at attempt {row.attempts}"
         return f"{why}; run it again with {retry}"
     return _why_not_yet(queue, row, database)
+
+
+def _why_waiting(queue: Queue, row: JobRow, database: str) -> str:
+    if queue.batches.is_open(row.id):
+        return f"it follows its batch: {batch_in_words(queue.batch(row.id))}"
+    unmet = [parent for parent in parents(queue, row) if parent.state is not State.DONE]
+    # Those that will not come by themselves first.
+    unmet.sort(key=lambda parent: not parent.failed)
+    named = "; ".join(parent_in_words(parent, database) for parent in unmet[:NAMED])
+    more = f"; and {jobs_counted(len(unmet) - NAMED)} more" if len(unmet) > NAMED else ""
+    return f"it waits for {named}{more}" if unmet else "it waits for other jobs to succeed"
+
+
+def parent_in_words(parent: Parent, database: str) -> str:
+    """Return how a job stands that another comes after, and what to do if it failed."""
+    name = f" ({parent.name})" if parent.name else ""
+    if not parent.failed:
+        return f"{parent.id}{name}, which is {parent.state}"
+    reason = f" ({parent.reason})" if parent.reason else ""
+    return (
+        f"{parent.id}{name}, which failed{reason}; run it again with "
+        f"`litequeue retry {database} {parent.id}`"
+    )
 
 
 def _when_due(queue: Queue, row: JobRow) -> str:
@@ -118,10 +316,23 @@ def _why_not_yet(queue: Queue, row: JobRow, database: str) -> str:
     if not any(not worker.queues or name in worker.queues for worker in queue.roster.alive()):
         work = f"`litequeue work {database}`"
         return f"no living worker serves queue {name}; start one with {work}"
+    held = _why_held(queue, row)
+    if held:
+        return held
     before = ahead(queue, row)
     if before:
         return f"{jobs_counted(before)} of its queue {'is' if before == 1 else 'are'} ahead of it"
     return "it is the next of its queue, as soon as a worker is free"
+
+
+def _why_held(queue: Queue, row: JobRow) -> str | None:
+    if row.overlap_key is None:
+        return None
+    running, limit = running_of_key(queue, row), row.overlap_limit or 1
+    if running < limit and not queue.database.rows(IS_HELD, {"id": row.id}):
+        return None
+    runs = f"{jobs_counted(running)} of its key {'runs' if running == 1 else 'run'}"
+    return f"{runs} ({row.overlap_key}), of {limit} at once; it comes when one of them has ended"
 
 
 def allowed_attempts(row: JobRow) -> int:

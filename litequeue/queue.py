@@ -9,20 +9,21 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, overload
 
 from litequeue import schema
-from litequeue.database import Connection, Database, Synchronous
+from litequeue.batches import BatchRow
+from litequeue.database import Database, Synchronous
 from litequeue.errors import DamagedRow, JobFailed, NoResult, NoSuchJob, OptionError, WaitTimeout
 from litequeue.nudge import Nudge
-from litequeue.options import DEFAULTS, STORED, Options, checked, merged
-from litequeue.payload import encode_plain
-from litequeue.record import COLUMNS, NOBODY, JobRow, Spec, State, is_id, read_row, read_state
+from litequeue.options import Options
+from litequeue.pushing import Members, Pushable, Pushing
+from litequeue.record import COLUMNS, JobRow, State, is_id, read_row, read_state
 from litequeue.roster import Roster
-from litequeue.upkeep import MATCHING, Upkeep, matching
-from litequeue.when import due
+from litequeue.upkeep import MATCHING, matching
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -31,13 +32,7 @@ FIRST_LOOK_SECONDS = 0.001
 LONGEST_LOOK_SECONDS = 0.05
 
 
-class Pushable(Protocol):
-    """What push takes: a job, or whatever else can say what is to be stored."""
-
-    def __litequeue_spec__(self) -> Spec: ...
-
-
-class Queue(Upkeep):
+class Queue(Pushing):
     """Jobs on one SQLite file. Threads may share a queue; a forked child may go on
     using it."""
 
@@ -47,6 +42,7 @@ class Queue(Upkeep):
         *,
         synchronous: Synchronous = "normal",
         create: bool = True,
+        max_payload: int | None = None,
         clock: Callable[[], float] = time.time,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -55,10 +51,13 @@ class Queue(Upkeep):
         ``synchronous="full"`` syncs each commit to the disk, so that a power failure
         takes nothing back; with "normal" it can take back the last commits, and a
         process that is killed never does. Without ``create``, a file that there is not
-        is an error. ``clock`` gives seconds since the epoch,
-        ``sleep`` waits for seconds. Raises DatabaseError.
+        is an error. A payload of more than ``max_payload`` bytes is refused when it is
+        pushed. ``clock`` gives seconds since the epoch, ``sleep`` waits for seconds.
+        Raises OptionError, DatabaseError.
         """
-        super().__init__(Database(path, synchronous=synchronous, create=create, sleep=sleep), clock)
+        _check_most(max_payload)
+        database = Database(path, synchronous=synchronous, create=create, sleep=sleep)
+        super().__init__(database, clock, max_payload)
         self._sleep = sleep
         schema.upgrade(self.database)
         self.roster = Roster(self.database, clock)
@@ -68,92 +67,6 @@ class Queue(Upkeep):
     def path(self) -> str:
         """The absolute path of the file."""
         return str(self.database.path)
-
-    # Pushing
-
-    PUSH = f"""
-    insert into litequeue_jobs (
-      name, queue, priority, state, attempts, max_attempts, worker,
-      available_at, reserved_at, created_at, options, payload
-    ) values (
-      :name, :queue, :priority, :state, 0, :max_attempts, {NOBODY},
-      :available_at, :now, :now, :options, :payload
-    )"""
-
-    def push(
-        self,
-        job: Pushable | str,
-        payload: Mapping[str, object] | None = None,
-        /,
-        *,
-        connection: Connection | None = None,
-        **options: Unpack[Options],
-    ) -> int:
-        """Store a job, or a name with its payload, and return its id.
-
-        When this returns, the job is on disk. With ``connection``, it is part of the
-        transaction that the caller has open there: rolled back means never pushed.
-        The options are those of options.Options, and win over the job's own. Raises
-        PayloadError, OptionError, WhenError, DatabaseError.
-        """
-        values = self._values(_spec(job, payload), checked(options, "push"), self.clock())
-        if connection is not None:
-            with self.database.joined(connection):
-                return self._push(values)
-        return self._push(values)
-
-    def _push(self, values: Mapping[str, object]) -> int:
-        id = self.database.insert(self.PUSH, values)
-        self.pushed(str(values["queue"]))
-        return id
-
-    def push_many(
-        self,
-        jobs: Iterable[Pushable | tuple[str, Mapping[str, object]]],
-        *,
-        connection: Connection | None = None,
-        **options: Unpack[Options],
-    ) -> list[int]:
-        """Store all the jobs in one transaction and return their ids in order.
-
-        Takes jobs, and (name, payload) pairs; the options hold for each. Raises what
-        push raises, and then none of them is pushed.
-        """
-        given, now = checked(options, "push_many"), self.clock()
-        specs = (_spec(*job) if isinstance(job, tuple) else _spec(job) for job in jobs)
-        many = [self._values(spec, given, now) for spec in specs]
-        if connection is not None:
-            with self.database.joined(connection):
-                return self._push_many(many)
-        return self._push_many(many)
-
-    def _push_many(self, many: list[dict[str, object]]) -> list[int]:
-        ids = self.database.insert_many(self.PUSH, many)
-        for queue in {str(values["queue"]) for values in many}:
-            self.pushed(queue)
-        return list(ids)
-
-    def pushed(self, queue: str) -> None:
-        """Wake a worker that serves ``queue``, as soon as it can see what was written."""
-        self.database.after_commit(self._nudge.ring, queue)
-
-    def _values(self, spec: Spec, given: Options, now: float) -> dict[str, object]:
-        options = merged(spec.options, given)
-        at = due(options.get("at", options.get("delay", 0)), now)
-        stored = {
-            word: value for word, value in options.items() if word in STORED and not callable(value)
-        }
-        return {
-            "name": spec.name,
-            "queue": options.get("queue", DEFAULTS["queue"]),
-            "priority": options.get("priority", DEFAULTS["priority"]),
-            "state": (State.SCHEDULED if at > now else State.READY).code,
-            "max_attempts": options.get("max_attempts"),
-            "available_at": int(at * 1000),
-            "now": int(now * 1000),
-            "options": json.dumps(stored) if stored else None,
-            "payload": spec.payload,
-        }
 
     # Looking
 
@@ -202,8 +115,38 @@ class Queue(Upkeep):
         """Return how many jobs each queue has in each state that occurs in it."""
         found: dict[str, dict[State, int]] = {}
         for queue, code, count in self.database.rows(self.COUNTS):
-            found.setdefault(queue, {})[read_state(code)] = count
+            states = found.setdefault(queue, {})
+            state = read_state(code)
+            states[state] = states.get(state, 0) + count
         return found
+
+    @overload
+    def batch(self, id: int, /) -> BatchRow: ...
+    @overload
+    def batch(
+        self, /, *, then: Pushable, **options: Unpack[Options]
+    ) -> AbstractContextManager[Members]: ...
+    def batch(
+        self,
+        id: int | None = None,
+        /,
+        *,
+        then: Pushable | None = None,
+        **options: Unpack[Options],
+    ) -> BatchRow | AbstractContextManager[Members]:
+        """Return the record of a batch; or, with ``then``, make one of the jobs that are
+        pushed to what this gives, and run ``then`` once when all of them have ended.
+
+            with queue.batch(then=Report(month=7)) as batch:
+                batch.push(Part(1))
+
+        An exception in the block pushes nothing. Raises NoSuchJob, OptionError.
+        """
+        if then is not None:
+            return self.batch_then(then, **options)
+        if id is None:
+            raise OptionError(owner="batch", problem="give the id of a batch, or then=JOB")
+        return self.batches.get(id, self.now())
 
     # Waiting
 
@@ -250,6 +193,10 @@ class Queue(Upkeep):
                 return None
             raise
 
+    def pushed(self, queue: str) -> None:
+        """Wake a worker that serves ``queue``, as soon as it can see what was written."""
+        self.database.after_commit(self._nudge.ring, queue)
+
     def close(self) -> None:
         """Close the connections that this process has; a later use opens new ones."""
         self.database.close()
@@ -266,18 +213,15 @@ class Queue(Upkeep):
         self.close()
 
 
+def _check_most(max_payload: object) -> None:
+    whole = isinstance(max_payload, int) and not isinstance(max_payload, bool)
+    if max_payload is not None and not (whole and max_payload > 0):  # type: ignore[operator]
+        problem = f"max_payload must be a whole number of bytes or None, not {max_payload!r}"
+        raise OptionError(owner="Queue", problem=problem)
+
+
 def _parsed(row: JobRow) -> object:
     try:
         return json.loads(row.result or "null")
     except ValueError as error:
         raise DamagedRow(id=row.id, what=f"its result is {row.result!r:.50}") from error
-
-
-def _spec(job: Pushable | str, payload: Mapping[str, object] | None = None) -> Spec:
-    if not isinstance(job, str):
-        if payload is not None:
-            raise OptionError(owner="push", problem="a job has its payload in it; give a name")
-        return job.__litequeue_spec__()
-    if not job.strip():
-        raise OptionError(owner="push", problem="the name of the job is empty")
-    return Spec(job, encode_plain({} if payload is None else payload, job))

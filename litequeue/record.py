@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import string
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from enum import Enum
@@ -43,7 +44,9 @@ class State(str, Enum):
 # From 2 on: SQLite stores 0 and 1 in no bytes at all, and a column that changes its
 # width makes the whole row move.
 _CODES = {state: code for code, state in enumerate(State, start=2)}
-_STATES = {code: state for state, code in _CODES.items()}
+# Ready, and held back because as many jobs of its key run as may.
+HELD = 9
+_STATES = {code: state for state, code in _CODES.items()} | {HELD: State.READY}
 
 # The worker of a row that no worker has; as wide as the id of any.
 NOBODY = 1 << 40
@@ -56,6 +59,7 @@ class Spec:
     name: str
     payload: str
     options: Options = field(default_factory=Options)
+    step: str | None = None
 
 
 LONGEST_REMARK = 80
@@ -81,6 +85,11 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "failed_at": MAYBE_NUMBER,
     "progress_done": MAYBE_NUMBER,
     "progress_total": MAYBE_NUMBER,
+    "batch": MAYBE_NUMBER,
+    "step": MAYBE_TEXT,
+    "unique_key": MAYBE_TEXT,
+    "overlap_key": MAYBE_TEXT,
+    "overlap_limit": MAYBE_NUMBER,
     "options": MAYBE_TEXT,
     "exception": MAYBE_TEXT,
     "result": MAYBE_TEXT,
@@ -116,6 +125,11 @@ class JobRow:
     exception: str | None
     result: str | None
     payload: str
+    batch: int | None = None
+    step: str | None = None
+    unique_key: str | None = None
+    overlap_key: str | None = None
+    overlap_limit: int | None = None
 
     @property
     def reason(self) -> str:
@@ -167,7 +181,8 @@ def _damaged(id: object, what: str) -> DamagedRow:
 def _row(values: Row) -> JobRow:
     (id, name, queue, priority, state, attempts, max_attempts, worker,
      available_at, reserved_at, created_at, cancelled_at, finished_at, failed_at,
-     done, total, options, exception, result, payload) = values  # fmt: skip
+     done, total, batch, step, unique_key, overlap_key, overlap_limit,
+     options, exception, result, payload) = values  # fmt: skip
     return JobRow(
         id=id,
         name=name,
@@ -184,6 +199,11 @@ def _row(values: Row) -> JobRow:
         finished_at=maybe_instant(finished_at),
         failed_at=maybe_instant(failed_at),
         progress=None if total is None else (done, total),
+        batch=batch,
+        step=step,
+        unique_key=unique_key,
+        overlap_key=overlap_key,
+        overlap_limit=overlap_limit,
         options=_options(options),
         exception=exception,
         result=result,
@@ -206,6 +226,14 @@ def instant(milliseconds: int) -> datetime:
 def maybe_instant(milliseconds: int | None) -> datetime | None:
     """The same for a column that may be null."""
     return None if milliseconds is None else instant(milliseconds)
+
+
+_FOLD = str.maketrans(string.ascii_uppercase, string.ascii_lowercase, "-_")
+
+
+def key(name: str) -> str:
+    """What the spellings of a job's name have in common: SendMail, send_mail, send-mail."""
+    return name.translate(_FOLD)
 
 
 def is_id(id: int) -> bool:

@@ -181,9 +181,10 @@ class Roster:
     set cause = :cause
     where pid = :pid"""
 
-    def explain(self, pid: int, cause: str) -> None:
-        """Write down how a worker's process ended, for whoever buries it."""
-        self._database.change(self.EXPLAIN, {"pid": pid, "cause": cause})
+    def explain(self, pid: int, cause: str) -> bool:
+        """Write down how a worker's process ended, for whoever buries it; False where
+        it had no seat."""
+        return self._database.change(self.EXPLAIN, {"pid": pid, "cause": cause}) > 0
 
     def _lives(self, worker: int) -> bool:
         try:

@@ -21,7 +21,8 @@ class Step:
 
 
 # State codes are those of record.State: 2 waiting, 3 ready, 4 scheduled, 5 running,
-# 6 done, 7 failed, 8 cancelled.
+# 6 done, 7 failed, 8 cancelled; 9 is ready too, and held back because as many jobs of
+# its key run as may.
 #
 # Every column that a claim changes keeps its stored width: codes of one byte, instants
 # in milliseconds and worker ids of six. The payload behind them then stays where it
@@ -34,7 +35,7 @@ class Step:
 JOBS = """
 create table litequeue_jobs (
   id integer primary key autoincrement,
-  state integer not null check (state between 2 and 8),
+  state integer not null check (state between 2 and 9),
   queue text not null,
   priority integer not null check (typeof(priority) = 'integer'),
   attempts integer not null check (typeof(attempts) = 'integer' and attempts >= 0),
@@ -49,6 +50,12 @@ create table litequeue_jobs (
   expires_at integer,
   progress_done integer,
   progress_total integer,
+  batch integer,
+  step text,
+  unique_key text,
+  overlap_key text,
+  overlap_limit integer,
+  slot integer,
   name text not null,
   options text,
   exception text,
@@ -67,6 +74,64 @@ create index litequeue_running on litequeue_jobs (worker) where state = 5"""
 
 EXPIRY_INDEX = """
 create index litequeue_expiry on litequeue_jobs (expires_at) where expires_at is not null"""
+
+# While one of these is unfinished, no second one is stored.
+UNIQUE_INDEX = """
+create unique index litequeue_unique on litequeue_jobs (unique_key)
+where unique_key is not null and state in (2, 3, 4, 5, 9)"""
+
+# Two running jobs of a key never have one slot.
+SLOT_INDEX = """
+create unique index litequeue_slot on litequeue_jobs (overlap_key, slot)
+where overlap_key is not null and state = 5"""
+
+KEYED_INDEX = """
+create index litequeue_keyed on litequeue_jobs (overlap_key, state, queue, priority desc)
+where overlap_key is not null"""
+
+BATCH_INDEX = """
+create index litequeue_members on litequeue_jobs (batch, state) where batch is not null"""
+
+# A job waits for its parents: an edge for each, met when the parent has succeeded.
+EDGES = """
+create table litequeue_edges (
+  child integer not null references litequeue_jobs (id) on delete cascade,
+  position integer not null,
+  parent integer not null,
+  met_at integer,
+  result text,
+  primary key (child, position)
+) without rowid"""
+
+EDGES_INDEX = """
+create index litequeue_unmet on litequeue_edges (parent) where met_at is null"""
+
+# A batch has the id of the job that plans it, or that follows it.
+BATCHES = """
+create table litequeue_batches (
+  id integer primary key,
+  name text not null,
+  cursor text,
+  planned integer not null,
+  done integer not null,
+  failed integer not null,
+  cancelled integer not null,
+  created_at integer not null,
+  planned_at integer,
+  closed_at integer,
+  cancelled_at integer
+)"""
+
+SCHEDULES = """
+create table litequeue_schedules (
+  name text primary key,
+  expression text not null,
+  zone text,
+  next_at integer not null,
+  last_at integer,
+  last_job integer,
+  paused_at integer
+) without rowid"""
 
 WORKERS = """
 create table litequeue_workers (
@@ -97,6 +162,7 @@ select
     when 6 then 'done'
     when 7 then 'failed'
     when 8 then 'cancelled'
+    when 9 then 'ready'
   end as state,
   priority,
   attempts,
@@ -112,7 +178,24 @@ from litequeue_jobs"""
 STEPS = (
     Step(
         1,
-        (JOBS, READY_INDEX, TIMER_INDEX, RUNNING_INDEX, EXPIRY_INDEX, WORKERS, PAUSED, LIST),
+        (
+            JOBS,
+            READY_INDEX,
+            TIMER_INDEX,
+            RUNNING_INDEX,
+            EXPIRY_INDEX,
+            UNIQUE_INDEX,
+            SLOT_INDEX,
+            KEYED_INDEX,
+            BATCH_INDEX,
+            EDGES,
+            EDGES_INDEX,
+            BATCHES,
+            SCHEDULES,
+            WORKERS,
+            PAUSED,
+            LIST,
+        ),
     ),
 )
 KNOWN = STEPS[-1].version

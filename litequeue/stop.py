@@ -12,11 +12,14 @@ import select
 import signal
 import socket
 import threading
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from types import FrameType
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
+# What a job has after the second signal; one more then ends the process.
+DEAF_SECONDS = 2.0
 
 
 class HardStop(BaseException):
@@ -26,9 +29,13 @@ class HardStop(BaseException):
 class Stop:
     """Whether, and how soon, one worker is to end."""
 
-    def __init__(self, leash: int | None = None) -> None:
+    def __init__(
+        self, leash: int | None = None, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         """The end of file of the descriptor ``leash``, the end of a pipe that another
-        process holds, asks for a stop as well."""
+        process holds, asks for a stop as well. ``clock`` gives seconds that are never
+        set back."""
+        self._clock = clock
         self._leash = [] if leash is None else [leash]
         # Sockets and not a pipe: on Windows select() takes nothing else.
         self._reader, self._writer = socket.socketpair()
@@ -36,6 +43,7 @@ class Stop:
         self._writer.setblocking(False)
         self._times = 0
         self._interruptible = False
+        self._hard_at = 0.0
         self.signal = 0
 
     @property
@@ -118,8 +126,10 @@ class Stop:
         self._times += 1
         self.signal = number
         self.wake()
-        if self._times == 2 and self._interruptible:
-            raise HardStop
-        if self._times > 3:
+        if self._times == 2:
+            self._hard_at = self._clock()
+            if self._interruptible:
+                raise HardStop
+        elif self.hard and self._interruptible and self._clock() > self._hard_at + DEAF_SECONDS:
             # A job that swallows every exception would keep the process for ever.
             os._exit(128 + number)

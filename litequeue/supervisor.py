@@ -92,7 +92,7 @@ class Supervisor:
                     self._collect()
             finally:
                 self._end_all()
-        return self._status
+        return self._status or self._stop.status
 
     @contextmanager
     def _told_of_deaths(self) -> Iterator[None]:
@@ -149,10 +149,10 @@ class Supervisor:
         self, place: Place, process: subprocess.Popen[bytes], status: int, lived: float
     ) -> None:
         cause = death_of(status, self._out_of_memory())
-        self._queue.roster.explain(process.pid, cause)
+        seated = self._queue.roster.explain(process.pid, cause)
         # Whoever is idle buries it now, and does not wait for its next look.
         Nudge(self._queue.roster.folder).ring_all()
-        place.deaths = 0 if lived >= SETTLED_SECONDS else place.deaths + 1
+        place.deaths = 0 if seated or lived >= SETTLED_SECONDS else place.deaths + 1
         pause = self._pause(place.deaths)
         place.start_at = self._clock() + pause
         when = f"in {pause:.1f} s" if pause else "now"

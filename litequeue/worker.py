@@ -9,27 +9,30 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import ModuleType
 
-from litequeue.discovery import Found, collect, discover, jobs_in
+from litequeue.discovery import Found, collect, collect_events, discover, jobs_in
 from litequeue.errors import (
     DatabaseBusy,
     DatabaseError,
     DatabaseFull,
     DatabaseMoved,
+    KeyBusy,
+    LitequeueError,
     NoJobsFound,
     RunLost,
     WrongState,
 )
 from litequeue.executor import Executor, Listener
-from litequeue.job import Job, key
+from litequeue.job import Job
 from litequeue.memory import resident_bytes
 from litequeue.nudge import Bell
 from litequeue.options import Options, checked
 from litequeue.outcome import Outcome
 from litequeue.queue import Queue
-from litequeue.record import JobRow, State
+from litequeue.record import JobRow, State, key
 from litequeue.rescue import Rescuer
 from litequeue.roster import Seat
 from litequeue.stop import HardStop, Stop
+from litequeue.timetable import Ticker
 
 # How often a worker looks for others that have died, and whether the file is still there.
 LOOK_SECONDS = 0.5
@@ -113,6 +116,7 @@ class Worker:
             listener=listener or LogListener(),
         )
         self._rescuer = Rescuer(queue, self._executor)
+        self._ticker = Ticker(queue, self.found.classes)
         self._done = self._polls = 0
         self._started_at = self._looked_at = 0.0
 
@@ -125,6 +129,7 @@ class Worker:
         DatabaseMoved, and other DatabaseErrors that waiting does not mend.
         """
         self._started_at = self.queue.clock()
+        self._ticker.begin()
         over = False
         while not over:
             with self._session() as seat, self._listening() as bell:
@@ -152,11 +157,16 @@ class Worker:
         with self._session() as seat:
             row = self.queue.reserve_job(seat.worker, id)
             if row is None:
-                state = self.queue.get(id).state
-                allowed = f"{State.READY} or {State.SCHEDULED}"
-                raise WrongState(id=id, state=state, verb="run", allowed=allowed)
+                raise self._refusal(id)
             return self._run(seat, row)
         return None
+
+    def _refusal(self, id: int) -> LitequeueError:
+        row = self.queue.get(id)
+        if row.state in (State.READY, State.SCHEDULED):
+            return KeyBusy(id=id, key=row.overlap_key)
+        allowed = f"{State.READY} or {State.SCHEDULED}"
+        return WrongState(id=id, state=row.state, verb="run", allowed=allowed)
 
     @property
     def status(self) -> int:
@@ -193,7 +203,9 @@ class Worker:
             yield seat
         finally:
             seat.leave()
-            self.queue.roster.dismiss(seat.worker)
+            # Whoever looks next dismisses it, where the file is locked or full.
+            with suppress(DatabaseBusy, DatabaseFull):
+                self.queue.roster.dismiss(seat.worker)
 
     @contextmanager
     def _listening(self) -> Iterator[Bell]:
@@ -210,18 +222,18 @@ class Worker:
             if not seat.still_held():
                 logger.error("the lock file of this worker was removed; it takes another")
                 return False
+            row = None
             try:
                 row = self._next(seat, bell, rung)
+                if row is None:
+                    if self._limits.drain or self._over():
+                        break
+                    rung = self._idle(seat, bell)
             except (DatabaseBusy, DatabaseFull) as error:
                 logger.error("%s", error)
                 self._stop.sleep(TROUBLE_SECONDS)
-                continue
             if row is not None:
                 self._run(seat, row)
-            elif self._limits.drain or self._over():
-                break
-            else:
-                rung = self._idle(seat, bell)
         return True
 
     def _over(self) -> bool:
@@ -245,7 +257,9 @@ class Worker:
         """Claim a job. A byte in the FIFO may be for a job that came after the look, or
         for a worker that has died."""
         self._polls += 1
-        if self.queue.clock() - self._looked_at > LOOK_SECONDS:
+        self._ticker.tick()
+        # A clock that was set back must not put off the looking.
+        if not 0 <= self.queue.clock() - self._looked_at <= LOOK_SECONDS:
             self._look_around(seat)
         row = self.queue.reserve(seat.worker, self.queues)
         if row is None and (rung or bell.drain()):
@@ -283,7 +297,8 @@ class Worker:
     def _idle_seconds(self) -> float:
         due = self.queue.next_due()
         until_due = float("inf") if due is None else due - self.queue.clock()
-        return min(self._sleep, until_due, self._seconds_left())
+        until_tick = self._ticker.seconds_left()
+        return min(self._sleep, until_due, until_tick, self._seconds_left())
 
     def _tidy(self) -> None:
         """What is better done when there is nothing else to do."""
@@ -310,6 +325,7 @@ def _found(jobs: Jobs) -> Found:
     else:
         found = Found()
         collect(jobs_in(jobs) if isinstance(jobs, ModuleType) else jobs, found)
+        collect_events(found)
     if not found.jobs:
         raise NoJobsFound(problem=_nothing_in(found))
     return found

@@ -10,7 +10,7 @@ import pytest
 from litequeue import Job
 from litequeue.discovery import Found, collect, discover, jobs_in
 from litequeue.errors import DuplicateJob, NoJobsFound
-from litequeue.job import key
+from litequeue.record import key
 
 Application = Callable[[Mapping[str, str]], Path]
 

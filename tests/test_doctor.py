@@ -208,8 +208,9 @@ def leave_rows_out_of_an_index(queue: Queue) -> None:
     )
     by_hand(
         queue,
-        "insert into litequeue_jobs select 99, 3, 'default', 0, 0, null, worker, 0, 0, 0, null, "
-        "null, null, null, null, null, 'send', null, null, null, '{}' from litequeue_jobs limit 1",
+        "insert into litequeue_jobs (id, state, queue, priority, attempts, worker, available_at, "
+        "reserved_at, created_at, name, payload) select 99, 3, 'default', 0, 0, worker, 0, 0, 0, "
+        "'send', '{}' from litequeue_jobs limit 1",
     )
     connection = sqlite3.connect(queue.path, isolation_level=None)
     connection.execute("pragma writable_schema = on")

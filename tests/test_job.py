@@ -15,9 +15,8 @@ import pytest
 
 from litequeue import Job, job
 from litequeue.errors import JobError, OptionError
-from litequeue.job import key
 from litequeue.options import Options
-from litequeue.record import Spec
+from litequeue.record import Spec, key
 
 HERE = f"{__name__}."
 

@@ -142,5 +142,6 @@ def test_each_option_is_spelled_once_with_its_type() -> None:
     hints = typing.get_type_hints(Options)
     assert list(hints) == [
         *("queue", "priority", "max_attempts", "backoff", "timeout"),
-        *("delay", "at", "keep", "on_failure"),
+        *("delay", "at", "unique", "without_overlapping", "concurrency"),
+        *("keep", "on_failure"),
     ]

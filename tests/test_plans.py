@@ -22,9 +22,9 @@ KEY = "INTEGER PRIMARY KEY"
 ENDS = ("DELETE_RUN", "COMPLETE", "FAIL", "RETRY_LATER", "RELEASE", "CANCEL_RUN", "PROGRESS")
 INDEXES = {
     "FIRST_FROM": READY,
-    "FIRST_ANY": READY,
+    "HEAD": READY,
+    "NEXT_QUEUE": READY,
     "CLAIM_FROM": READY,
-    "CLAIM_ANY": READY,
     "CLAIM_ONE": KEY,
     "PROMOTE": TIMER,
     "NEXT_DUE": TIMER,
@@ -52,7 +52,7 @@ def test_a_hot_statement_searches_by_its_index(
     assert not [step for step in steps if "SCAN litequeue_jobs" in step]
 
 
-@pytest.mark.parametrize("statement", ["FIRST_FROM", "FIRST_ANY", "CLAIM_FROM", "CLAIM_ANY"])
+@pytest.mark.parametrize("statement", ["FIRST_FROM", "HEAD", "NEXT_QUEUE", "CLAIM_FROM"])
 def test_a_claim_names_the_ready_index_only(
     make_queue: Callable[..., Queue], statement: str
 ) -> None:

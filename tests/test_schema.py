@@ -165,7 +165,7 @@ def test_the_view_shows_the_words_of_the_states(
         assert file.execute("select state from litequeue_list").fetchone() == (state.value,)
 
 
-@pytest.mark.parametrize("wrong", ["state = 1", "state = 9", "attempts = -1", "priority = 'x'"])
+@pytest.mark.parametrize("wrong", ["state = 1", "state = 10", "attempts = -1", "priority = 'x'"])
 def test_the_table_refuses_what_no_verb_writes(
     make_queue: MakeQueue, file: sqlite3.Connection, wrong: str
 ) -> None:

@@ -1,0 +1,186 @@
+"""Batches: many jobs that count as one, closed when the last of them has ended.
+
+A batch has the id of the row that follows it: the job that plans it, or the job to run
+after it. That row waits until the batch is closed, which happens once, in the
+transaction that ends the last member.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+
+from litequeue.database import Database
+from litequeue.errors import NoSuchJob
+from litequeue.record import State, instant, is_id, maybe_instant
+
+# What a row of a batch is to do when it runs: plan the members, or finish.
+PLAN, FINISH = "plan", "finish"
+
+_COUNTERS = {State.DONE: "done", State.FAILED: "failed", State.CANCELLED: "cancelled"}
+
+
+@dataclass(frozen=True, slots=True)
+class BatchRow:
+    """One batch as the database has it, at the moment when it was read."""
+
+    id: int
+    name: str
+    cursor: object
+    planned: int
+    done: int
+    failed: int
+    cancelled: int
+    created_at: datetime
+    planned_at: datetime | None
+    closed_at: datetime | None
+    cancelled_at: datetime | None
+    seconds: float
+
+    @property
+    def ended(self) -> int:
+        """How many members are over, in whatever way."""
+        return self.done + self.failed + self.cancelled
+
+    @property
+    def percent(self) -> float:
+        """How much of what is planned so far is over, from 0 to 100."""
+        if not self.planned:
+            return 0.0 if self.planned_at is None else 100.0
+        return 100.0 * self.ended / self.planned
+
+    @property
+    def rate(self) -> float:
+        """How many members have ended in a second, since the batch was pushed."""
+        return self.ended / self.seconds if self.seconds > 0 else 0.0
+
+    @property
+    def seconds_left(self) -> float | None:
+        """How long the rest of what is planned will take at this rate, in seconds; None
+        while that cannot be said."""
+        left = self.planned - self.ended
+        if not left:
+            return None if self.planned_at is None else 0.0
+        return left / self.rate if self.rate else None
+
+
+class Batches:
+    """The batches of one database. What writes here is part of a transaction that the
+    caller has open."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    OPEN = """
+    insert into litequeue_batches (
+      id, name, planned, done, failed, cancelled, created_at
+    ) values (:id, :name, 0, 0, 0, 0, :now)"""
+
+    def open(self, id: int, name: str, now: int) -> None:
+        """Begin the batch that the row ``id`` follows."""
+        self._database.change(self.OPEN, {"id": id, "name": name, "now": now})
+
+    GROW = """
+    update litequeue_batches
+    set planned = planned + :count, cursor = :cursor,
+        planned_at = case when :last then :now else planned_at end
+    where id = :id and planned_at is null"""
+
+    def grow(self, id: int, count: int, cursor: object, *, last: bool, now: int) -> bool:
+        """Add members, and say where the planning stands; False where it was over."""
+        values = {
+            "id": id,
+            "count": count,
+            "cursor": json.dumps(cursor),
+            "last": last,
+            "now": now,
+        }
+        return self._database.change(self.GROW, values) > 0
+
+    COUNT = """
+    update litequeue_batches
+    set done = done + :done, failed = failed + :failed, cancelled = cancelled + :cancelled
+    where id = :id"""
+
+    def count(self, id: int, state: State, by: int = 1) -> None:
+        """Count a member that has ended in ``state``, or with ``by=-1`` no longer has."""
+        counts = {word: by if state is each else 0 for each, word in _COUNTERS.items()}
+        self._database.change(self.COUNT, {"id": id, **counts})
+
+    CLOSE = """
+    update litequeue_batches
+    set closed_at = :now
+    where id = :id and closed_at is null and planned_at is not null
+      and done + failed + cancelled = planned"""
+
+    GO_ON = """
+    update litequeue_jobs
+    set state = case when available_at <= :now then 3 else 4 end
+    where id = :id and state = 2
+    returning queue"""
+
+    def close(self, id: int, now: int) -> list[str]:
+        """Close the batch if its last member has ended; returns the queue in which the
+        row that follows it is ready now, if so."""
+        if not self._database.change(self.CLOSE, {"id": id, "now": now}):
+            return []
+        rows = self._database.rows(self.GO_ON, {"id": id, "now": now})
+        return [str(queue) for (queue,) in rows]
+
+    CANCEL = """
+    update litequeue_batches
+    set cancelled_at = :now
+    where id = :id and cancelled_at is null"""
+
+    def cancel(self, id: int, now: int) -> None:
+        """Note that the whole batch was cancelled."""
+        self._database.change(self.CANCEL, {"id": id, "now": now})
+
+    GET = """
+    select id, name, cursor, planned, done, failed, cancelled,
+           created_at, planned_at, closed_at, cancelled_at
+    from litequeue_batches
+    where id = :id"""
+
+    def get(self, id: int, now: int) -> BatchRow:
+        """The record of a batch; raises NoSuchJob."""
+        rows = self._database.rows(self.GET, {"id": id}) if is_id(id) else []
+        if not rows:
+            raise NoSuchJob(id=id)
+        (id, name, cursor, planned, done, failed, cancelled,
+         created_at, planned_at, closed_at, cancelled_at) = rows[0]  # fmt: skip
+        until = closed_at or cancelled_at or now
+        return BatchRow(
+            id=id,
+            name=name,
+            cursor=None if cursor is None else json.loads(cursor),
+            planned=planned,
+            done=done,
+            failed=failed,
+            cancelled=cancelled,
+            created_at=instant(created_at),
+            planned_at=maybe_instant(planned_at),
+            closed_at=maybe_instant(closed_at),
+            cancelled_at=maybe_instant(cancelled_at),
+            seconds=(until - created_at) / 1000,
+        )
+
+    IS_OPEN = """
+    select 1
+    from litequeue_batches
+    where id = :id and closed_at is null"""
+
+    def is_open(self, id: int) -> bool:
+        """Whether the row ``id`` follows a batch that has not been closed."""
+        return bool(self._database.rows(self.IS_OPEN, {"id": id}))
+
+    PRUNE = """
+    delete from litequeue_batches
+    where coalesce(closed_at, created_at) <= :before
+      and not exists (select 1 from litequeue_jobs where id = litequeue_batches.id)
+      and not exists (select 1 from litequeue_jobs where batch = litequeue_batches.id)"""
+
+    def prune(self, before: int) -> None:
+        """Forget the batches that were over at ``before``."""
+        self._database.change(self.PRUNE, {"before": before})

@@ -1,0 +1,202 @@
+"""How a worker comes by a job: what is due is made ready, and one is claimed, by one
+atomic UPDATE ... RETURNING."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+from litequeue.database import Database
+from litequeue.errors import DamagedRow
+from litequeue.record import COLUMNS, JobRow, Row, State, read_row
+from litequeue.slots import Slots
+
+PROMOTE_AT_ONCE = 100
+
+logger = logging.getLogger("litequeue")
+
+
+class Claims:
+    """What a worker does to get the next job of one database."""
+
+    def __init__(self, database: Database, clock: Callable[[], float] = time.time) -> None:
+        self.database = database
+        self.clock = clock
+        self.slots = Slots(database)
+
+    # A claim that finds nothing would still take the write lock, so look first.
+    def reserve(self, worker: int, queues: Sequence[str] = ()) -> JobRow | None:
+        """Claim the next due job for ``worker`` and return its row, or None.
+
+        With ``queues``, the first of them that has a due job; without, the job of the
+        highest priority, then the oldest, of all queues that are not paused.
+        """
+        while self.has_ready(queues) or self._has_due():
+            with self.database.transaction():
+                # Who is first is known when all that is due is ready.
+                if self._promote() == PROMOTE_AT_ONCE:
+                    continue
+                row, over = self._first(worker, queues)
+                if over:
+                    return row
+        return None
+
+    def _first(self, worker: int, queues: Sequence[str]) -> tuple[JobRow | None, bool]:
+        """The first job, and whether the look is over: it is not where one was found that
+        may not run now. Others are let in before the next look."""
+        for queue in queues or self._best_first():
+            row, over = self._claim(self.CLAIM_FROM, {"worker": worker, "queue": queue})
+            if row is not None or not over:
+                return row, over
+        return None, True
+
+    CLAIM = (
+        """
+    update litequeue_jobs
+    set state = 5, attempts = attempts + 1, worker = :worker, reserved_at = :now, slot = null
+    where id in ({first})
+    returning """
+        + COLUMNS
+    )
+
+    FIRST_FROM = """
+      select id
+      from litequeue_jobs
+      where state = 3 and queue = :queue
+        and not exists (select 1 from litequeue_paused where queue = :queue)
+      order by priority desc, id
+      limit 1"""
+
+    CLAIM_FROM = CLAIM.format(first=FIRST_FROM)
+
+    NEXT_QUEUE = """
+    select min(queue)
+    from litequeue_jobs
+    where state = 3 and queue > :after"""
+
+    def _ready_queues(self) -> Iterator[str]:
+        """The queues that have a ready job, by leaping from one to the next in the index,
+        and not by walking over the jobs."""
+        after = ""
+        while True:
+            queue = self.database.rows(self.NEXT_QUEUE, {"after": after})[0][0]
+            if queue is None:
+                return
+            yield queue
+            after = queue
+
+    HEAD = """
+    select -priority, id
+    from litequeue_jobs
+    where state = 3 and queue = :queue
+      and not exists (select 1 from litequeue_paused where queue = :queue)
+    order by priority desc, id
+    limit 1"""
+
+    def _best_first(self) -> list[str]:
+        """The queues in the order of what they have first: by priority, then age."""
+        queues = list(self._ready_queues())
+        if len(queues) <= 1:
+            return queues
+        heads = [(queue, self.database.rows(self.HEAD, {"queue": queue})) for queue in queues]
+        return [queue for _, queue in sorted((head[0], queue) for queue, head in heads if head)]
+
+    CLAIM_ONE = CLAIM.format(
+        first="select id from litequeue_jobs where id = :id and state in (3, 4, 9)"
+    )
+
+    def reserve_job(self, worker: int, id: int) -> JobRow | None:
+        """Claim this job for ``worker``, due or not; None if it is not to be had."""
+        with self.database.transaction():
+            return self._claim(self.CLAIM_ONE, {"worker": worker, "id": id})[0]
+
+    def _claim(self, sql: str, parameters: dict[str, object]) -> tuple[JobRow | None, bool]:
+        rows = self.database.rows(sql, {**parameters, "now": self.now()})
+        # One that cannot be read has failed, and one without a slot is held.
+        for row in self._readable(rows):
+            if row.overlap_key is None or self.slots.take(row):
+                return row, True
+        return None, not rows
+
+    DUE_NAMED = """
+    select id
+    from litequeue_jobs
+    where (state in (3, 9) or (state = 4 and available_at <= :now))
+      and lower(replace(replace(name, '-', ''), '_', '')) = :key
+    order by priority desc, id"""
+
+    def due_named(self, key: str) -> list[int]:
+        """The due jobs, in the order of running, whose folded name is ``key``."""
+        rows = self.database.rows(self.DUE_NAMED, {"now": self.now(), "key": key})
+        return [int(id) for (id,) in rows]
+
+    PROMOTE = f"""
+    update litequeue_jobs
+    set state = 3
+    where id in (
+      select id
+      from litequeue_jobs
+      where state = 4 and available_at <= :now
+      order by available_at
+      limit {PROMOTE_AT_ONCE}
+    )"""
+
+    def _promote(self) -> int:
+        """Make ready some of what is due, the longest due first; returns how many."""
+        return self.database.change(self.PROMOTE, {"now": self.now()})
+
+    def has_ready(self, queues: Sequence[str] = ()) -> bool:
+        """Whether a worker of these queues would find a job that is ready."""
+        served = queues or self._ready_queues()
+        return any(self.database.rows(self.FIRST_FROM, {"queue": queue}) for queue in served)
+
+    NEXT_DUE = """
+    select min(available_at)
+    from litequeue_jobs
+    where state = 4"""
+
+    def next_due(self) -> float | None:
+        """The instant, in seconds since the epoch, when the next scheduled job is due."""
+        found = self.database.rows(self.NEXT_DUE)[0][0]
+        return None if found is None else float(found) / 1000
+
+    def _has_due(self) -> bool:
+        due = self.next_due()
+        return due is not None and due <= self.clock()
+
+    FAIL_DAMAGED = """
+    update litequeue_jobs
+    set state = 7, finished_at = :now, failed_at = :now, exception = :exception
+    where id = :id and state = 5
+    returning overlap_key, batch"""
+
+    def _readable(self, rows: Sequence[Row]) -> list[JobRow]:
+        """The running rows as they are, but for those that somebody has edited into
+        nonsense: these fail, and hold up nobody."""
+        readable = []
+        for row in rows:
+            try:
+                readable.append(read_row(row))
+            except DamagedRow as error:
+                values = {"id": row[0], "now": self.now(), "exception": str(error)}
+                with self.database.transaction():
+                    for key, batch in self.database.rows(self.FAIL_DAMAGED, values):
+                        self.left(key, batch, State.FAILED)
+                logger.error("%s", error)
+        return readable
+
+    def left(self, key: str | None, batch: int | None, state: State) -> None:
+        """Called in the transaction in which a job ends; Runs says what that means."""
+
+    def admit(self, key: str | None) -> None:
+        """Let the next held job of a key be claimed; part of the caller's transaction."""
+        for queue in self.slots.admit(key) if key is not None else ():
+            self.pushed(queue)
+
+    def pushed(self, queue: str) -> None:
+        """Called when a job of ``queue`` has become due, or will; a queue rings here."""
+
+    def now(self) -> int:
+        """The instant as rows store it, in milliseconds since the epoch."""
+        return int(self.clock() * 1000)

@@ -1,0 +1,304 @@
+"""The periodic jobs: whichever worker is there pushes them when they are due, once for
+each due time, however many workers there are."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from math import ceil
+
+from litequeue.errors import DatabaseError, NoSuchSchedule, ScheduleError
+from litequeue.job import Job
+from litequeue.options import Options
+from litequeue.outcome import describe
+from litequeue.queue import Queue
+from litequeue.record import instant, key
+from litequeue.timing import Timing, read_timing
+
+logger = logging.getLogger("litequeue")
+
+NEVER = float("inf")
+EDITED = instant(0)
+# How soon a worker sees what others, say an operator, have changed on the timetable.
+LOOK_SECONDS = 1.0
+# A clock that was set back by less repeats nothing; by more, it counts from the new time.
+SET_BACK_SECONDS = 3 * 3600
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleRow:
+    """One line of the timetable."""
+
+    name: str
+    text: str
+    zone: str | None
+    next_at: datetime
+    """1970 where it was edited into nonsense."""
+    last_at: datetime | None
+    last_job: int | None
+    paused_at: datetime | None
+
+    @property
+    def timing(self) -> Timing:
+        """The expression, read; raises ScheduleError for one that was edited."""
+        return read_timing(self.text, self.zone)
+
+    @property
+    def paused(self) -> bool:
+        """Whether it comes no more until it is resumed."""
+        return self.paused_at is not None
+
+    def due(self, now: float) -> bool:
+        """Whether it is time."""
+        return self.next_at.timestamp() <= now
+
+
+class Timetable:
+    """The timetable of one queue, as it stands in the table."""
+
+    def __init__(self, queue: Queue) -> None:
+        self._queue = queue
+        self._database = queue.database
+
+    # A new expression counts from now; one that has not changed goes on where it was.
+    ENTER = """
+    insert into litequeue_schedules (name, expression, zone, next_at)
+    values (:name, :expression, :zone, :next_at)
+    on conflict (name) do update
+    set expression = :expression, zone = :zone, next_at = :next_at
+    where expression <> :expression or zone is not :zone
+      or typeof(next_at) <> 'integer' or next_at not between 1 and :latest"""
+
+    TAKE_OVER = """
+    update or replace litequeue_schedules
+    set name = :name
+    where name = :old"""
+
+    def enter(self, job: type[Job]) -> None:
+        """Put a periodic job on the timetable, or bring its line up to date; a line under
+        an older name of the job becomes this one."""
+        made, now = job.__litequeue__, self._queue.clock()
+        assert made.timing is not None
+        next_at = made.timing.next(now)
+        line = {
+            "name": made.name,
+            "expression": made.timing.text,
+            "zone": made.timing.zone,
+            "next_at": _milliseconds(next_at),
+            "latest": _milliseconds(next_at + SET_BACK_SECONDS),
+        }
+        with self._database.transaction():
+            for old in self.lines():
+                if old.name != made.name and key(old.name) in made.keys:
+                    self._database.change(self.TAKE_OVER, {"name": made.name, "old": old.name})
+            self._database.change(self.ENTER, line)
+
+    LINES = """
+    select name, expression, zone, next_at, last_at, last_job, paused_at
+    from litequeue_schedules
+    order by name"""
+
+    def lines(self) -> list[ScheduleRow]:
+        """The whole timetable, by name."""
+        return [
+            ScheduleRow(
+                name=str(name),
+                text=str(expression),
+                zone=None if zone is None else str(zone),
+                next_at=_instant(next_at),
+                last_at=None if last_at is None else _instant(last_at),
+                last_job=last_job if isinstance(last_job, int) else None,
+                paused_at=None if paused_at is None else _instant(paused_at),
+            )
+            for name, expression, zone, next_at, last_at, last_job, paused_at in (
+                self._database.rows(self.LINES)
+            )
+        ]
+
+    # Of all workers that saw it due, one changes the row; the others find it changed.
+    TICK = """
+    update litequeue_schedules
+    set next_at = :next_at, last_at = :last_at
+    where name = :name and next_at = :seen and paused_at is null"""
+
+    PUSHED = """
+    update litequeue_schedules
+    set last_job = :job
+    where name = :name"""
+
+    def tick(self, line: ScheduleRow, job: type[Job]) -> int | None:
+        """Push a job that is due, and return its id; None if another worker was first.
+
+        However many times have passed unseen, that is one job. One that is still
+        unfinished stands for this time too. Raises ScheduleError for a line that cannot be
+        read, and whatever the job's own code raises; then this time is passed over.
+        """
+        due = self._due(line)
+        try:
+            made = job()
+            keys = _keys(made)
+            with self._database.transaction():
+                if not self._database.change(self.TICK, due):
+                    return None
+                id = self._queue.push(made, **keys)
+                self._database.change(self.PUSHED, {"name": line.name, "job": id})
+            return id
+        except DatabaseError:
+            raise
+        except Exception:
+            # Else it would be tried again at once, and for ever.
+            self._database.change(self.TICK, due)
+            raise
+
+    def _due(self, line: ScheduleRow) -> dict[str, object]:
+        now, timing = self._queue.clock(), line.timing
+        if line.next_at == EDITED:
+            raise ScheduleError(value=line.text, problem="its next time was edited")
+        return {
+            "name": line.name,
+            "seen": round(line.next_at.timestamp() * 1000),
+            "last_at": _milliseconds(timing.previous(now)),
+            "next_at": _milliseconds(timing.next(now)),
+        }
+
+    def push_now(self, name: str, job: type[Job] | None = None) -> int:
+        """Push a periodic job beside its timetable, and return its id, or that of the one
+        that is unfinished.
+
+        Without its class, it is pushed by name, to the default queue. Raises
+        NoSuchSchedule.
+        """
+        line = self.line(name)
+        if job is None:
+            unique = _own_key(line.name)
+            return self._queue.push(line.name, {}, unique=unique, without_overlapping=True)
+        made = job()
+        return self._queue.push(made, **_keys(made))
+
+    PAUSE = """
+    update litequeue_schedules
+    set paused_at = :now
+    where name = :name and paused_at is null"""
+
+    def pause(self, name: str) -> bool:
+        """Let a periodic job come no more; False if it was paused. Raises
+        NoSuchSchedule."""
+        values = {"name": self.line(name).name, "now": _milliseconds(self._queue.clock())}
+        return self._database.change(self.PAUSE, values) > 0
+
+    # What was due meanwhile is not made up for.
+    RESUME = """
+    update litequeue_schedules
+    set paused_at = null, next_at = max(next_at, :next_at)
+    where name = :name and paused_at is not null"""
+
+    def resume(self, name: str) -> bool:
+        """Let a periodic job come again, at its next time; False if it was not paused.
+        Raises NoSuchSchedule, and ScheduleError for a line that cannot be read."""
+        line = self.line(name)
+        next_at = line.timing.next(self._queue.clock())
+        values = {"name": line.name, "next_at": _milliseconds(next_at)}
+        return self._database.change(self.RESUME, values) > 0
+
+    FORGET = """
+    delete from litequeue_schedules
+    where name = :name"""
+
+    def forget(self, name: str) -> None:
+        """Take a job that has no code any more off the timetable; raises NoSuchSchedule."""
+        self._database.change(self.FORGET, {"name": self.line(name).name})
+
+    def line(self, name: str) -> ScheduleRow:
+        """The line of a job, by its name in any spelling; raises NoSuchSchedule."""
+        for line in self.lines():
+            if key(line.name) == key(name):
+                return line
+        raise NoSuchSchedule(name=name)
+
+
+class Ticker:
+    """A worker's hand on the timetable: its own periodic jobs, and when to look next."""
+
+    def __init__(self, queue: Queue, jobs: Sequence[type[Job]]) -> None:
+        self._queue = queue
+        self._timetable = Timetable(queue)
+        self._jobs = {job.__litequeue__.name: job for job in jobs if job.__litequeue__.timing}
+        self._looked_at = 0.0
+        self._due_at = NEVER
+
+    def begin(self) -> None:
+        """Put this worker's periodic jobs on the timetable."""
+        for job in self._jobs.values():
+            self._timetable.enter(job)
+        if self._jobs:
+            self._due_at = 0.0
+
+    def seconds_left(self) -> float:
+        """How long until something is due."""
+        return self._due_at - self._queue.clock()
+
+    def tick(self) -> None:
+        """Push what is due; a job that cannot be pushed is logged, and comes again at its
+        next time. Raises DatabaseError."""
+        now = self._queue.clock()
+        if not self._jobs:
+            return
+        if now < self._looked_at:
+            # The clock was set back, and the timetable may be far ahead of it.
+            self.begin()
+        elif now < min(self._due_at, self._looked_at + LOOK_SECONDS):
+            return
+        for line in self._own_lines():
+            if line.due(now):
+                self._push(line)
+        times = [line.next_at.timestamp() for line in self._own_lines()]
+        self._looked_at, self._due_at = now, min(times, default=NEVER)
+
+    def _push(self, line: ScheduleRow) -> None:
+        job = self._jobs[line.name]
+        try:
+            self._timetable.tick(line, job)
+        except DatabaseError:
+            raise
+        except ScheduleError as error:
+            logger.error("%s goes on as its code says: on the timetable, %s", line.name, error)
+            self._timetable.enter(job)
+        except Exception as error:
+            logger.error("the periodic job %s was not pushed: %s", line.name, describe(error))
+
+    def _own_lines(self) -> list[ScheduleRow]:
+        lines = self._timetable.lines()
+        return [line for line in lines if line.name in self._jobs and not line.paused]
+
+
+def _keys(job: Job) -> Options:
+    """The keys of a periodic job; where it says nothing, such that it does not overlap
+    itself, and none piles up.
+
+    A callable is asked here, since no code of a user's is to run inside a transaction.
+    """
+    made = type(job).__litequeue__
+    unique = made.options.get("unique", _own_key(made.name))
+    alone = made.options.get("without_overlapping", True)
+    keys: Options = {"unique": unique(job) if callable(unique) else unique}
+    if "concurrency" not in made.options or "without_overlapping" in made.options:
+        keys["without_overlapping"] = alone(job) if callable(alone) else alone
+    return keys
+
+
+def _own_key(name: str) -> str:
+    return f"schedule {name}"
+
+
+def _instant(stored: object) -> datetime:
+    try:
+        return instant(stored) if isinstance(stored, int) and stored >= 0 else EDITED
+    except (ValueError, OverflowError, OSError):
+        return EDITED
+
+
+def _milliseconds(seconds: float) -> int:
+    # Rounded up: a tick before its time would find the same time to come once more.
+    return ceil(seconds * 1000)

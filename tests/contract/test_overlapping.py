@@ -1,0 +1,359 @@
+"""without_overlapping= and concurrency=: how many jobs of one key run at once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import pytest
+from test_plans import Meter
+from waiting import Clock
+
+from litequeue import Batch, Job, Queue
+from litequeue.errors import LitequeueError, RunLost
+from litequeue.executor import Executor
+from litequeue.options import Options
+from litequeue.overview import why_not_running
+from litequeue.record import NOBODY, JobRow, State
+from litequeue.rescue import Rescuer
+from litequeue.stop import Stop
+from litequeue.worker import LogListener, Worker
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+ONE, TWO, THREE = (NOBODY + number for number in range(1, 4))
+
+
+class Mail(Job, without_overlapping=lambda mail: f"shop {mail.shop}"):
+    shop: int
+    text: str = ""
+
+    def handle(self) -> None: ...
+
+
+def push(queue: Queue, count: int, key: str = "k", /, **options: Unpack[Options]) -> list[int]:
+    return queue.push_many([("x", {})] * count, without_overlapping=key, **options)
+
+
+def taken(queue: Queue, *queues: str, worker: int = ONE) -> JobRow:
+    row = queue.reserve(worker, queues)
+    assert row is not None
+    return row
+
+
+def ids(queue: Queue, worker: int = TWO) -> list[int]:
+    """The ids of all that can be had now, in the order of having them."""
+    return [row.id for row in iter(lambda: queue.reserve(worker), None)]
+
+
+def held(queue: Queue) -> list[int]:
+    rows = queue.database.rows("select id from litequeue_jobs where state = 9 order by id")
+    return [id for (id,) in rows]
+
+
+# One at a time, and so many at a time.
+
+KEYS = {
+    "a text": ([("a", {}), ("b", {})], {"without_overlapping": "k"}, 1),
+    "True: the name": ([("a", {"n": 1}), ("a", {"n": 2})], {"without_overlapping": True}, 1),
+    "True, other names": ([("a", {}), ("b", {})], {"without_overlapping": True}, 2),
+    "a callable": ([Mail(1, "a"), Mail(1, "b")], {}, 1),
+    "a callable, other keys": ([Mail(1), Mail(2)], {}, 2),
+    "the push says no": ([Mail(1), Mail(1)], {"without_overlapping": False}, 2),
+    "concurrency alone: the name": ([("a", {})] * 5 + [("b", {})], {"concurrency": 3}, 4),
+    "concurrency of a key": ([Mail(1)] * 5 + [Mail(2)] * 5, {"concurrency": 2}, 4),
+    "more than there are": ([("a", {})] * 3, {"concurrency": 9}, 3),
+    "another spelling of the name": ([("a-b", {}), ("AB", {})], {"without_overlapping": True}, 1),
+}
+
+
+@pytest.mark.parametrize(("jobs", "options", "at_once"), KEYS.values(), ids=KEYS)
+def test_of_the_jobs_of_a_key_only_so_many_are_had_at_once(
+    make_queue: Callable[..., Queue], jobs: list[Job], options: dict[str, bool], at_once: int
+) -> None:
+    one, two = make_queue(), make_queue()
+    one.push_many(jobs, **options)
+    runs = []
+    while (row := one.reserve(ONE) or two.reserve(TWO)) is not None:
+        runs.append(row)
+        one, two = two, one
+    assert len(runs) == at_once
+    assert one.counts()["default"].get(State.READY, 0) == len(jobs) - at_once
+    assert one.check() == []
+    # Each that starts from now on has the slot of one that has ended.
+    ended = 0
+    while runs:
+        one.complete(runs.pop(0))
+        runs += [row] if (row := two.reserve(TWO)) is not None else []
+        ended += 1
+        assert one.reserve(THREE) is None
+    assert ended == len(jobs)
+
+
+def test_those_that_may_not_run_are_ready_wherever_one_looks(queue: Queue) -> None:
+    first, *others = push(queue, 4)
+    assert taken(queue).id == first
+    assert queue.reserve(TWO) is None
+    assert held(queue) == others
+    assert {queue.get(id).state for id in others} == {State.READY}
+    assert [row.id for row in queue.find(state="ready")] == others[::-1]
+    assert queue.counts() == {"default": {State.RUNNING: 1, State.READY: 3}}
+    shown = queue.database.rows("select id from litequeue_list where state = 'ready' order by id")
+    assert [id for (id,) in shown] == others
+    assert [queue.get(id).attempts for id in others] == [0] * 3
+    assert queue.check() == []
+
+
+def test_the_held_ones_start_by_priority_and_then_age(queue: Queue) -> None:
+    push(queue, 1, priority=9)
+    for priority in (0, 2, 1, 2, -1, 0):
+        push(queue, 1, priority=priority)
+    row, order = taken(queue), []
+    assert queue.reserve(TWO) is None
+    late = push(queue, 1, priority=3)
+    while row is not None:
+        queue.complete(row)
+        order.append(row.id)
+        row = queue.reserve(ONE)
+    assert order == [1, *late, 3, 5, 4, 2, 7, 6]
+
+
+def test_of_a_held_job_it_is_said_why_it_does_not_run(queue: Queue) -> None:
+    push(queue, 3)
+    seat = queue.roster.join([])
+    taken(queue, worker=seat.worker)
+    assert queue.reserve(TWO) is None
+    why = why_not_running(queue, queue.get(2), "jobs.db")
+    with pytest.raises(LitequeueError) as caught:
+        Worker(queue, [Mail]).run_job(2)
+    seat.leave()
+    assert why is not None
+    assert "of its key runs" in why
+    # It is ready.
+    assert "only a job that is ready" not in str(caught.value)
+
+
+def test_behind_a_held_one_the_next_is_still_the_best_of_all_queues(queue: Queue) -> None:
+    push(queue, 2, queue="a", priority=9)
+    for name, at, priority in (("low", "a", 0), ("high", "b", 5)):
+        queue.push(name, queue=at, priority=priority)
+    assert taken(queue).queue == "a"
+    assert [taken(queue).name for _ in "12"] == ["high", "low"]
+
+
+# However many are held.
+
+
+@pytest.mark.parametrize("queues", [[], ["default"], ["none", "default"]])
+def test_any_number_of_held_ones_hold_nobody_else_up(queue: Queue, queues: list[str]) -> None:
+    push(queue, 2_001)
+    (other,) = push(queue, 1, "another")
+    plain = queue.push("plain")
+    assert taken(queue, *queues).id == 1
+    assert [taken(queue, *queues).id for _ in "12"] == [other, plain]
+    assert queue.reserve(TWO, queues) is None
+    assert len(held(queue)) == 2_000
+    assert not queue.has_ready(queues)
+
+
+def test_a_claim_past_the_held_ones_and_the_end_of_a_run_cost_the_same_however_many(
+    make_queue: Callable[..., Queue],
+) -> None:
+    costs = []
+    for count in (10, 2_000):
+        queue, runs = make_queue(f"{count}.db"), []
+        meter = Meter(queue)
+        push(queue, count + 1)
+        runs.append(taken(queue))
+        assert queue.reserve(TWO) is None
+        push(queue, 1)
+        queue.push_many([("plain", {})] * 2)
+        acts: list[Callable[[], object]] = [
+            lambda queue=queue: taken(queue),  # which holds the new one
+            lambda queue=queue: taken(queue),
+            lambda queue=queue: queue.reserve(TWO),
+            lambda queue=queue, row=runs[0]: queue.complete(row),
+            lambda queue=queue, runs=runs: runs.append(taken(queue)),
+            lambda queue=queue: push(queue, 1),
+        ]
+        costs.append([meter.steps(act) for act in acts])
+    few, many = costs
+    assert all(most <= 1.2 * least for least, most in zip(few, many, strict=True)), costs
+    assert max(many) < 2_000
+
+
+def test_the_claim_that_holds_many_lets_other_writers_in_between(queue: Queue) -> None:
+    push(queue, 2_001)
+    taken(queue)
+    with queue.database.transaction() as connection:
+        pass
+    steps = [0]
+
+    def tick() -> int:
+        if connection.in_transaction:
+            steps[-1] += 1
+        elif steps[-1]:
+            steps.append(0)
+        return 0
+
+    connection.set_progress_handler(tick, 1)
+    assert queue.reserve(TWO) is None
+    connection.set_progress_handler(None, 1)
+    assert len(held(queue)) == 2_000
+    # About 105 for each that is held, at most 100 of them in one transaction.
+    assert max(steps) < 30_000
+
+
+@pytest.mark.parametrize("statement", ["TAKEN", "HOLD", "ADMIT"])
+def test_the_jobs_of_a_key_are_found_by_its_index_and_in_its_order(
+    queue: Queue, statement: str
+) -> None:
+    sql = getattr(queue.slots, statement)
+    parameters = dict.fromkeys(re.findall(r":(\w+)", sql), 1)
+    steps = [step for *_, step in queue.database.rows(f"explain query plan {sql}", parameters)]
+    assert any("litequeue_keyed (overlap_key=? AND state=?" in step for step in steps), steps
+    assert not [step for step in steps if "SCAN litequeue" in step or "TEMP B-TREE" in step]
+
+
+# Freed at once.
+
+
+def bury(queue: Queue, row: JobRow) -> None:
+    listener, stop = LogListener(), Stop()
+    executor = Executor(queue, {}, flags={}, grace=1, stop=stop, listener=listener)
+    # No lock file has this worker: it is dead.
+    assert Rescuer(queue, executor).rescue(TWO) == 1
+
+
+def cancel_running(queue: Queue, row: JobRow) -> None:
+    queue.cancel(row.id)
+    assert queue.reserve(TWO) is None
+    assert queue.release(row) is State.CANCELLED
+
+
+FREED: dict[str, tuple[Callable[[Queue, JobRow], object], int]] = {
+    "complete": (lambda queue, row: queue.complete(row), 2),
+    "complete and keep": (lambda queue, row: queue.complete(row, keep=9), 2),
+    "fail": (lambda queue, row: queue.fail(row, "boom"), 2),
+    "fail and delete": (lambda queue, row: queue.fail(row, "boom", delete=True), 2),
+    "retry later": (lambda queue, row: queue.retry_later(row, "boom", after=9), 2),
+    "retry at once": (lambda queue, row: queue.retry_later(row, "boom", after=0), 1),
+    "snooze": (lambda queue, row: queue.release(row, after=9), 2),
+    "release": (lambda queue, row: queue.release(row), 1),
+    "cancel": (cancel_running, 2),
+    "retry by force": (lambda queue, row: queue.retry(row.id, force=True), 1),
+    "the worker dies": (bury, 1),
+}
+
+
+@pytest.mark.parametrize(("frees", "next"), FREED.values(), ids=FREED)
+def test_the_next_one_is_had_as_soon_as_the_run_has_ended(
+    queue: Queue, frees: Callable[[Queue, JobRow], object], next: int
+) -> None:
+    push(queue, 3)
+    row = taken(queue)
+    assert queue.reserve(TWO) is None
+    frees(queue, row)
+    assert taken(queue, worker=TWO).id == next
+    assert queue.reserve(THREE) is None
+    # The worker that had it can do nothing more to the key.
+    for late in (queue.complete, queue.release, lambda row: queue.fail(row, "late")):
+        with pytest.raises(RunLost):
+            late(row)
+    assert queue.reserve(THREE) is None
+    assert queue.check() == []
+
+
+@pytest.mark.parametrize("verb", ["cancel", "forget"])
+def test_when_the_next_one_is_taken_away_the_one_after_it_may_start(
+    queue: Queue, verb: str
+) -> None:
+    push(queue, 5)
+    row = taken(queue)
+    assert queue.reserve(TWO) is None
+    getattr(queue, verb)(3)
+    queue.complete(row)
+    assert held(queue) == [4, 5]
+    getattr(queue, verb)(2)
+    assert held(queue) == [5]
+    assert ids(queue) == [4]
+
+
+# Queues, and one job by its id.
+
+
+@pytest.mark.parametrize("away", ["paused", "without a worker"])
+def test_the_held_ones_of_another_queue_go_on_without_a_queue_that_does_not(
+    queue: Queue, away: str
+) -> None:
+    push(queue, 1, queue="away", priority=9)
+    push(queue, 2, queue="away")
+    push(queue, 2, queue="here")
+    row = taken(queue, "away")
+    assert queue.reserve(TWO, ["here", "away"]) is None
+    if away == "paused":
+        queue.pause("away")
+    queues = [] if away == "paused" else ["here"]
+    queue.complete(row)
+    for id in (4, 5):
+        row = taken(queue, *queues)
+        assert row.id == id
+        assert queue.reserve(TWO) is None
+        queue.complete(row)
+    queue.resume("away")
+    assert ids(queue) == [2]
+
+
+def test_a_held_job_is_not_had_by_its_id_and_stays_held(queue: Queue) -> None:
+    push(queue, 3)
+    row = taken(queue)
+    assert queue.reserve(TWO) is None
+    before = queue.get(2)
+    assert queue.reserve_job(TWO, 2) is None
+    assert (queue.get(2), held(queue)) == (before, [2, 3])
+    queue.complete(row)
+    assert [taken(queue).id, queue.reserve_job(TWO, 3)] == [2, None]
+
+
+def test_a_scheduled_job_that_is_not_had_by_its_id_stays_scheduled(
+    queue: Queue, clock: Clock
+) -> None:
+    push(queue, 1)
+    (later,) = push(queue, 1, delay=60)
+    row = taken(queue)
+    before = queue.get(later)
+    assert queue.reserve_job(TWO, later) is None
+    assert queue.get(later) == before
+    queue.complete(row)
+    assert ids(queue) == []
+    clock.advance(60)
+    assert ids(queue) == [later]
+
+
+def test_a_row_that_cannot_be_read_keeps_no_other_of_its_key_from_running(queue: Queue) -> None:
+    push(queue, 3)
+    row = taken(queue)
+    assert queue.reserve(TWO) is None
+    queue.database.rows("update litequeue_jobs set options = '[' where id = 2")
+    queue.complete(row)
+    assert ids(queue) == [3]
+
+
+class Import(Batch, without_overlapping=True):
+    shop: int
+
+    def plan(self, cursor: object) -> tuple[list[Job], None]:
+        return [], None
+
+
+def test_a_batch_that_is_cancelled_while_it_waits_keeps_no_other_from_running(
+    queue: Queue,
+) -> None:
+    first, second = queue.push_many([Import(1), Import(2)])
+    row = taken(queue)
+    assert queue.reserve(TWO) is None
+    queue.plan(row, [("member", {})], None)
+    queue.cancel_batch(first)
+    assert ids(queue) == [second]
