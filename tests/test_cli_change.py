@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from commands import Capture, complaint, damage, failed, in_a_process, litequeue, reserved
 
-from litequeue import Queue, State
+from litequeue import Queue, RunLost, State
+from litequeue.record import Spec
 
 Write = Callable[[Mapping[str, str]], Path]
 
@@ -246,3 +247,70 @@ def test_the_process_ends_with_the_status(queue: Queue) -> None:
     again = in_a_process("cancel", "jobs.db", "1")
     assert (again.returncode, again.stdout) == (1, b"")
     assert queue.get(1).state is State.CANCELLED
+
+
+# Batches, and force
+
+
+def members(queue: Queue, count: int) -> int:
+    """Push a batch of so many jobs, and return its id."""
+    with queue.batch(then=_Follower()) as batch:
+        for number in range(count):
+            batch.push("part", {"number": number})
+    assert batch.id is not None
+    return batch.id
+
+
+class _Follower:
+    def __litequeue_spec__(self) -> Spec:
+        return Spec("report", "{}")
+
+
+def test_a_batch_is_cancelled_with_what_follows_it(queue: Queue, capsys: Capture) -> None:
+    id = members(queue, 3)
+    queue.push("other")
+    assert litequeue("cancel", "jobs.db", "--batch", str(id)) == 0
+    assert capsys.readouterr() == ("Cancelled 4 jobs.\n", "")
+    assert states(queue) == ["cancelled"] * 4 + ["ready"]
+    assert litequeue("cancel", "jobs.db", "--batch", str(id)) == 1
+    assert "No job matches" in complaint(capsys)
+
+
+def test_members_that_run_are_asked_to_stop(queue: Queue, capsys: Capture) -> None:
+    id = members(queue, 2)
+    running = reserved(queue)
+    assert litequeue("cancel", "jobs.db", "--batch", str(id), "--json") == 0
+    assert json.loads(capsys.readouterr().out) == {"cancelled": 2, "asked_to_stop": 1}
+    assert not queue.wanted(running)
+
+
+@pytest.mark.parametrize("words", ["--batch 1 2", "--batch 1 --all", "--batch 1 --queue default"])
+def test_a_batch_is_named_alone(queue: Queue, capsys: Capture, words: str) -> None:
+    members(queue, 1)
+    assert litequeue("cancel", "jobs.db", *words.split()) == 2
+    assert "--batch ID alone" in complaint(capsys)
+    assert states(queue) == ["waiting", "ready"]
+
+
+def test_a_batch_that_there_is_not_is_one_line(queue: Queue, capsys: Capture) -> None:
+    assert litequeue("cancel", "jobs.db", "--batch", "9") == 1
+    assert "There is no job 9" in complaint(capsys)
+
+
+def test_force_takes_a_running_job_from_its_worker(queue: Queue, capsys: Capture) -> None:
+    queue.push("a")
+    row = reserved(queue)
+    assert litequeue("retry", "jobs.db", "1") == 1
+    assert "Job 1 is running" in complaint(capsys)
+    assert litequeue("retry", "jobs.db", "--force", "1") == 0
+    assert states(queue) == ["ready"]
+    with pytest.raises(RunLost):
+        queue.complete(row)
+
+
+def test_force_is_for_jobs_by_their_ids(queue: Queue, capsys: Capture) -> None:
+    queue.push("a")
+    reserved(queue)
+    assert litequeue("retry", "jobs.db", "--force", "--all") == 2
+    assert "by their ids alone" in complaint(capsys)
+    assert states(queue) == ["running"]

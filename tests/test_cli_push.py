@@ -146,6 +146,12 @@ def test_bad_json_is_one_line_and_pushes_nothing(
         "--keep -1",
         "--on-failure ignore",
         "--queue \udcff",
+        "--after one",
+        "--after 1,",
+        "--unique=",
+        "--unique \udcff",
+        "--without-overlapping=",
+        "--concurrency 0",
     ],
 )
 def test_bad_options_are_one_line_and_push_nothing(

@@ -9,7 +9,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from litequeue.cli import care, change, demo, look, project, push, work
+from litequeue.cli import care, change, demo, look, project, push, recipe, schedule, show, work
+from litequeue.cli.environment import settle
 from litequeue.cli.parser import Commands
 from litequeue.cli.terminal import complain, silence
 from litequeue.errors import LitequeueError
@@ -25,14 +26,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         push.add,
         work.add_run,
         look.add,
+        show.add,
         change.add,
+        schedule.add,
         project.add,
         care.add,
+        recipe.add,
         demo.add,
     ):
         add(commands)
     args = commands.parser.parse_args(arguments)
     try:
+        settle(args)
         return int(args.run(args))
     except LitequeueError as error:
         complain(f"litequeue: {error}")

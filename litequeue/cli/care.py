@@ -7,7 +7,7 @@ import dataclasses
 import os
 
 from litequeue.cli.look import printable
-from litequeue.cli.parser import Commands, as_json, database
+from litequeue.cli.parser import Commands, as_json, database, usual_database
 from litequeue.cli.terminal import say, say_json
 from litequeue.doctor import examine
 from litequeue.queue import Queue
@@ -33,7 +33,7 @@ def add(commands: Commands) -> None:
     doctor = commands.add(
         "doctor", "examine the file and its surroundings", doctor_command, DOCTOR_EXAMPLE
     )
-    database(doctor)
+    usual_database(doctor)
     as_json(doctor)
 
     backup = commands.add(

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from functools import partial
 from typing import Protocol
 
 from litequeue.cli.look import filters, name
-from litequeue.cli.parser import Commands, Run, as_json, database, positive, seconds
+from litequeue.cli.parser import (
+    Commands,
+    Run,
+    as_json,
+    database,
+    positive,
+    seconds,
+    usual_database,
+)
 from litequeue.cli.terminal import complain, say, say_json
+from litequeue.errors import OptionError
 from litequeue.options import checked
-from litequeue.overview import jobs_counted
+from litequeue.overview import asked_to_stop, jobs_counted
 from litequeue.queue import Queue
 from litequeue.record import State
 
@@ -18,12 +28,14 @@ RETRY_EXAMPLE = """\
 examples:
   litequeue retry jobs.db 42 43                          these two, now
   litequeue retry jobs.db --state failed --queue emails  all that failed there
+  litequeue retry jobs.db --force 42                     one whose run is known to hang
 """
 
 CANCEL_EXAMPLE = """\
 examples:
   litequeue cancel jobs.db 42                      one that runs is only asked to stop
   litequeue cancel jobs.db --name send-newsletter  all that have not finished
+  litequeue cancel jobs.db --batch 42              all of that batch, and what follows it
 """
 
 FORGET_EXAMPLE = """\
@@ -55,12 +67,24 @@ NOT_STARTED = (State.WAITING, State.SCHEDULED, State.READY)
 
 def add(commands: Commands) -> None:
     """Add the commands of this file."""
-    _add_choice(commands, "retry", "run jobs that failed, now and anew", retry, RETRY_EXAMPLE)
-    _add_choice(commands, "cancel", "cancel jobs that have not finished", cancel, CANCEL_EXAMPLE)
+    retrying = _add_choice(
+        commands, "retry", "run jobs that failed, now and anew", retry, RETRY_EXAMPLE
+    )
+    retrying.add_argument(
+        "--force",
+        action="store_true",
+        help="each ID may be running too: it is taken from its worker, and starts again",
+    )
+    cancelling = _add_choice(
+        commands, "cancel", "cancel jobs that have not finished", cancel, CANCEL_EXAMPLE
+    )
+    cancelling.add_argument(
+        "--batch", metavar="ID", type=positive, help="all of this batch, and what follows it"
+    )
     _add_choice(commands, "forget", "delete jobs that are not running", forget, FORGET_EXAMPLE)
 
     pruning = commands.add("prune", "delete jobs that finished long ago", prune, PRUNE_EXAMPLE)
-    database(pruning)
+    usual_database(pruning)
     pruning.add_argument(
         "--older", metavar="S", type=seconds, required=True, help="finished longer ago: 7d, 12h"
     )
@@ -70,7 +94,9 @@ def add(commands: Commands) -> None:
     _add_queue(commands, "resume", "let the jobs of a queue start again", resume, RESUME_EXAMPLE)
 
 
-def _add_choice(commands: Commands, verb: str, summary: str, run: Run, examples: str) -> None:
+def _add_choice(
+    commands: Commands, verb: str, summary: str, run: Run, examples: str
+) -> argparse.ArgumentParser:
     parser = commands.add(verb, summary, run, examples)
     database(parser)
     parser.add_argument(
@@ -80,6 +106,7 @@ def _add_choice(commands: Commands, verb: str, summary: str, run: Run, examples:
     filters(parser)
     as_json(parser)
     parser.set_defaults(verb=verb)
+    return parser
 
 
 def _add_queue(commands: Commands, verb: str, summary: str, run: Run, examples: str) -> None:
@@ -91,15 +118,17 @@ def _add_queue(commands: Commands, verb: str, summary: str, run: Run, examples: 
 
 def retry(args: argparse.Namespace) -> int:
     """Make jobs ready; 1 if there were none."""
+    if args.force and not args.ids:
+        raise OptionError(owner="retry", problem="--force takes jobs by their ids alone")
     with Queue(args.database, create=False) as queue:
-        changed = _change(queue.retry, args)
+        changed = _change(partial(queue.retry, force=args.force), args)
     return _answer(args, {"retried": changed}, [f"Retried {jobs_counted(changed)}."])
 
 
 def cancel(args: argparse.Namespace) -> int:
     """Cancel jobs, and ask those that run to stop; 1 if there were none."""
     with Queue(args.database, create=False) as queue:
-        cancelled, asked = _cancel(queue, args)
+        cancelled, asked = (_cancel if args.batch is None else _cancel_batch)(queue, args)
     lines = []
     if cancelled:
         lines.append(f"Cancelled {jobs_counted(cancelled)}.")
@@ -182,6 +211,16 @@ def _cancel(queue: Queue, args: argparse.Namespace) -> tuple[int, int]:
         for states in (NOT_STARTED, (State.RUNNING,))
     )
     return cancelled, asked
+
+
+def _cancel_batch(queue: Queue, args: argparse.Namespace) -> tuple[int, int]:
+    """The same for a batch."""
+    if args.ids or args.all or any((args.state, args.queue, args.name)):
+        raise OptionError(owner="cancel", problem="say --batch ID alone, or which jobs")
+    changed = queue.cancel_batch(args.batch)
+    # Some may have ended since.
+    asked = min(changed, asked_to_stop(queue, args.batch))
+    return changed - asked, asked
 
 
 def _answer(args: argparse.Namespace, counts: dict[str, int], lines: Sequence[str]) -> int:

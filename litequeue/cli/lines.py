@@ -28,6 +28,8 @@ class Lines:
             self.complain(f"✖ Error dispatching job: {row.id} - {outcome.reason}")
         if left is State.DONE:
             self.say(f"✔ Job processed successfully: {row.id}")
+        elif left is State.WAITING:
+            self.say(f"✔ Batch planned: {row.id}")
         elif left is State.CANCELLED:
             self.say(f"Job cancelled: {row.id}")
         elif left is State.FAILED:

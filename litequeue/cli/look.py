@@ -1,30 +1,32 @@
-"""The commands that only look: status, list and show."""
+"""The commands that look at the whole queue: status and list."""
 
 from __future__ import annotations
 
 import argparse
-import json
-import math
 import shlex
 import sys
 from contextlib import closing
 from datetime import datetime
 
-from litequeue.cli.parser import Commands, as_json, database, positive, seconds
+from litequeue.cli.facts import batch_as_json, line_as_json, local, parent_as_json, row_as_json, utc
+from litequeue.cli.parser import Commands, as_json, positive, seconds, usual_database
 from litequeue.cli.terminal import say, say_json, say_table
 from litequeue.errors import CannotOpen
 from litequeue.overview import (
     allowed_attempts,
     at_work,
+    batch_in_words,
     jobs_counted,
+    next_periodic,
     next_scheduled,
     oldest_waits,
+    open_batches,
+    parent_in_words,
     span,
-    why_not_running,
-    worker_of,
+    stuck,
 )
 from litequeue.queue import Queue
-from litequeue.record import NOBODY, JobRow, State, WorkerRow, worker_name
+from litequeue.record import JobRow, State, WorkerRow
 from litequeue.stop import Stop
 
 STATUS_EXAMPLE = """\
@@ -39,12 +41,6 @@ examples:
   litequeue list jobs.db                               the newest 20 jobs
   litequeue list jobs.db --state failed --limit 100    the newest failed ones, and why
   litequeue list jobs.db --queue emails --json         for a program
-"""
-
-SHOW_EXAMPLE = """\
-examples:
-  litequeue show jobs.db 42           all of job 42, and why it is not running
-  litequeue show jobs.db 42 --json    for a program
 """
 
 WATCH_SECONDS = 2.0
@@ -62,7 +58,7 @@ def add(commands: Commands) -> None:
     status = commands.add(
         "status", "tell what waits, what runs, and who works on it", status_command, STATUS_EXAMPLE
     )
-    database(status)
+    usual_database(status)
     status.add_argument(
         "--watch",
         metavar="S",
@@ -74,7 +70,7 @@ def add(commands: Commands) -> None:
     as_json(status)
 
     listing = commands.add("list", "list jobs, the newest first", list_command, LIST_EXAMPLE)
-    database(listing)
+    usual_database(listing)
     filters(listing)
     listing.add_argument(
         "--limit",
@@ -84,13 +80,6 @@ def add(commands: Commands) -> None:
         help=f"at most N jobs (default: {LISTED})",
     )
     as_json(listing)
-
-    show = commands.add(
-        "show", "show all of one job, and why it is not running", show_command, SHOW_EXAMPLE
-    )
-    database(show)
-    show.add_argument("id", metavar="ID", type=positive, help="the number that push printed")
-    as_json(show)
 
 
 def filters(parser: argparse.ArgumentParser) -> None:
@@ -130,7 +119,7 @@ def list_command(args: argparse.Namespace) -> int:
         # One more than is shown tells whether there are more.
         rows = queue.find(state=args.state, queue=args.queue, name=args.name, limit=limit + 1)
     if args.json:
-        say_json([_row_as_json(row) for row in rows[:limit]])
+        say_json([row_as_json(row) for row in rows[:limit]])
     elif not rows:
         filtered = any(word is not None for word in (args.state, args.queue, args.name))
         say("No job matches." if filtered else "The queue is empty.")
@@ -139,27 +128,6 @@ def list_command(args: argparse.Namespace) -> int:
         say_table(heads, [_cells(row) for row in rows[:limit]])
         if len(rows) > limit:
             say(f"… and older ones; --limit N lists more than {limit}.")
-    return 0
-
-
-def show_command(args: argparse.Namespace) -> int:
-    """Print all that is known of one job."""
-    with Queue(args.database, create=False) as queue:
-        row = queue.get(args.id)
-        worker = worker_of(queue, row)
-        why = why_not_running(queue, row, shlex.quote(args.database))
-    if args.json:
-        pid = worker.pid if worker else None
-        say_json({**_row_as_json(row), "pid": pid, "why_not_running": why})
-        return 0
-    for label, value in _details(row, worker):
-        say(f"{label:<9} {value}")
-    if row.exception:
-        say("exception")
-        for line in row.exception.rstrip().splitlines():
-            say(f"  {printable(line)}")
-    if why:
-        say(f"Why it is not running: {printable(why)}.")
     return 0
 
 
@@ -194,11 +162,8 @@ def _status(queue: Queue, args: argparse.Namespace) -> None:
     _say_queues(queue)
     say("")
     _say_workers(queue, shlex.quote(args.database))
-    following = next_scheduled(queue)
-    if following is not None:
-        left = following.available_at.timestamp() - queue.clock()
-        due = f"in {span(left)}" if left > 0 else "now"
-        say(f"Next scheduled: {following.id} ({printable(following.name)}) {due}")
+    _say_flows(queue, shlex.quote(args.database))
+    _say_next(queue)
 
 
 def _say_queues(queue: Queue) -> None:
@@ -234,6 +199,31 @@ def _say_workers(queue: Queue, database: str) -> None:
         say(f"Left behind by a dead worker: {jobs_counted(left_behind)}; any worker takes over.")
 
 
+def _say_flows(queue: Queue, database: str) -> None:
+    for batch in open_batches(queue):
+        say(f"Batch {batch.id} ({printable(batch.name)}): {batch_in_words(batch)}")
+    for parent, count in stuck(queue):
+        wait = "1 job waits" if count == 1 else f"{count} jobs wait"
+        say(f"{wait} for {printable(parent_in_words(parent, database))}")
+
+
+def _say_next(queue: Queue) -> None:
+    following, periodic = next_scheduled(queue), next_periodic(queue)
+    if following is not None:
+        due = _due(queue, following.available_at)
+        say(f"Next scheduled: {following.id} ({printable(following.name)}) {due}")
+    if periodic is not None:
+        due = _due(queue, periodic.next_at)
+        say(f"Next periodic: {printable(periodic.name)} ({printable(periodic.text)}) {due}")
+
+
+def _due(queue: Queue, at: datetime | None) -> str:
+    if at is None:
+        return "at a time that was edited"
+    left = at.timestamp() - queue.clock()
+    return f"in {span(left)}" if left > 0 else "now"
+
+
 def _run_in_words(queue: Queue, row: JobRow) -> str:
     how_long = span(queue.clock() - row.reserved_at.timestamp()) if row.reserved_at else "a while"
     progress = f", {row.progress[0]}/{row.progress[1]} done" if row.progress else ""
@@ -242,13 +232,16 @@ def _run_in_words(queue: Queue, row: JobRow) -> str:
 
 def _status_as_json(queue: Queue) -> dict[str, object]:
     workers, left_behind = at_work(queue)
-    following = next_scheduled(queue)
+    following, periodic = next_scheduled(queue), next_periodic(queue)
     return {
         "path": queue.path,
         "queues": _queues_as_json(queue),
         "workers": [_worker_as_json(worker, rows) for worker, rows in workers],
         "left_behind": left_behind,
-        "next_scheduled": None if following is None else _row_as_json(following),
+        "batches": [batch_as_json(batch) for batch in open_batches(queue)],
+        "stuck": [{**parent_as_json(parent), "waiting": count} for parent, count in stuck(queue)],
+        "next_scheduled": None if following is None else row_as_json(following),
+        "next_periodic": None if periodic is None else line_as_json(periodic),
     }
 
 
@@ -270,8 +263,8 @@ def _worker_as_json(worker: WorkerRow, rows: list[JobRow]) -> dict[str, object]:
         "id": worker.name,
         "pid": worker.pid,
         "queues": list(worker.queues),
-        "started_at": _utc(worker.started_at),
-        "running": [_row_as_json(row) for row in rows],
+        "started_at": utc(worker.started_at),
+        "running": [row_as_json(row) for row in rows],
     }
 
 
@@ -283,7 +276,7 @@ def _cells(row: JobRow) -> list[object]:
     if len(reason) > REASON_WIDTH:
         reason = reason[: REASON_WIDTH - 1] + "…"
     name, queue = printable(row.name), printable(row.queue)
-    when = _local(_when(row))
+    when = local(_when(row))
     return [
         row.id,
         row.state.value,
@@ -300,92 +293,3 @@ def _when(row: JobRow) -> datetime:
     if row.state is State.RUNNING and row.reserved_at:
         return row.reserved_at
     return row.finished_at or row.available_at
-
-
-def _local(at: datetime) -> str:
-    try:
-        return at.astimezone().replace(tzinfo=None).isoformat(" ", "seconds")
-    except (ValueError, OverflowError, OSError):
-        # Near the ends of the calendar an instant may have no local time.
-        return _utc(at)
-
-
-def _utc(at: datetime) -> str:
-    return at.isoformat(timespec="milliseconds")
-
-
-def _row_as_json(row: JobRow) -> dict[str, object]:
-    done, total = row.progress or (None, None)
-    return {
-        "id": row.id,
-        "name": row.name,
-        "queue": row.queue,
-        "state": row.state.value,
-        "priority": row.priority,
-        "attempts": row.attempts,
-        "max_attempts": row.max_attempts,
-        "worker": None if row.worker == NOBODY else worker_name(row.worker),
-        **_instants_as_json(row),
-        "progress": None if row.progress is None else {"done": done, "total": total},
-        "options": row.options,
-        "payload": _value(row.payload),
-        "result": None if row.result is None else _value(row.result),
-        "reason": row.reason,
-        "exception": row.exception,
-    }
-
-
-def _instants_as_json(row: JobRow) -> dict[str, object]:
-    instants = {
-        "created_at": row.created_at,
-        "available_at": row.available_at,
-        "reserved_at": row.reserved_at,
-        "cancelled_at": row.cancelled_at,
-        "finished_at": row.finished_at,
-        "failed_at": row.failed_at,
-    }
-    return {word: None if at is None else _utc(at) for word, at in instants.items()}
-
-
-def _value(text: str) -> object:
-    """The JSON value of a text, or the text itself where it is none."""
-    try:
-        return json.loads(text, parse_float=_finite, parse_constant=_finite)
-    except (ValueError, TypeError, RecursionError):
-        return str(text)
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    if not math.isfinite(number):
-        raise ValueError(text)
-    return number
-
-
-# show
-
-
-def _details(row: JobRow, worker: WorkerRow | None) -> list[tuple[str, object]]:
-    instants = (
-        ("created", row.created_at),
-        ("due", row.available_at),
-        ("started", row.reserved_at),
-        ("failed", row.failed_at),
-        ("cancelled", row.cancelled_at),
-        ("finished", row.finished_at),
-    )
-    details = [
-        ("id", row.id),
-        ("name", printable(row.name)),
-        ("state", row.state.value),
-        ("queue", printable(row.queue)),
-        ("priority", row.priority),
-        ("attempts", f"{row.attempts}/{allowed_attempts(row)}"),
-        *((label, _local(at)) for label, at in instants if at is not None),
-        ("worker", f"process {worker.pid}" if worker else None),
-        ("progress", f"{row.progress[0]}/{row.progress[1]}" if row.progress else None),
-        ("options", json.dumps(row.options) if row.options else None),
-        ("payload", printable(row.payload)),
-        ("result", None if row.result is None else printable(row.result)),
-    ]
-    return [(label, value) for label, value in details if value is not None]

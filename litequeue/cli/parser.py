@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from litequeue.errors import WhenError
@@ -19,6 +19,16 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+    def _match_arguments_partial(
+        self, actions: Sequence[argparse.Action], arg_strings_pattern: str
+    ) -> list[int]:
+        # Before Python 3.12.7, a word that may be missing is taken to be missing at the
+        # first option, and is then refused where it stands behind that.
+        counts = super()._match_arguments_partial(actions, arg_strings_pattern)
+        while counts and counts[-1] == 0 and "O" in arg_strings_pattern:
+            counts.pop()
+        return counts
 
 
 class Commands:
@@ -53,6 +63,27 @@ class Commands:
 def database(parser: argparse.ArgumentParser) -> None:
     """Let a command take the path of the database first."""
     parser.add_argument("database", metavar="DB", help="the database file, such as jobs.db")
+
+
+def usual_database(parser: argparse.ArgumentParser) -> None:
+    """Let a command whose only word is the path of the database find it in LITEQUEUE_DB."""
+    parser.add_argument(
+        "database",
+        metavar="DB",
+        nargs="?",
+        help="the database file, such as jobs.db (default: LITEQUEUE_DB)",
+    )
+    parser.set_defaults(may_lack_database=parser)
+    environment_file(parser)
+
+
+def environment_file(parser: argparse.ArgumentParser) -> None:
+    """Let a command take variables from a file."""
+    parser.add_argument(
+        "--env-file",
+        metavar="FILE",
+        help="lines KEY=VALUE for the environment; what is set there already stays",
+    )
 
 
 def as_json(parser: argparse.ArgumentParser) -> None:

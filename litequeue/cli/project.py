@@ -15,13 +15,14 @@ from pathlib import Path
 
 from litequeue import schema
 from litequeue.cli.look import printable
-from litequeue.cli.parser import Commands, as_json
+from litequeue.cli.parser import Commands, as_json, environment_file
 from litequeue.cli.terminal import complain, say, say_json, say_table
 from litequeue.database import Database
 from litequeue.discovery import DEFAULT_PACKAGES, Found, discover
 from litequeue.errors import NoJobsFound, OptionError
-from litequeue.job import Job, key
+from litequeue.job import Job
 from litequeue.options import DEFAULTS
+from litequeue.record import key
 
 JOBS_EXAMPLE = """\
 examples:
@@ -77,6 +78,7 @@ def add(commands: Commands) -> None:
         default=[],
         help="where the jobs are (default: LITEQUEUE_JOBS, or jobs, or app.jobs)",
     )
+    environment_file(jobs)
     as_json(jobs)
 
     make = commands.add(
@@ -89,6 +91,7 @@ def add(commands: Commands) -> None:
         metavar="PACKAGE",
         help="the package to write to (default: where a worker looks, or jobs)",
     )
+    environment_file(make)
 
     schemas = commands.add(
         "schema", "print the tables as SQL, or bring a file up to date", schema_command,

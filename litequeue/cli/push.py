@@ -10,26 +10,28 @@ from contextlib import redirect_stdout
 from dataclasses import dataclass
 
 from litequeue.cli.look import name
-from litequeue.cli.parser import Commands, as_json, database, positive, seconds
+from litequeue.cli.parser import Commands, as_json, database, environment_file, positive, seconds
 from litequeue.cli.terminal import complain, say, say_json
 from litequeue.discovery import Found, discover
 from litequeue.errors import LitequeueError, NoJobsFound, OptionError, PayloadError
-from litequeue.job import Job, key
+from litequeue.job import Job
 from litequeue.options import Options, checked
 from litequeue.overview import jobs_counted
 from litequeue.payload import encode_plain
+from litequeue.pushing import Pushable
 from litequeue.queue import Queue
-from litequeue.record import Spec
+from litequeue.record import Spec, key
 
 EXAMPLE = """\
 examples:
   litequeue push jobs.db send-email '{"user_id": 1}' --delay 30s    prints the job's id
-  id=$(litequeue push jobs.db resize '{"path": "a.png"}' --queue images --keep 1h)
   litequeue push jobs.db send-email - < users.jsonl                 a JSON object a line
+  litequeue push jobs.db report --after 7,8 --unique                after both, and only once
 """
 
 WORDS = (
     "queue", "priority", "max_attempts", "backoff", "delay", "at", "keep", "on_failure", "timeout",
+    "unique", "without_overlapping", "concurrency",
 )  # fmt: skip
 
 
@@ -59,6 +61,7 @@ def add(commands: Commands) -> None:
         "standard input, and pushes all of them or none",
     )
     _add_options(push)
+    _add_ties(push)
     push.add_argument(
         "--jobs",
         metavar="PACKAGE",
@@ -67,6 +70,7 @@ def add(commands: Commands) -> None:
         help="where the job's class is, which checks the fields and has options of its own "
         "(default: LITEQUEUE_JOBS, or jobs, or app.jobs, if there is one)",
     )
+    environment_file(push)
     as_json(push)
 
 
@@ -89,6 +93,38 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--timeout", metavar="S", type=seconds, help="seconds for one attempt")
 
 
+def _add_ties(parser: argparse.ArgumentParser) -> None:
+    """What ties a job to others: those that it comes after, and those of its key."""
+    parser.add_argument(
+        "--after",
+        metavar="ID",
+        action="extend",
+        type=_ids,
+        default=[],
+        help="wait until these jobs have succeeded: 7, or 7,8; may be given several times",
+    )
+    parser.add_argument(
+        "--unique",
+        metavar="KEY",
+        nargs="?",
+        const=True,
+        type=name,
+        help="store no second job while one of this key is unfinished, and print that one's id "
+        "(default KEY: name and fields)",
+    )
+    parser.add_argument(
+        "--without-overlapping",
+        metavar="KEY",
+        nargs="?",
+        const=True,
+        type=name,
+        help="run no two jobs of this key at once (default KEY: the name)",
+    )
+    parser.add_argument(
+        "--concurrency", metavar="N", type=positive, help="let N jobs of the key run at once"
+    )
+
+
 def push_command(args: argparse.Namespace) -> int:
     """Push what was asked for; all of it is checked before anything is written."""
     options = _options(args)
@@ -97,7 +133,7 @@ def push_command(args: argparse.Namespace) -> int:
         return _push_lines(args, list(_from_lines(args.name, cls)), options)
     job = _job(args.name, cls, args.payload)
     with Queue(args.database) as queue:
-        id = queue.push(job, **options)
+        id = queue.push(job, after=args.after, **options)
     if args.json:
         say_json({"id": id})
     else:
@@ -105,13 +141,18 @@ def push_command(args: argparse.Namespace) -> int:
     return 0
 
 
-def _push_lines(args: argparse.Namespace, jobs: list[_Checked], options: Options) -> int:
-    with Queue(args.database) as queue:
-        ids = queue.push_many(jobs, **options)
+def _push_lines(args: argparse.Namespace, jobs: list[Pushable], options: Options) -> int:
+    with Queue(args.database) as queue, queue.database.transaction():
+        if args.after:
+            ids = [queue.push(job, after=args.after, **options) for job in jobs]
+        else:
+            ids = queue.push_many(jobs, **options)
+    # With a unique key, an id may come twice, or be that of an older job.
+    different = sorted(set(ids))
     if args.json:
         say_json({"ids": ids})
-    elif len(ids) > 1:
-        say(f"Pushed {jobs_counted(len(ids))}: ids {ids[0]} to {ids[-1]}")
+    elif len(different) > 1:
+        say(f"Pushed {jobs_counted(len(different))}: ids {different[0]} to {different[-1]}")
     else:
         say(f"Pushed 1 job: id {ids[0]}" if ids else "Pushed 0 jobs: there was no line.")
     return 0
@@ -120,6 +161,10 @@ def _push_lines(args: argparse.Namespace, jobs: list[_Checked], options: Options
 def _options(args: argparse.Namespace) -> Options:
     given = {word: getattr(args, word) for word in WORDS}
     return checked({word: value for word, value in given.items() if value is not None}, "push")
+
+
+def _ids(text: str) -> list[int]:
+    return [positive(id) for id in text.split(",")]
 
 
 def _backoff(text: str) -> float | list[float]:
@@ -154,14 +199,15 @@ def _found(packages: list[str]) -> Found | None:
         return None
 
 
-def _job(name: str, cls: type[Job] | None, text: str) -> _Checked:
+def _job(name: str, cls: type[Job] | None, text: str) -> Pushable:
     """The job with these fields; by its class, if that is at hand. Raises PayloadError."""
     fields = _fields(text)
     if cls is None:
         return _Checked(Spec(name, encode_plain(fields, name)))
     job = cls.__litequeue__.codec.decode(text)
     assert isinstance(job, Job)
-    return _Checked(job.__litequeue_spec__())
+    # The job itself, which a callable for a key is asked of.
+    return job
 
 
 def _fields(text: str) -> dict[str, object]:
@@ -178,7 +224,7 @@ def _fields(text: str) -> dict[str, object]:
     return fields
 
 
-def _from_lines(name: str, cls: type[Job] | None) -> Iterator[_Checked]:
+def _from_lines(name: str, cls: type[Job] | None) -> Iterator[Pushable]:
     # As bytes: text would be split at signs that JSON strings may hold.
     lines = [] if sys.stdin is None else sys.stdin.buffer
     for number, line in enumerate(lines, 1):

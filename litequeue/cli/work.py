@@ -14,7 +14,15 @@ from urllib.parse import quote
 
 from litequeue import locks
 from litequeue.cli.lines import Lines
-from litequeue.cli.parser import Commands, database, positive, seconds, size
+from litequeue.cli.parser import (
+    Commands,
+    database,
+    environment_file,
+    positive,
+    seconds,
+    size,
+    usual_database,
+)
 from litequeue.cli.terminal import complain
 from litequeue.discovery import Found, discover
 from litequeue.errors import CannotOpen, ImportsFailed, OptionError
@@ -42,7 +50,7 @@ examples:
 def add(commands: Commands) -> None:
     """Add ``work``."""
     work = commands.add("work", "run jobs as they become due", work_command, WORK_EXAMPLE)
-    database(work)
+    usual_database(work)
     _add_discovery(work)
     _add_limits(work)
     _add_processes(work)
@@ -55,6 +63,7 @@ def add_run(commands: Commands) -> None:
     database(run)
     run.add_argument("name", metavar="NAME", nargs="?", help="the jobs' name, in any spelling")
     run.add_argument("--id", metavar="N", type=positive, help="this job, due or not")
+    environment_file(run)
     _add_discovery(run)
     _add_flags(run)
 
@@ -196,7 +205,7 @@ def _childs_command(args: argparse.Namespace) -> list[str]:
     for option in _PASSED_ON:
         value = getattr(args, option.replace("-", "_"))
         if value is not None:
-            words += [f"--{option}", str(value)]
+            words.append(f"--{option}={value}")
     return words
 
 
@@ -245,7 +254,7 @@ def run_command(args: argparse.Namespace) -> int:
     ended = worker.run_named(args.name) if args.id is None else [worker.run_job(args.id)]
     if not ended:
         complain(f"No job {args.name} is due in {worker.queue.path}.")
-    all_done = bool(ended) and all(state is State.DONE for state in ended)
+    all_done = bool(ended) and all(state in (State.DONE, State.WAITING) for state in ended)
     return worker.status or (0 if all_done else 1)
 
 

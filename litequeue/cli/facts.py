@@ -1,0 +1,115 @@
+"""What the commands tell of jobs and batches, as JSON values and as times of the day."""
+
+from __future__ import annotations
+
+import json
+import math
+from datetime import datetime
+
+from litequeue.batches import BatchRow
+from litequeue.overview import Parent
+from litequeue.record import NOBODY, JobRow, worker_name
+from litequeue.timetable import ScheduleRow
+
+
+def local(at: datetime) -> str:
+    """An instant as people read it."""
+    try:
+        return at.astimezone().replace(tzinfo=None).isoformat(" ", "seconds")
+    except (ValueError, OverflowError, OSError):
+        # Near the ends of the calendar an instant may have no local time.
+        return utc(at)
+
+
+def utc(at: datetime) -> str:
+    """An instant as programs read it."""
+    return at.isoformat(timespec="milliseconds")
+
+
+def row_as_json(row: JobRow) -> dict[str, object]:
+    """All that a row itself tells of a job."""
+    done, total = row.progress or (None, None)
+    return {
+        "id": row.id,
+        "name": row.name,
+        "queue": row.queue,
+        "state": row.state.value,
+        "priority": row.priority,
+        "attempts": row.attempts,
+        "max_attempts": row.max_attempts,
+        "worker": None if row.worker == NOBODY else worker_name(row.worker),
+        **_instants_as_json(row),
+        "batch": row.batch,
+        "unique_key": row.unique_key,
+        "overlap_key": row.overlap_key,
+        "overlap_limit": row.overlap_limit,
+        "progress": None if row.progress is None else {"done": done, "total": total},
+        "options": row.options,
+        "payload": _value(row.payload),
+        "result": None if row.result is None else _value(row.result),
+        "reason": row.reason,
+        "exception": row.exception,
+    }
+
+
+def line_as_json(line: ScheduleRow) -> dict[str, object]:
+    """A line of the timetable."""
+    return {
+        "name": line.name,
+        "expression": line.text,
+        "zone": line.zone,
+        "next_at": None if line.next_at is None else utc(line.next_at),
+    }
+
+
+def batch_as_json(batch: BatchRow) -> dict[str, object]:
+    """How far a batch is."""
+    return {
+        "id": batch.id,
+        "name": batch.name,
+        "planning": batch.planned_at is None,
+        "planned": batch.planned,
+        "done": batch.done,
+        "failed": batch.failed,
+        "cancelled": batch.cancelled,
+        "percent": batch.percent,
+        "rate": batch.rate,
+        "seconds_left": batch.seconds_left,
+    }
+
+
+def parent_as_json(parent: Parent) -> dict[str, object]:
+    """How a job stands that another comes after."""
+    return {
+        "id": parent.id,
+        "name": parent.name,
+        "state": parent.state.value,
+        "reason": parent.reason,
+    }
+
+
+def _instants_as_json(row: JobRow) -> dict[str, object]:
+    instants = {
+        "created_at": row.created_at,
+        "available_at": row.available_at,
+        "reserved_at": row.reserved_at,
+        "cancelled_at": row.cancelled_at,
+        "finished_at": row.finished_at,
+        "failed_at": row.failed_at,
+    }
+    return {word: None if at is None else utc(at) for word, at in instants.items()}
+
+
+def _value(text: str) -> object:
+    """The JSON value of a text, or the text itself where it is none."""
+    try:
+        return json.loads(text, parse_float=_finite, parse_constant=_finite)
+    except (ValueError, TypeError, RecursionError):
+        return str(text)
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(text)
+    return number

@@ -1,0 +1,194 @@
+"""The command recipe: workers as units of systemd, supervisor or cron, for this folder."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import sys
+from pathlib import Path
+
+from litequeue.cli.environment import read
+from litequeue.cli.parser import Commands, positive, seconds, usual_database
+from litequeue.cli.terminal import say
+from litequeue.cli.units import KINDS, Site, Unit, option
+from litequeue.errors import OptionError
+from litequeue.options import checked
+from litequeue.worker import GRACE_SECONDS
+
+EXAMPLE = """\
+examples:
+  litequeue recipe systemd jobs.db                         one worker, for all queues
+  litequeue recipe systemd jobs.db --queue high:2 --queue default:4 --queue low:1
+  litequeue recipe supervisor jobs.db --into .             writes the file, here
+  litequeue recipe cron jobs.db --queue reports            what is due, each minute
+"""
+
+LONGEST_NAME = 60
+
+
+def add(commands: Commands) -> None:
+    """Add the command of this file."""
+    recipe = commands.add(
+        "recipe", "print what keeps workers running here", recipe_command, EXAMPLE
+    )
+    recipe.add_argument(
+        "kind", metavar="systemd|supervisor|cron", choices=tuple(KINDS), help="for which program"
+    )
+    usual_database(recipe)
+    recipe.add_argument(
+        "--queue",
+        metavar="NAME[:WORKERS]",
+        action="append",
+        type=_served,
+        default=[],
+        help="workers for this queue, or for high,default in this order; give it once for each "
+        "(default: one worker for all queues)",
+    )
+    recipe.add_argument(
+        "--jobs",
+        metavar="PACKAGE",
+        action="append",
+        default=[],
+        help="where the jobs are (default: LITEQUEUE_JOBS, or what the worker finds)",
+    )
+    recipe.add_argument(
+        "--grace",
+        metavar="S",
+        type=seconds,
+        default=GRACE_SECONDS,
+        help="what a running job has to end in after a stop (default: 10)",
+    )
+    recipe.add_argument(
+        "--into", metavar="FOLDER", help="write files into this folder, and print their names"
+    )
+
+
+def recipe_command(args: argparse.Namespace) -> int:
+    """Print the units, or write each to its file."""
+    if sys.platform == "win32":
+        raise OptionError(owner="recipe", problem="these programs run on POSIX systems alone")
+    files = KINDS[args.kind](_site(args), _units(args))
+    if args.into is None:
+        say("\n".join(text for _, text in files).rstrip())
+        return 0
+    for name, text in files:
+        path = Path(args.into, name)
+        try:
+            with open(path, "x", encoding="utf-8") as file:
+                file.write(text)
+        except OSError as error:
+            problem = f"{path} cannot be written: {error.strerror}"
+            raise OptionError(owner="recipe", problem=problem) from error
+        say(str(path))
+    return 0
+
+
+# What the words of the command mean
+
+
+def _served(text: str) -> tuple[str, int]:
+    """A queue, or several in order, and how many workers serve it."""
+    names, colon, count = text.rpartition(":")
+    if not colon:
+        names, count = text, "1"
+    try:
+        return _queues(names), positive(count)
+    except (OptionError, argparse.ArgumentTypeError) as error:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not NAME, or NAME:WORKERS with a number of at least 1"
+        ) from error
+
+
+def _queues(names: str) -> str:
+    """Names in order, separated by commas, as ``work`` reads them; raises OptionError."""
+    listed = [name.strip() for name in names.split(",")]
+    for name in listed:
+        checked({"queue": _line(name)}, "--queue")
+    return ",".join(listed)
+
+
+def _units(args: argparse.Namespace) -> list[Unit]:
+    shell = _from_shell(args, "LITEQUEUE_QUEUE")
+    served = args.queue or [(_queues(shell) if shell else "", 1)]
+    names = [queues for queues, _ in served]
+    units: dict[str, Unit] = {}
+    for queues, workers in served:
+        if names.count(queues) > 1:
+            raise OptionError(owner="recipe", problem=f"--queue {queues} is given twice")
+        name = _slug(queues)
+        # Two queues may be alike but for signs that a unit's name cannot have.
+        while name in units:
+            name += "-2"
+        units[name] = Unit(name, queues, workers)
+    return list(units.values())
+
+
+def _site(args: argparse.Namespace) -> Site:
+    folder = os.getcwd()
+    database = os.path.abspath(args.database)
+    if os.path.isdir(database):
+        raise OptionError(owner="recipe", problem=f"{args.database} is a folder, and no database")
+    stem = Path(database).stem
+    names = ("litequeue", _slug(Path(folder).name), "" if stem == "jobs" else _slug(stem))
+    user, home = _user()
+    search = os.environ.get("PYTHONPATH", "")
+    site = Site(
+        name="-".join(filter(None, names)),
+        folder=folder,
+        database=database,
+        user=user,
+        home=home,
+        python_path=os.pathsep.join(os.path.abspath(p) for p in search.split(os.pathsep) if p),
+        grace=args.grace,
+        options=tuple(_options(args)),
+    )
+    for text in (folder, database, sys.executable, user, home, site.python_path, *site.options):
+        _line(text)
+    return site
+
+
+def _options(args: argparse.Namespace) -> list[str]:
+    """What was said here, on the command line or in the environment, for ``work``."""
+    words: list[str] = []
+    for package in args.jobs or _from_shell(args, "LITEQUEUE_JOBS").split(","):
+        if package.strip():
+            words += option("--jobs", package.strip())
+    if attempts := _from_shell(args, "LITEQUEUE_MAX_ATTEMPTS"):
+        number = int(attempts) if attempts.isdecimal() else attempts
+        checked({"max_attempts": number}, "LITEQUEUE_MAX_ATTEMPTS")
+        words += ["--retries", attempts]
+    if args.env_file is not None:
+        words += option("--env-file", os.path.abspath(args.env_file))
+    return words
+
+
+def _from_shell(args: argparse.Namespace, name: str) -> str:
+    """A variable that is set here, and that the unit will not find in its --env-file."""
+    value = os.environ.get(name, "")
+    told = read(args.env_file) if args.env_file is not None else {}
+    return "" if told.get(name) == value else value
+
+
+def _user() -> tuple[str, str]:
+    """The name of the current user, and the home."""
+    import pwd
+
+    try:
+        entry = pwd.getpwuid(os.geteuid())
+    except KeyError:
+        # A number that nobody gave a name, as in containers.
+        return str(os.geteuid()), ""
+    return entry.pw_name, entry.pw_dir
+
+
+def _line(text: str) -> str:
+    """A text that a line of a unit can hold; raises OptionError."""
+    if not text.isprintable() or text != text.strip() or text.endswith("\\"):
+        problem = f"{text!a} has a sign that no unit can hold, or a blank or backslash at its end"
+        raise OptionError(owner="recipe", problem=problem)
+    return text
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_]+", "-", text).strip("-")[:LONGEST_NAME] or "work" * bool(text)

@@ -1,0 +1,160 @@
+"""The command schedule: the timetable of the periodic jobs."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from contextlib import redirect_stdout
+
+from litequeue.cli.facts import line_as_json, local, utc
+from litequeue.cli.look import name, printable
+from litequeue.cli.parser import Commands, as_json, usual_database
+from litequeue.cli.terminal import complain, say, say_json, say_table
+from litequeue.discovery import discover
+from litequeue.errors import NoJobsFound, ScheduleError
+from litequeue.job import Job
+from litequeue.queue import Queue
+from litequeue.record import key
+from litequeue.timetable import ScheduleRow, Timetable
+
+EXAMPLE = """\
+examples:
+  litequeue schedule jobs.db                         what comes when, and when it came last
+  litequeue schedule jobs.db --run nightly-report    push it now, and print the job's id
+  litequeue schedule jobs.db --pause nightly-report  let it come no more, until --resume
+"""
+
+
+def add(commands: Commands) -> None:
+    """Add the command of this file."""
+    parser = commands.add(
+        "schedule", "list the periodic jobs; run, pause or forget one", schedule_command, EXAMPLE
+    )
+    usual_database(parser)
+    verbs = parser.add_mutually_exclusive_group()
+    for verb, what in (
+        ("run", "push this job now, beside its timetable, and print its id"),
+        ("pause", "let this job come no more"),
+        ("resume", "let it come again, at its next time"),
+        ("forget", "take a job without code off the timetable"),
+    ):
+        verbs.add_argument(f"--{verb}", dest=f"to_{verb}", metavar="NAME", type=name, help=what)
+    parser.add_argument(
+        "--jobs",
+        metavar="PACKAGE",
+        action="append",
+        default=[],
+        help="where --run finds the job's class, which has options of its own "
+        "(default: LITEQUEUE_JOBS, or jobs, or app.jobs, if there is one)",
+    )
+    as_json(parser)
+
+
+def schedule_command(args: argparse.Namespace) -> int:
+    """Print the timetable, or change a line of it; 1 if there was nothing to change."""
+    with Queue(args.database, create=False) as queue:
+        timetable = Timetable(queue)
+        if args.to_run is not None:
+            return _run(timetable, args)
+        if args.to_pause is not None:
+            return _pause(timetable, args)
+        if args.to_resume is not None:
+            return _resume(timetable, args)
+        if args.to_forget is not None:
+            return _forget(timetable, args)
+        return _list(timetable, args)
+
+
+def _list(timetable: Timetable, args: argparse.Namespace) -> int:
+    lines = timetable.lines()
+    if args.json:
+        say_json([_as_json(line) for line in lines])
+    elif lines:
+        heads = ("name", "comes", "next run", "last run", "paused")
+        say_table(heads, [_cells(line) for line in lines])
+    else:
+        say("No periodic job is on the timetable. A worker puts them there when it starts.")
+    return 0
+
+
+def _run(timetable: Timetable, args: argparse.Namespace) -> int:
+    line = timetable.line(args.to_run)
+    job = _class_of(line.name, args.jobs)
+    if job is None:
+        complain(f"The code of {printable(line.name)} is not here: pushed by name alone.")
+    id = timetable.push_now(line.name, job)
+    if args.json:
+        say_json({"id": id})
+    else:
+        say(str(id))
+    return 0
+
+
+def _pause(timetable: Timetable, args: argparse.Namespace) -> int:
+    shown = printable(timetable.line(args.to_pause).name)
+    changed = timetable.pause(args.to_pause)
+    sentence = f"Paused {shown}." if changed else f"{shown} was paused already."
+    return _answer(args, sentence, {"name": shown, "paused": True, "changed": changed})
+
+
+def _resume(timetable: Timetable, args: argparse.Namespace) -> int:
+    shown = printable(timetable.line(args.to_resume).name)
+    changed = timetable.resume(args.to_resume)
+    sentence = f"{shown} was not paused."
+    if changed:
+        sentence = f"Resumed {shown}; it comes next at {_when(timetable.line(args.to_resume))}."
+    return _answer(args, sentence, {"name": shown, "paused": False, "changed": changed})
+
+
+def _forget(timetable: Timetable, args: argparse.Namespace) -> int:
+    shown = printable(timetable.line(args.to_forget).name)
+    timetable.forget(args.to_forget)
+    sentence = f"Forgot {shown}; a worker that has its code puts it back when it starts."
+    return _answer(args, sentence, {"name": shown, "changed": True})
+
+
+def _answer(args: argparse.Namespace, sentence: str, answer: dict[str, object]) -> int:
+    if args.json:
+        say_json(answer)
+    else:
+        (say if answer["changed"] else complain)(sentence)
+    return 0 if answer["changed"] else 1
+
+
+def _class_of(name: str, packages: list[str]) -> type[Job] | None:
+    """The class of a periodic job, if it is here; its options say where it is to run."""
+    try:
+        # Standard output is for the id alone, whatever the modules print.
+        with redirect_stdout(sys.stderr):
+            return discover(packages).jobs.get(key(name))
+    except NoJobsFound:
+        if packages:
+            raise
+        return None
+
+
+def _cells(line: ScheduleRow) -> list[str]:
+    last = "-" if line.last_at is None else local(line.last_at)
+    paused = "yes" if line.paused else "-"
+    return [printable(line.name), printable(_words(line)), _when(line), last, paused]
+
+
+def _as_json(line: ScheduleRow) -> dict[str, object]:
+    return {
+        **line_as_json(line),
+        "words": _words(line),
+        "last_at": None if line.last_at is None else utc(line.last_at),
+        "last_job": line.last_job,
+        "paused": line.paused,
+    }
+
+
+def _words(line: ScheduleRow) -> str:
+    try:
+        return line.timing.words()
+    except ScheduleError:
+        return f"unreadable: {line.text}"
+
+
+def _when(line: ScheduleRow) -> str:
+    return "-" if line.paused else local(line.next_at)

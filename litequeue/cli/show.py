@@ -1,0 +1,133 @@
+"""The command that looks at one job: show."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+from collections.abc import Iterator
+
+from litequeue.cli.facts import batch_as_json, local, parent_as_json, row_as_json
+from litequeue.cli.look import printable
+from litequeue.cli.parser import Commands, as_json, database, positive
+from litequeue.cli.terminal import say, say_json
+from litequeue.overview import (
+    LINES,
+    Parent,
+    allowed_attempts,
+    batch_in_words,
+    batch_of,
+    children,
+    parent_in_words,
+    parents,
+    why_not_running,
+    worker_of,
+)
+from litequeue.queue import Queue
+from litequeue.record import JobRow, WorkerRow
+
+EXAMPLE = """\
+examples:
+  litequeue show jobs.db 42           all of job 42, and why it is not running
+  litequeue show jobs.db 42 --json    for a program
+"""
+
+Detail = tuple[str, object]
+
+
+def add(commands: Commands) -> None:
+    """Add the command of this file."""
+    show = commands.add(
+        "show", "show all of one job, and why it is not running", show_command, EXAMPLE
+    )
+    database(show)
+    show.add_argument("id", metavar="ID", type=positive, help="the number that push printed")
+    as_json(show)
+
+
+def show_command(args: argparse.Namespace) -> int:
+    """Print all that is known of one job."""
+    file = shlex.quote(args.database)
+    with Queue(args.database, create=False) as queue:
+        row = queue.get(args.id)
+        worker = worker_of(queue, row)
+        why = why_not_running(queue, row, file)
+        if args.json:
+            say_json(_as_json(queue, row, worker, why))
+            return 0
+        ties = [*_ties(queue, row, file)]
+    for label, value in [*_details(row, worker), *ties]:
+        say(f"{label:<9} {value}")
+    if row.exception:
+        say("exception")
+        for line in row.exception.rstrip().splitlines():
+            say(f"  {printable(line)}")
+    if why:
+        say(f"Why it is not running: {printable(why)}.")
+    return 0
+
+
+def _as_json(
+    queue: Queue, row: JobRow, worker: WorkerRow | None, why: str | None
+) -> dict[str, object]:
+    batch = batch_of(queue, row)
+    return {
+        **row_as_json(row),
+        "pid": worker.pid if worker else None,
+        "progress_of_batch": None if batch is None else batch_as_json(batch),
+        "parents": [parent_as_json(parent) for parent in parents(queue, row)],
+        "children": [{"id": id, "name": name} for id, name in children(queue, row)],
+        "why_not_running": why,
+    }
+
+
+def _details(row: JobRow, worker: WorkerRow | None) -> list[Detail]:
+    instants = (
+        ("created", row.created_at),
+        ("due", row.available_at),
+        ("started", row.reserved_at),
+        ("failed", row.failed_at),
+        ("cancelled", row.cancelled_at),
+        ("finished", row.finished_at),
+    )
+    details = [
+        ("id", row.id),
+        ("name", printable(row.name)),
+        ("state", row.state.value),
+        ("queue", printable(row.queue)),
+        ("priority", row.priority),
+        ("attempts", f"{row.attempts}/{allowed_attempts(row)}"),
+        *((label, local(at)) for label, at in instants if at is not None),
+        ("worker", f"process {worker.pid}" if worker else None),
+        ("progress", f"{row.progress[0]}/{row.progress[1]}" if row.progress else None),
+        ("options", json.dumps(row.options) if row.options else None),
+        ("payload", printable(row.payload)),
+        ("result", None if row.result is None else printable(row.result)),
+    ]
+    return [(label, value) for label, value in details if value is not None]
+
+
+def _ties(queue: Queue, row: JobRow, database: str) -> Iterator[Detail]:
+    """What ties the job to others: its keys, its batch, those before and behind it."""
+    if row.unique_key is not None:
+        yield "unique", printable(row.unique_key)
+    if row.overlap_key is not None:
+        yield "overlap", f"{printable(row.overlap_key)}, {row.overlap_limit or 1} at once"
+    batch = batch_of(queue, row)
+    if batch is not None:
+        yield "batch", f"{batch.id} ({printable(batch.name)}): {batch_in_words(batch)}"
+    before = [_parent_in_words(parent, database) for parent in parents(queue, row)]
+    behind = [f"{id} ({printable(name)}), which waits" for id, name in children(queue, row)]
+    yield from _lines("after", before)
+    yield from _lines("before", behind)
+
+
+def _parent_in_words(parent: Parent, database: str) -> str:
+    return printable(parent_in_words(parent, database))
+
+
+def _lines(label: str, texts: list[str]) -> Iterator[Detail]:
+    for index, text in enumerate(texts[:LINES]):
+        yield "" if index else label, text
+    if len(texts) > LINES:
+        yield "", f"and {len(texts) - LINES} more"
