@@ -4,10 +4,10 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help venv check lint test faults bench
+.PHONY: help venv check lint test faults crash-report bench
 
 help:  ## show this help
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 venv: $(VENV)/made  ## make the virtual environment; it is made again when pyproject.toml changes
 
@@ -32,6 +32,9 @@ test: venv  ## run the tests
 
 faults: venv  ## run the tests that kill real processes
 	$(BIN)/python -m pytest tests/faults
+
+crash-report: venv  ## kill workers for some minutes, and write bench/crash-report.txt
+	$(BIN)/python -m tests.faults.storm --jobs 10000 --kills 300 --report bench/crash-report.txt
 
 bench: venv  ## measure against a bare sqlite3 loop
 	$(BIN)/python bench/throughput.py

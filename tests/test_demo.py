@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import json
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -116,7 +117,8 @@ def test_the_tour_archives_every_file_and_ends_with_a_table(taken: Taken) -> Non
     assert "is done at attempt 3: TimeoutError: the drive with" in table["retried"]
     assert table["failed"].split()[1] == "1"
     assert f"there is no file {taken.folder}/missing.txt" in table["failed"]
-    assert "after its push, and found 4 files" in table["delayed"]
+    # On a slow machine it may be due before the last file is done.
+    assert re.search(r"after its push, and found [1-4] files", table["delayed"])
     assert table["manifest"].endswith("litequeue-demo/manifest.json")
     assert "4 of 4 files" in lines
     assert "4 of the files were unpacked again" in taken.tour.stdout

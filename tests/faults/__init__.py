@@ -1,0 +1,1 @@
+"""Real processes, real signals, broken disks: nothing lost, nothing twice at once."""

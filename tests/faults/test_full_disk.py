@@ -1,0 +1,227 @@
+"""No room left: for a push, a claim, an end. A disk of its own, where this machine lets
+one be made; a limit of SQLite's on the pages of the file elsewhere."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from litequeue import Queue
+from litequeue.errors import DatabaseFull
+
+from .harness import World
+from .jobs_for_faults import Scripted
+from .journal import OK, START
+
+NEW_NAMESPACE, NEW_USER, PRIVATE = 0x20000, 0x10000000, 0x40000 | 0x4000
+
+# A worker whose file may grow to the pages that it has, until there is a file "room".
+LIMITED = """
+import logging, os, sys
+import jobs_for_faults
+from litequeue import Queue, Worker, executor, worker
+from litequeue.worker import Limits
+
+logging.basicConfig(format="%(message)s")
+executor.SETTLE_PAUSE_SECONDS = worker.TROUBLE_SECONDS = 0.05
+queue = Queue("jobs.db")
+pages = queue.database.rows("pragma page_count")[0][0]
+fetch = queue.database._fetch
+
+def limited(link, *statement):
+    most = 1 << 30 if os.path.exists("room") else pages
+    link.connection.execute(f"pragma max_page_count = {most}")
+    return fetch(link, *statement)
+
+queue.database._fetch = limited
+print("ready", flush=True)
+sys.exit(Worker(queue, jobs_for_faults, limits=Limits(drain=True)).run())
+"""
+
+
+def test_an_end_that_finds_the_disk_full_waits_for_room(world: World) -> None:
+    id = world.push("big", keep=60)
+    worker = world.script(LIMITED)
+    worker.said(f"job {id} waits to be written down")
+    assert world.queue.get(id).state == "running"
+    (world.folder / "room").touch()
+    worker.ends_with(0)
+    assert world.journal.names(id) == [START, OK]
+    assert len(str(world.queue.result(id))) > 1_000_000
+    assert world.ends(id) == [6]
+
+
+def test_a_worker_that_is_killed_while_its_end_waits_for_room_loses_nothing(world: World) -> None:
+    id = world.push("big", "ok", keep=60)
+    worker = world.script(LIMITED)
+    worker.said(f"job {id} waits to be written down")
+    worker.kill()
+    world.work("--drain").ends_with(0)
+    assert world.ends(id) == [6]
+    assert [event.attempt for event in world.journal.of(id, START)] == [1, 2]
+
+
+def test_a_push_that_finds_no_room_stores_nothing_and_says_so(world: World) -> None:
+    queue = Queue(world.path)
+    pages = queue.database.rows("pragma page_count")[0][0]
+    queue.database.rows(f"pragma max_page_count = {pages}")
+    with pytest.raises(DatabaseFull, match=r"cannot grow .* nothing was written"):
+        queue.push_many([Scripted(endings=["x" * 5000]) for _ in range(100)])
+    assert queue.counts() == {}
+    with pytest.raises(DatabaseFull):
+        queue.push(Scripted(endings=["x" * 500_000]))
+    queue.database.rows(f"pragma max_page_count = {1 << 30}")
+    assert queue.push(Scripted()) == 1
+    queue.close()
+
+
+# What a program in a disk of its own, of 1 MB, does first.
+ON_A_SMALL_DISK = """
+import ctypes, logging, os, sys
+libc = ctypes.CDLL(None, use_errno=True)
+flags = {flags}
+assert libc.unshare(flags) == 0, "unshare"
+assert libc.mount(b"none", b"/", None, {private}, None) == 0, "private"
+os.makedirs("disk", exist_ok=True)
+assert libc.mount(b"tmpfs", b"disk", b"tmpfs", 0, b"size=1m") == 0, "mount"
+os.environ["FAULTS_JOURNAL"] = os.path.abspath("journal")
+os.chdir("disk")
+
+import jobs_for_faults
+from jobs_for_faults import Scripted
+from litequeue import Queue, Worker, executor, worker
+from litequeue.errors import DatabaseFull
+from litequeue.worker import Limits
+
+def fill():
+    with open("filler", "wb", 0) as filler:
+        for size in (4096, 512, 1):
+            try:
+                while True:
+                    filler.write(b"x" * size)
+            except OSError:
+                pass
+
+def make_room():
+    os.unlink("filler")
+
+logging.basicConfig(format="%(message)s")
+executor.SETTLE_PAUSE_SECONDS = worker.TROUBLE_SECONDS = 0.02
+queue = Queue("jobs.db")
+"""
+
+PUSHING = """
+first = queue.push(Scripted())
+fill()
+try:
+    while True:
+        queue.push(Scripted())
+except DatabaseFull as error:
+    print(error)
+pushed = queue.counts()["default"]
+make_room()
+queue.push(Scripted())
+print("after", sum(queue.counts()["default"].values()) - sum(pushed.values()))
+"""
+
+# Whoever complains of the full disk finds it empty again at its third complaint.
+COMPLAINING = """
+class Relief(logging.Handler):
+    count = 0
+    def emit(self, record):
+        print(record.getMessage(), flush=True)
+        Relief.count += 1
+        if Relief.count == 3:
+            make_room()
+
+logging.getLogger("litequeue").addHandler(Relief())
+"""
+
+CLAIMING = (
+    COMPLAINING
+    + """
+queue.push(Scripted())
+seated = Worker._look_around
+def full_from_now_on(self, seat):
+    result = seated(self, seat)
+    if not Relief.count and not os.path.exists("filler"):
+        fill()
+    return result
+Worker._look_around = full_from_now_on
+"""
+)
+
+ENDING = (
+    COMPLAINING
+    + """
+jobs_for_faults.ENDINGS["fill"] = fill
+queue.push(Scripted(endings=["fill"]))
+"""
+)
+
+WORKING = """
+status = Worker(queue, jobs_for_faults, limits=Limits(drain=True)).run()
+print("left", queue.counts(), "laws", queue.check(), "complaints", Relief.count)
+sys.exit(status)
+"""
+
+
+@pytest.fixture
+def on_a_small_disk(world: World) -> Callable[[str], str]:
+    """Runs a script on a disk of 1 MB that nobody else sees; returns what it printed."""
+    if not can_mount(world.folder):
+        pytest.skip("this machine lets nobody mount a disk here")
+    flags = NEW_NAMESPACE if os.geteuid() == 0 else NEW_NAMESPACE | NEW_USER
+    head = ON_A_SMALL_DISK.format(flags=flags, private=PRIVATE)
+
+    def run(script: str) -> str:
+        program = world.script(head + script)
+        program.ends_with(0)
+        return program.out()
+
+    return run
+
+
+def test_pushes_go_on_after_a_full_disk_has_room_again(
+    on_a_small_disk: Callable[[str], str],
+) -> None:
+    said = on_a_small_disk(PUSHING)
+    assert "cannot grow" in said
+    assert "after 1" in said
+
+
+@pytest.mark.parametrize("moment", ["claim", "end"])
+def test_a_worker_on_a_full_disk_waits_and_goes_on_when_there_is_room(
+    moment: str, world: World, on_a_small_disk: Callable[[str], str]
+) -> None:
+    said = on_a_small_disk((CLAIMING if moment == "claim" else ENDING) + WORKING)
+    assert "cannot grow" in said
+    assert "left {} laws []" in said
+    assert world.journal.names(1) == [START, OK]
+
+
+def can_mount(folder: Path) -> bool:
+    """Whether a disk can be mounted that only this suite sees; tried in a fork."""
+    if not sys.platform.startswith("linux"):
+        return False
+    child = os.fork()
+    if child:
+        return os.waitpid(child, 0)[1] == 0
+    status = 1
+    with contextlib.suppress(BaseException):
+        libc = ctypes.CDLL(None)
+        flags = NEW_NAMESPACE if os.geteuid() == 0 else NEW_NAMESPACE | NEW_USER
+        place = str(folder).encode()
+        tried = (
+            libc.unshare(flags),
+            libc.mount(b"none", b"/", None, PRIVATE, None),
+            libc.mount(b"tmpfs", place, b"tmpfs", 0, b"size=1m"),
+        )
+        status = 0 if tried == (0, 0, 0) else 1
+    os._exit(status)
