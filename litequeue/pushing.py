@@ -188,7 +188,7 @@ class Pushing(Upkeep):
         """Add a chunk of jobs to the batch that the run of ``row`` plans, with the cursor
         behind it, in one transaction; after the last, when ``cursor`` is None, the run is
         over and the row waits for its members. Raises RunLost."""
-        many = [{**self._values(*_pair(job), {}), "batch": row.id} for job in jobs]
+        many = [self._values(*_pair(job), {}) for job in jobs]
         last, now = cursor is None, self.now()
         with self.database.transaction():
             if not self.wanted(row):

@@ -175,6 +175,19 @@ select
   payload
 from litequeue_jobs"""
 
+FAILED = """
+create view litequeue_failed as
+select
+  id as job_id,
+  name,
+  queue,
+  payload,
+  exception,
+  datetime(failed_at / 1000, 'unixepoch') as failed_at,
+  attempts
+from litequeue_jobs
+where state = 7"""
+
 STEPS = (
     Step(
         1,
@@ -195,6 +208,7 @@ STEPS = (
             WORKERS,
             PAUSED,
             LIST,
+            FAILED,
         ),
     ),
 )

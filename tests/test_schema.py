@@ -165,6 +165,27 @@ def test_the_view_shows_the_words_of_the_states(
         assert file.execute("select state from litequeue_list").fetchone() == (state.value,)
 
 
+def test_the_view_of_failed_jobs_has_them_and_why(
+    make_queue: MakeQueue, file: sqlite3.Connection
+) -> None:
+    queue = make_queue()
+    failed, other = queue.push("a", {"n": 1}, queue="q"), queue.push("b")
+    row = queue.reserve_job(1 << 41, failed)
+    assert row is not None
+    queue.fail(row, "ValueError: no")
+    view = file.execute("select * from litequeue_failed")
+    columns = [column[0] for column in view.description]
+    assert columns == ["job_id", "name", "queue", "payload", "exception", "failed_at", "attempts"]
+    found = dict(zip(columns, view.fetchone(), strict=True))
+    assert (found.pop("failed_at") or "").startswith("20")
+    assert found == {
+        **{"job_id": failed, "name": "a", "queue": "q", "payload": '{"n":1}'},
+        **{"exception": "ValueError: no", "attempts": 1},
+    }
+    assert view.fetchone() is None
+    assert other != failed
+
+
 @pytest.mark.parametrize("wrong", ["state = 1", "state = 10", "attempts = -1", "priority = 'x'"])
 def test_the_table_refuses_what_no_verb_writes(
     make_queue: MakeQueue, file: sqlite3.Connection, wrong: str
