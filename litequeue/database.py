@@ -83,12 +83,17 @@ class _Link:
         # As keys: an action that is asked for twice is done once.
         self.after_commit: dict[tuple[Callable[[str], None], str], None] = {}
 
-    def close(self) -> None:
-        if not self.borrowed and self.pid == os.getpid():
-            self.connection.close()
+        # A thread that ends drops its link. The connection is not to be left to the garbage
+        # collector, which would warn that nobody closed it.
+        self._end = weakref.finalize(self, _close, None if borrowed else connection, self.pid)
 
-    # A thread that ends drops its link.
-    __del__ = close
+    def close(self) -> None:
+        self._end()
+
+
+def _close(connection: Connection | None, pid: int) -> None:
+    if connection is not None and pid == os.getpid():
+        connection.close()
 
 
 class Database:

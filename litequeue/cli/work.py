@@ -146,8 +146,18 @@ def work_command(args: argparse.Namespace) -> int:
 def _work(args: argparse.Namespace, stop: Stop) -> int:
     lines = _lines(args)
     found = _discovered(args)
-    worker = Worker(
-        Queue(args.database),
+    with Queue(args.database) as queue:
+        worker = _worker(queue, found, args, lines, stop)
+        _introduce(worker, lines)
+        status = worker.run()
+    return RECYCLED if args.leash is not None and worker.recycled else status
+
+
+def _worker(
+    queue: Queue, found: Found, args: argparse.Namespace, lines: Lines, stop: Stop
+) -> Worker:
+    return Worker(
+        queue,
         found,
         queues=_queues(args.queue, os.environ),
         sleep=args.sleep,
@@ -163,9 +173,6 @@ def _work(args: argparse.Namespace, stop: Stop) -> int:
         listener=lines,
         stop=stop,
     )
-    _introduce(worker, lines)
-    status = worker.run()
-    return RECYCLED if args.leash is not None and worker.recycled else status
 
 
 def _set_apart(leash: int) -> int:
@@ -182,16 +189,17 @@ def _supervise(args: argparse.Namespace, stop: Stop) -> int:
         raise OptionError(owner="work", problem="--workers needs POSIX; start several instead")
     if args.once:
         raise OptionError(owner="work", problem="--once runs one job, and needs no --workers")
-    supervisor = Supervisor(
-        queue=Queue(args.database),
-        command=_childs_command(args),
-        count=args.workers,
-        grace=args.grace,
-        until_done=bool(args.drain or args.max or args.max_time),
-        stop=stop,
-        complain=_lines(args).complain,
-    )
-    return supervisor.run()
+    with Queue(args.database) as queue:
+        supervisor = Supervisor(
+            queue=queue,
+            command=_childs_command(args),
+            count=args.workers,
+            grace=args.grace,
+            until_done=bool(args.drain or args.max or args.max_time),
+            stop=stop,
+            complain=_lines(args).complain,
+        )
+        return supervisor.run()
 
 
 def _childs_command(args: argparse.Namespace) -> list[str]:
@@ -245,13 +253,9 @@ def run_command(args: argparse.Namespace) -> int:
         raise OptionError(owner="run", problem="give the name of the jobs, or --id and a number")
     lines = _lines(args)
     found = _discovered(args)
-    worker = Worker(
-        Queue(args.database, create=False),
-        found,
-        flags=_flags(args, os.environ),
-        listener=lines,
-    )
-    ended = worker.run_named(args.name) if args.id is None else [worker.run_job(args.id)]
+    with Queue(args.database, create=False) as queue:
+        worker = Worker(queue, found, flags=_flags(args, os.environ), listener=lines)
+        ended = worker.run_named(args.name) if args.id is None else [worker.run_job(args.id)]
     if not ended:
         complain(f"No job {args.name} is due in {worker.queue.path}.")
     all_done = bool(ended) and all(state in (State.DONE, State.WAITING) for state in ended)
