@@ -179,17 +179,11 @@ class Queue(Pushing):
             raise JobFailed(id=id, name=row.name, state=row.state, reason=row.reason)
         return None if row.result is None else _parsed(row)
 
-    HIGHEST_ID = """
-    select seq
-    from sqlite_sequence
-    where name = 'litequeue_jobs'"""
-
     def _unless_gone(self, id: int) -> JobRow | None:
         try:
             return self.get(id)
         except NoSuchJob:
-            highest = self.database.rows(self.HIGHEST_ID)
-            if highest and 1 <= id <= highest[0][0]:
+            if 1 <= id <= self.flows.highest_id():
                 return None
             raise
 

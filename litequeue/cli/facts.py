@@ -58,7 +58,7 @@ def line_as_json(line: ScheduleRow) -> dict[str, object]:
         "name": line.name,
         "expression": line.text,
         "zone": line.zone,
-        "next_at": None if line.next_at is None else utc(line.next_at),
+        "next_at": utc(line.next_at),
     }
 
 
