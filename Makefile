@@ -36,5 +36,5 @@ faults: venv  ## run the tests that kill real processes
 crash-report: venv  ## kill workers for some minutes, and write bench/crash-report.txt
 	$(BIN)/python -m tests.faults.storm --jobs 10000 --kills 300 --report bench/crash-report.txt
 
-bench: venv  ## measure against a bare sqlite3 loop
-	$(BIN)/python bench/throughput.py
+bench: venv  ## measure beside bare sqlite3 loops for some minutes, and write bench/results.txt
+	$(BIN)/python -m bench --output bench/results.txt

@@ -1,0 +1,79 @@
+"""Measures litequeue, and writes what came out as plain text."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from bench import machine, report
+from bench.backlog import backlog
+from bench.idle import idle
+from bench.imports import imports
+from bench.latency import latency
+from bench.processes import processes
+from bench.ratios import bulk, drains, pushes
+from bench.report import Table
+from bench.sizes import FULL, QUICK, TINY, Sizes
+
+Chapter = Callable[[Sizes, Path], Iterator[Table]]
+
+
+def ratios(sizes: Sizes, folder: Path) -> Iterator[Table]:
+    """All that has a target."""
+    rows = []
+    for measure in (pushes, bulk, drains, backlog, processes, latency, idle, imports):
+        for row in measure(sizes, folder):
+            print(f"  {row.what}: {row.ours} {row.ratio}", file=sys.stderr)
+            rows.append(row)
+    yield report.of_ratios(rows)
+
+
+CHAPTERS: dict[str, Chapter] = {
+    "ratios": ratios,
+}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the chapters that were asked for."""
+    args = _parser().parse_args(arguments)
+    sizes = TINY if args.tiny else QUICK if args.quick else FULL
+    lines: list[str] = []
+
+    def say(line: str = "") -> None:
+        print(line, flush=True)
+        lines.append(line)
+
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory(dir=args.folder, prefix="litequeue-bench-") as name:
+        folder = Path(name)
+        say("What litequeue does in a second, and what SQLite alone does beside it")
+        say()
+        for line in (*machine.described(folder.parent), "", *machine.settings(), ""):
+            say(line)
+        for chapter in args.only or CHAPTERS:
+            print(f"{chapter} ...", file=sys.stderr, flush=True)
+            for table in CHAPTERS[chapter](sizes, folder):
+                for line in table.lines():
+                    say(line)
+    say(f"All of this took {time.monotonic() - began:.0f} s.")
+    if args.output is not None:
+        args.output.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument("--quick", action="store_true", help="small numbers, within 40 seconds")
+    size.add_argument("--tiny", action="store_true", help="just enough to run every line")
+    parser.add_argument("--only", nargs="+", choices=CHAPTERS, help="these chapters")
+    parser.add_argument("--folder", type=Path, help="where the databases are (default: /tmp)")
+    parser.add_argument("--output", type=Path, help="write the whole to this file too")
+    return parser
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,81 @@
+"""The jobs that are measured; worker processes import them by ``--jobs bench.jobs``."""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import time
+from pathlib import Path
+
+from litequeue import Job
+
+# Where a worker process writes what it has counted: a folder.
+NOTES = "LITEQUEUE_BENCH_NOTES"
+
+
+class Nothing(Job):
+    """Does nothing: what remains is the queue's own work."""
+
+    number: int
+
+    def handle(self) -> None:
+        return
+
+
+class Text(Job):
+    """Does nothing with a text of any length."""
+
+    text: str
+
+    def handle(self) -> None:
+        return
+
+
+class Tallied(Job):
+    """Counts itself in the memory of its process."""
+
+    number: int
+
+    def handle(self) -> None:
+        _count()
+
+
+class Napping(Job):
+    """Waits, as for a network, and counts itself."""
+
+    seconds: float
+
+    def handle(self) -> None:
+        time.sleep(self.seconds)
+        _count()
+
+
+class Stamped(Job):
+    """Tells when it started, by the clock that all processes share."""
+
+    number: int
+
+    def handle(self) -> None:
+        now = time.monotonic_ns()
+        with open(Path(os.environ[NOTES]) / "starts", "a", encoding="utf-8") as starts:
+            starts.write(f"{self.number} {now}\n")
+
+
+_tally = {"pid": os.getpid(), "count": 0, "first": 0, "last": 0}
+
+
+def _count() -> None:
+    now = time.monotonic_ns()
+    if not _tally["count"]:
+        _tally["first"] = now
+    _tally["last"] = now
+    _tally["count"] += 1
+
+
+@atexit.register
+def _write_tally() -> None:
+    folder = os.environ.get(NOTES)
+    if folder is not None and os.path.isdir(folder):
+        path = Path(folder) / f"tally-{os.getpid()}"
+        path.write_text(json.dumps(_tally), encoding="utf-8")

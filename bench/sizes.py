@@ -1,0 +1,71 @@
+"""How much each chapter measures: in minutes, in seconds, or just enough to run it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """The numbers that a run of all chapters takes."""
+
+    rounds: int
+    pushes: int
+    bulk: int
+    drain: int
+    backlog: int
+    growth: tuple[int, ...]
+    latency: int
+    idle_seconds: float
+    imports: int
+    payloads: tuple[tuple[str, int, int], ...]
+    """For each payload its name, its bytes, and how many jobs have it."""
+    naps: int
+    profile: int
+
+
+FULL = Sizes(
+    rounds=3,
+    pushes=4_000,
+    bulk=50_000,
+    drain=20_000,
+    backlog=300_000,
+    growth=(1_000, 10_000, 100_000, 1_000_000),
+    latency=200,
+    idle_seconds=30,
+    imports=15,
+    payloads=(("100 B", 100, 3_000), ("10 kB", 10_000, 1_500), ("1 MB", 1_000_000, 30)),
+    naps=2_000,
+    profile=5_000,
+)
+
+QUICK = Sizes(
+    rounds=2,
+    pushes=500,
+    bulk=5_000,
+    drain=1_000,
+    backlog=20_000,
+    growth=(1_000, 10_000),
+    latency=20,
+    idle_seconds=2,
+    imports=3,
+    payloads=(("100 B", 100, 300), ("10 kB", 10_000, 100), ("1 MB", 1_000_000, 3)),
+    naps=200,
+    profile=500,
+)
+
+# For the test that keeps these scripts alive.
+TINY = Sizes(
+    rounds=1,
+    pushes=20,
+    bulk=50,
+    drain=50,
+    backlog=100,
+    growth=(100,),
+    latency=3,
+    idle_seconds=0.1,
+    imports=1,
+    payloads=(("100 B", 100, 5), ("1 MB", 1_000_000, 1)),
+    naps=10,
+    profile=20,
+)

@@ -1,0 +1,88 @@
+"""Worker processes, as `litequeue work` starts them, and what they tell when they end."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bench.jobs import NOTES
+from litequeue import Queue
+from litequeue.overview import at_work
+
+ROOT = Path(__file__).parents[1]
+START_SECONDS = 30.0
+LOOK_SECONDS = 0.01
+
+
+@dataclass(slots=True)
+class Crew:
+    """Some worker processes on one file, and what they have told since they ended."""
+
+    processes: list[subprocess.Popen[str]]
+    complaints: str = ""
+    tallies: list[dict[str, int]] = field(default_factory=list)
+
+    @property
+    def span(self) -> float:
+        """The seconds from the first start of a job to the last."""
+        ran = [tally for tally in self.tallies if tally["count"]]
+        return (max(t["last"] for t in ran) - min(t["first"] for t in ran)) / 1e9
+
+    @property
+    def counts(self) -> list[int]:
+        """How many jobs each has run, the least first."""
+        return sorted(tally["count"] for tally in self.tallies)
+
+
+@contextmanager
+def crew(queue: Queue, count: int, *arguments: str) -> Iterator[Crew]:
+    """Start ``count`` processes of `litequeue work`, idle when the block begins; its end
+    stops them and reads what they have told."""
+    notes = Path(queue.path).with_suffix(".notes")
+    notes.mkdir()
+    command = [sys.executable, "-m", "litequeue", "work", queue.path]
+    command += ["--jobs", "bench.jobs", "--quiet", *arguments]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), NOTES: str(notes)}
+    found = Crew([
+        subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(count)
+    ])  # fmt: skip
+    try:
+        wait_until(lambda: len(at_work(queue)[0]) == count)
+        yield found
+    finally:
+        _end(found, notes)
+
+
+def _end(found: Crew, notes: Path) -> None:
+    for process in found.processes:
+        process.send_signal(signal.SIGTERM)
+    for process in found.processes:
+        found.complaints += process.communicate(timeout=START_SECONDS)[1]
+    for path in notes.glob("tally-*"):
+        found.tallies.append(json.loads(path.read_text(encoding="utf-8")))
+
+
+def wait_until(condition: Callable[[], object], within: float = START_SECONDS) -> None:
+    """Return as soon as ``condition()`` is true; raises TimeoutError after ``within``
+    seconds."""
+    until = time.monotonic() + within
+    while not condition():
+        if time.monotonic() > until:
+            raise TimeoutError(f"it did not come true within {within} s")
+        time.sleep(LOOK_SECONDS)
