@@ -85,6 +85,10 @@ class _Connection(sqlite3.Connection):
     def cursor(self, factory: object = None) -> _Cursor:  # type: ignore[override]
         return super().cursor(_Cursor)
 
+    def execute(self, sql: str, parameters: object = ()) -> _Cursor:
+        # sqlite3's own makes a cursor past the one above.
+        return self.cursor().execute(sql, parameters)
+
     def follow(self, sql: str, started: float, ended: float) -> None:
         """Note since when, and for how long, this connection has the write lock."""
         words = sql.lstrip()

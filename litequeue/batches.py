@@ -8,6 +8,7 @@ transaction that ends the last member.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -175,12 +176,22 @@ class Batches:
         """Whether the row ``id`` follows a batch that has not been closed."""
         return bool(self._database.rows(self.IS_OPEN, {"id": id}))
 
-    PRUNE = """
-    delete from litequeue_batches
-    where coalesce(closed_at, created_at) <= :before
+    IS_OVER = """coalesce(closed_at, created_at) <= :before
       and not exists (select 1 from litequeue_jobs where id = litequeue_batches.id)
       and not exists (select 1 from litequeue_jobs where batch = litequeue_batches.id)"""
 
-    def prune(self, before: int) -> None:
-        """Forget the batches that were over at ``before``."""
-        self._database.change(self.PRUNE, {"before": before})
+    OVER = f"""
+    select id
+    from litequeue_batches
+    where id > :after and {IS_OVER}
+    order by id
+    limit :at_once"""
+
+    FORGET = f"""
+    delete from litequeue_batches
+    where id = :id and {IS_OVER}"""
+
+    def forget(self, ids: Sequence[int], before: int) -> None:
+        """Forget those of these batches that were over at ``before``, jobs and all."""
+        for id in ids:
+            self._database.change(self.FORGET, {"id": id, "before": before})

@@ -18,7 +18,7 @@ CHECKPOINT_BYTES = 4 * 1024 * 1024
 # Without a real wait for the write lock, SQLite falls back to the unsafe kind.
 WAIT_MS = 1000
 # How many statements pass between two looks at the size of the WAL.
-LOOK_STATEMENTS = 128
+LOOK_STATEMENTS = 64
 
 Execute = Callable[[str], Sequence[tuple[object, ...]]]
 

@@ -266,13 +266,13 @@ class Database:
         self._local = threading.local()
 
     def _run(self, link: _Link, sql: str, parameters: Parameters = NOTHING) -> list[Row]:
+        link.statements += 1
         if link.depth:
             if not link.connection.in_transaction:
                 # By a full disk, or by the caller; what follows would stand alone.
                 raise DatabaseRefused(path=self.path, problem="the transaction is over")
             return self._fetch(link, sql, parameters)
         rows = self._patiently(link, sql, parameters)
-        link.statements += 1
         if link.statements >= LOOK_STATEMENTS and not link.connection.in_transaction:
             link.statements = 0
             if self._checkpoints.due():

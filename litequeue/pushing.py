@@ -215,7 +215,8 @@ class Pushing(Upkeep):
             self.batches.cancel(id, self.now())
             before = self._before(id)
             ended = 0 if before is None or self._change_one(self.CANCEL, before) is None else 1
-        return ended + len(self._sweep("cancel", self.MEMBERS, self.CANCEL, {"batch": id}))
+        members = self._sweep("cancel", self.MEMBERS, self.CANCEL, {"batch": id})
+        return ended + members.total()
 
     MEMBERS = """
     select id

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, overload
 
 from litequeue import schema
 from litequeue.batches import BatchRow
-from litequeue.database import Database, Synchronous
+from litequeue.database import LONGEST_PAUSE_SECONDS, Database, Synchronous
 from litequeue.errors import DamagedRow, JobFailed, NoResult, NoSuchJob, OptionError, WaitTimeout
 from litequeue.nudge import Nudge
 from litequeue.options import Options
@@ -106,10 +106,23 @@ class Queue(Pushing):
         where = {**matching(state, queue, name), "limit": limit}
         return [read_row(row) for row in self.database.rows(self.FIND, where)]
 
+    # Each by its index, which is some times as quick as a walk over the rows; in one
+    # statement, so that a job that moves is counted once.
     COUNTS = """
+    select queue, 3, count(*)
+    from litequeue_jobs
+    where state = 3
+    group by queue
+    union all
+    select queue, 5, count(*)
+    from litequeue_jobs
+    where state = 5
+    group by queue
+    union all
     select queue, state, count(*)
     from litequeue_jobs
-    group by queue, state"""
+    where state <> 3 and state <> 5
+    group by state, queue"""
 
     def counts(self) -> dict[str, dict[State, int]]:
         """Return how many jobs each queue has in each state that occurs in it."""
@@ -190,6 +203,11 @@ class Queue(Pushing):
     def pushed(self, queue: str) -> None:
         """Wake a worker that serves ``queue``, as soon as it can see what was written."""
         self.database.after_commit(self._nudge.ring, queue)
+
+    def let_others_in(self) -> None:
+        """Give every writer that waits the time to take the lock."""
+        if not self.database.in_transaction():
+            self._sleep(LONGEST_PAUSE_SECONDS)
 
     def close(self) -> None:
         """Close the connections that this process has; a later use opens new ones."""
