@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 import tempfile
 import time
@@ -11,13 +12,18 @@ from pathlib import Path
 
 from bench import machine, report
 from bench.backlog import backlog
+from bench.growth import growth
 from bench.idle import idle
 from bench.imports import imports
 from bench.latency import latency
+from bench.payloads import payloads
 from bench.processes import processes
+from bench.profile_of_a_job import profile
 from bench.ratios import bulk, drains, pushes
 from bench.report import Table
 from bench.sizes import FULL, QUICK, TINY, Sizes
+from bench.syncing import syncing
+from bench.threads import threads
 
 Chapter = Callable[[Sizes, Path], Iterator[Table]]
 
@@ -34,6 +40,11 @@ def ratios(sizes: Sizes, folder: Path) -> Iterator[Table]:
 
 CHAPTERS: dict[str, Chapter] = {
     "ratios": ratios,
+    "growth": growth,
+    "payloads": payloads,
+    "threads": threads,
+    "syncing": syncing,
+    "profile": profile,
 }
 
 
@@ -41,6 +52,8 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the chapters that were asked for."""
     args = _parser().parse_args(arguments)
     sizes = TINY if args.tiny else QUICK if args.quick else FULL
+    # That a megabyte is a large payload is known.
+    logging.getLogger("litequeue").setLevel(logging.ERROR)
     lines: list[str] = []
 
     def say(line: str = "") -> None:

@@ -92,6 +92,16 @@ def fresh(folder: Path) -> Iterator[Path]:
         yield Path(name)
 
 
+def inside(folder: Path, measure: Callable[[Path], float]) -> Measure:
+    """The measurement in a fresh folder each time."""
+
+    def measured() -> float:
+        with fresh(folder) as place:
+            return measure(place)
+
+    return measured
+
+
 def per_second(count: int, seconds: float) -> str:
     """A rate, to be read: 12 345/s."""
     return f"{grouped(count / seconds)}/s"

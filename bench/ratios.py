@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 from bench import floors
 from bench.drains import HAS_PREFETCH, filled_and_drained
 from bench.jobs import Nothing
-from bench.measuring import Row, Sides, alternated, fresh, per_second, timed
+from bench.measuring import Row, Sides, alternated, fresh, inside, per_second, timed
 from bench.sizes import Sizes
 from bench.workers import crew
 from litequeue import Queue
@@ -29,8 +29,8 @@ def pushes(sizes: Sizes, folder: Path) -> Iterator[Row]:
     sides = alternated(
         sizes.rounds + 2,
         {
-            "floor": _in(folder, partial(floors.pushes, texts=texts(count))),
-            "alone": _in(folder, partial(pushed, count=count)),
+            "floor": inside(folder, partial(floors.pushes, texts=texts(count))),
+            "alone": inside(folder, partial(pushed, count=count)),
         },
     )
     yield sides.row("push, one by one", "alone", "floor", count, PUSH_TARGET)
@@ -39,7 +39,7 @@ def pushes(sizes: Sizes, folder: Path) -> Iterator[Row]:
         # Of a paused queue it finds none to run, and so it sleeps again after each.
         ("  a worker is woken by each", True, []),
     ):
-        with fresh(folder) as inside, Queue(inside / "jobs.db") as queue:
+        with fresh(folder) as place, Queue(place / "jobs.db") as queue:
             if paused:
                 queue.pause("default")
             with crew(queue, 1, *arguments):
@@ -52,7 +52,7 @@ def _beside_the_floor(sizes: Sizes, folder: Path, queue: Queue) -> Sides:
     return alternated(
         sizes.rounds,
         {
-            "floor": _in(folder, partial(floors.pushes, texts=texts(count))),
+            "floor": inside(folder, partial(floors.pushes, texts=texts(count))),
             "ours": lambda: timed(lambda: [queue.push(Nothing(n)) for n in range(count)]),
         },
     )
@@ -70,9 +70,9 @@ def bulk(sizes: Sizes, folder: Path) -> Iterator[Row]:
     sides = alternated(
         sizes.rounds + 2,
         {
-            "floor": _in(folder, partial(floors.bulk, texts=texts(count))),
-            "ready": _in(folder, partial(pushed_at_once, count=count)),
-            "made": _in(folder, partial(pushed_at_once, count=count, made=False)),
+            "floor": inside(folder, partial(floors.bulk, texts=texts(count))),
+            "ready": inside(folder, partial(pushed_at_once, count=count)),
+            "made": inside(folder, partial(pushed_at_once, count=count, made=False)),
         },
     )
     yield sides.row("push_many of jobs in a list", "ready", "floor", count, BULK_TARGET)
@@ -93,12 +93,12 @@ def drains(sizes: Sizes, folder: Path) -> Iterator[Row]:
     """From the first start to the last end, with one worker."""
     count = sizes.drain
     sides = {
-        "floor": _in(folder, partial(floors.drain, texts=texts(count))),
-        "hundreds": _in(folder, partial(floors.drain_by_hundreds, texts=texts(count))),
-        "ours": _in(folder, partial(filled_and_drained, count=count)),
+        "floor": inside(folder, partial(floors.drain, texts=texts(count))),
+        "hundreds": inside(folder, partial(floors.drain_by_hundreds, texts=texts(count))),
+        "ours": inside(folder, partial(filled_and_drained, count=count)),
     }
     if HAS_PREFETCH:
-        sides["single"] = _in(folder, partial(filled_and_drained, count=count, prefetch=1))
+        sides["single"] = inside(folder, partial(filled_and_drained, count=count, prefetch=1))
     found = alternated(sizes.rounds, sides)
     yield found.row("drain by one worker", "ours", "floor", count, DRAIN_TARGET)
     if HAS_PREFETCH:
@@ -113,13 +113,3 @@ def drains(sizes: Sizes, folder: Path) -> Iterator[Row]:
         "",
         None,
     )
-
-
-def _in(folder: Path, measure: Callable[[Path], float]) -> Callable[[], float]:
-    """The measurement in a fresh folder each time."""
-
-    def measured() -> float:
-        with fresh(folder) as inside:
-            return measure(inside)
-
-    return measured

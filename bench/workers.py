@@ -43,24 +43,25 @@ class Crew:
 
 
 @contextmanager
-def crew(queue: Queue, count: int, *arguments: str) -> Iterator[Crew]:
-    """Start ``count`` processes of `litequeue work`, idle when the block begins; its end
-    stops them and reads what they have told."""
+def crew(queue: Queue, count: int, *arguments: str, threads: bool = False) -> Iterator[Crew]:
+    """Start ``count`` processes of `litequeue work`, or as many ``threads`` of one process,
+    idle when the block begins; its end stops them and reads what they have told."""
     notes = Path(queue.path).with_suffix(".notes")
     notes.mkdir()
-    command = [sys.executable, "-m", "litequeue", "work", queue.path]
-    command += ["--jobs", "bench.jobs", "--quiet", *arguments]
+    command = ["litequeue", "work", queue.path, "--jobs", "bench.jobs", "--quiet", *arguments]
+    if threads:
+        command = ["bench.threaded", queue.path, str(count)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), NOTES: str(notes)}
     found = Crew([
         subprocess.Popen(
-            command,
+            [sys.executable, "-m", *command],
             cwd=ROOT,
             env=environment,
             stdin=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
         )
-        for _ in range(count)
+        for _ in range(1 if threads else count)
     ])  # fmt: skip
     try:
         wait_until(lambda: len(at_work(queue)[0]) == count)
