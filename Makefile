@@ -4,7 +4,10 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help venv check lint test faults crash-report bench
+.PHONY: help venv check lint test faults crash-report bench bench-peers
+
+# What `make bench-peers` measures beside litequeue; redis-server is not among it.
+PEERS = huey persist-queue tinyjobs potatoq rq
 
 help:  ## show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,3 +41,13 @@ crash-report: venv  ## kill workers for some minutes, and write bench/crash-repo
 
 bench: venv  ## measure beside bare sqlite3 loops for some minutes, and write bench/results.txt
 	$(BIN)/python -m bench --output bench/results.txt
+
+bench-peers: .venv-peers/made  ## measure other libraries at the same work, and write bench/peers.txt
+	.venv-peers/bin/python -m bench.peers --output bench/peers.txt
+
+.venv-peers/made: Makefile
+	$(PYTHON) -m venv --clear .venv-peers
+	for package in $(PEERS); do \
+	  .venv-peers/bin/python -m pip install --quiet --disable-pip-version-check $$package || true; \
+	done
+	@touch $@

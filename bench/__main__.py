@@ -68,7 +68,7 @@ def main(arguments: list[str] | None = None) -> None:
         for line in (*machine.described(folder.parent), "", *machine.settings(), ""):
             say(line)
         for chapter in args.only or CHAPTERS:
-            print(f"{chapter} ...", file=sys.stderr, flush=True)
+            print(f"{chapter}, at {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
             for table in CHAPTERS[chapter](sizes, folder):
                 for line in table.lines():
                     say(line)

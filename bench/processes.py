@@ -12,7 +12,6 @@ from bench.sizes import Sizes
 from bench.workers import Crew, crew, wait_until
 from litequeue import Queue
 
-COUNTS = (2, 4)
 TARGET = 1.0
 SHARE_TARGET = 0.4
 DRAIN_SECONDS = 300.0
@@ -22,7 +21,7 @@ def processes(sizes: Sizes, folder: Path) -> Iterator[Row]:
     """The workers wait, idle, for one push of all the jobs; the time runs from the first
     start of a job to the last."""
     count = sizes.drain
-    crews: dict[int, list[Crew]] = {number: [] for number in (1, *COUNTS)}
+    crews: dict[int, list[Crew]] = {number: [] for number in (1, *sizes.crews)}
 
     def drain(workers: int) -> float:
         with fresh(folder) as inside, Queue(inside / "jobs.db") as queue:
@@ -34,7 +33,7 @@ def processes(sizes: Sizes, folder: Path) -> Iterator[Row]:
             return found.span
 
     sides = alternated(sizes.rounds, {str(number): partial(drain, number) for number in crews})
-    for number in COUNTS:
+    for number in sizes.crews:
         yield sides.row(f"drain by {number} processes / by one", str(number), "1", count, TARGET)
         yield _shares(number, crews[number])
     yield _complaints([found for many in crews.values() for found in many])

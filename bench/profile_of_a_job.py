@@ -25,7 +25,6 @@ from bench.watched import Watch, watched
 from litequeue import Queue
 
 CALLS = ("listdir", "scandir", "open", "close", "read", "write", "pread", "pwrite", "lseek", "stat")
-ROUNDS = 5
 # What takes less of a job than this is shown as one line.
 LEAST_US = 0.5
 LABEL_WIDTH = 56
@@ -36,10 +35,9 @@ Parts = dict[str, tuple[float, float]]
 
 def profile(sizes: Sizes, folder: Path) -> Iterator[Table]:
     """Two breakdowns that add up, and what the typed payload has of Python's part."""
-    count = sizes.profile
-    yield _breakdown("One push, to a file that nobody listens on", _push, count, folder)
-    yield _breakdown("One job that does nothing, drained by one worker", _drain, count, folder)
-    yield _payload(count)
+    yield _breakdown("One push, to a file that nobody listens on", _push, sizes, folder)
+    yield _breakdown("One job that does nothing, drained by one worker", _drain, sizes, folder)
+    yield _payload(sizes)
 
 
 def _push(queue: Queue, count: int) -> float:
@@ -51,8 +49,8 @@ def _drain(queue: Queue, count: int) -> float:
     return drained(queue, count)
 
 
-def _breakdown(title: str, act: Act, count: int, folder: Path) -> Table:
-    whole, kernel, parts = _least(act, count, folder)
+def _breakdown(title: str, act: Act, sizes: Sizes, folder: Path) -> Table:
+    whole, kernel, parts = _least(act, sizes, folder)
     small = [name for name, (micros, _) in parts.items() if micros < LEAST_US]
     rest = {"SQLite and system calls, the small ones": [0.0, 0.0]}
     for name in small:
@@ -69,11 +67,11 @@ def _breakdown(title: str, act: Act, count: int, folder: Path) -> Table:
     return Table(title, ("what", "us a job", "calls a job"), lines)
 
 
-def _least(act: Act, count: int, folder: Path) -> tuple[float, float, Parts]:
+def _least(act: Act, sizes: Sizes, folder: Path) -> tuple[float, float, Parts]:
     """The whole and the kernel's share in microseconds a job, unwatched, and the parts;
     each of the round in which it was least."""
-    unwatched, watched_runs = [], []
-    for _ in range(ROUNDS):
+    count, unwatched, watched_runs = sizes.profile, [], []
+    for _ in range(sizes.rounds):
         with fresh(folder) as inside, Queue(inside / "jobs.db") as queue:
             before = resource.getrusage(resource.RUSAGE_SELF).ru_stime
             seconds = act(queue, count)
@@ -129,7 +127,8 @@ def _call(watch: Watch, name: str, call: Callable[..., object], *arguments: obje
         watch.saw(name, started, time.perf_counter())
 
 
-def _payload(count: int) -> Table:
+def _payload(sizes: Sizes) -> Table:
+    count = sizes.profile
     text = Nothing(1).__litequeue_spec__().payload
     codec = Nothing.__litequeue__.codec
     acts: dict[str, Callable[[], object]] = {
@@ -139,7 +138,7 @@ def _payload(count: int) -> Table:
     }
     rows = []
     for name, act in acts.items():
-        least = min(timed(partial(_again, act, count)) for _ in range(ROUNDS))
+        least = min(timed(partial(_again, act, count)) for _ in range(sizes.rounds))
         rows.append([name, f"{least * 1e6 / count:.1f}"])
     return Table("The typed payload, which is a part of Python's rest", ("what", "us"), rows)
 

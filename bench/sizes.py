@@ -10,6 +10,8 @@ class Sizes:
     """The numbers that a run of all chapters takes."""
 
     rounds: int
+    crews: tuple[int, ...]
+    """How many workers share the work, where several do."""
     pushes: int
     bulk: int
     drain: int
@@ -26,6 +28,7 @@ class Sizes:
 
 FULL = Sizes(
     rounds=3,
+    crews=(2, 4),
     pushes=4_000,
     bulk=50_000,
     drain=20_000,
@@ -40,7 +43,8 @@ FULL = Sizes(
 )
 
 QUICK = Sizes(
-    rounds=2,
+    rounds=1,
+    crews=(2, 4),
     pushes=500,
     bulk=5_000,
     drain=1_000,
@@ -57,6 +61,7 @@ QUICK = Sizes(
 # For the test that keeps these scripts alive.
 TINY = Sizes(
     rounds=1,
+    crews=(2,),
     pushes=20,
     bulk=50,
     drain=50,

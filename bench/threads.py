@@ -14,7 +14,6 @@ from bench.sizes import Sizes
 from bench.workers import crew, wait_until
 from litequeue import Job, Queue
 
-COUNTS = (1, 2, 4)
 NAP_SECONDS = 0.002
 
 
@@ -24,7 +23,7 @@ def threads(sizes: Sizes, folder: Path) -> Iterator[Table]:
     nothing: list[Job] = [Tallied(number) for number in range(4 * sizes.naps)]
     rows = []
     for what, jobs in (("nothing", nothing), ("wait for 2 ms", naps)):
-        for count in COUNTS:
+        for count in (1, *sizes.crews):
             measures: dict[str, Callable[[], float]] = {
                 "processes": partial(_span, folder, jobs, count, threads=False),
                 "threads": partial(_span, folder, jobs, count, threads=True),

@@ -21,7 +21,7 @@ LONGEST_FUNCTION = 40
 BANNED_WORDS = {"manager", "helper", "helpers", "util", "utils", "data", "info"}
 
 SOURCES = sorted(PACKAGE.rglob("*.py"))
-ALL = SOURCES + sorted((ROOT / "tests").rglob("*.py"))
+ALL = SOURCES + sorted((ROOT / "tests").rglob("*.py")) + sorted((ROOT / "bench").rglob("*.py"))
 
 
 def module_of(path: Path) -> str:

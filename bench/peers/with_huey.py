@@ -1,0 +1,28 @@
+"""huey on its SQLite storage; ``fsync=False`` is the faster one of its two settings."""
+
+from __future__ import annotations
+
+from huey import SqliteHuey
+
+from bench.peers import work as works
+
+_options = {"fsync": False} if works.variant() == "fsync=False" else {}
+huey = SqliteHuey(filename=str(works.folder() / "jobs.db"), **_options)
+
+
+@huey.task()
+def count(number: int) -> None:
+    works.count()
+
+
+@huey.task()
+def hang() -> None:
+    works.hang()
+
+
+def push() -> None:
+    count(1)
+
+
+def push_hanging() -> None:
+    hang()

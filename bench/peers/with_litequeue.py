@@ -1,0 +1,40 @@
+"""litequeue: its own command is the worker; with synchronous="full", a worker from Python."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from bench.peers import work as works
+from litequeue import Job, Queue, Worker
+
+
+class Count(Job):
+    """Counts itself."""
+
+    def handle(self) -> None:
+        works.count()
+
+
+class Hang(Job):
+    """Hangs when it runs for the first time."""
+
+    def handle(self) -> None:
+        works.hang()
+
+
+@cache
+def _queue() -> Queue:
+    full = works.variant() == "full"
+    return Queue(works.folder() / "jobs.db", synchronous="full" if full else "normal")
+
+
+def push() -> None:
+    _queue().push(Count())
+
+
+def push_hanging() -> None:
+    _queue().push(Hang())
+
+
+def work() -> None:
+    Worker(_queue(), [Count, Hang]).run()

@@ -1,0 +1,57 @@
+"""The measuring scripts run, in small; what they measure is no matter here."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+LONGEST_SECONDS = 120
+
+HEADINGS = (
+    "Ratios",
+    "One job among many that are ready",
+    "All at once",
+    "Payloads",
+    "Threads and processes",
+    "Waiting for the disk at each commit",
+    "One push, to a file that nobody listens on",
+    "One job that does nothing, drained by one worker",
+)
+
+
+def run(module: str, *arguments: object) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", module, *map(str, arguments)],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=LONGEST_SECONDS,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_every_chapter_runs_and_writes_its_tables(tmp_path: Path) -> None:
+    output = tmp_path / "results.txt"
+    printed = run("bench", "--tiny", "--folder", tmp_path, "--output", output)
+    assert output.read_text(encoding="utf-8") == printed
+    for heading in HEADINGS:
+        assert f"\n{heading}\n{'-' * len(heading)}\n" in printed
+    assert [path.name for path in tmp_path.iterdir()] == ["results.txt"]
+
+
+def test_libraries_that_are_not_installed_are_named(tmp_path: Path) -> None:
+    if not hasattr(os, "killpg"):
+        pytest.skip("this system has no process groups")
+    arguments = ("--jobs", 5, "--rounds", 1, "--patience", 10, "--folder", tmp_path)
+    printed = run("bench.peers", *arguments)
+    assert re.search("WAL, NORMAL +run again after", printed)
+    assert "Not measured: huey" in printed or "huey " in printed
+    assert list(tmp_path.iterdir()) == []
