@@ -7,7 +7,8 @@ import string
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from enum import Enum
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 from litequeue.errors import DamagedRow
 from litequeue.options import Options
@@ -96,10 +97,18 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "payload": TEXT,
 }
 COLUMNS = ", ".join(_KINDS)
+# The columns before the payload that are null in a row that nothing has happened to.
+_FIRST_NULL = list(_KINDS).index("cancelled_at")
+_NULLS = (None,) * (len(_KINDS) - 1 - _FIRST_NULL)
+
+# What is to be known of a ready row to run it. The last is null for one that nothing has
+# happened to, that is no step of a batch and has no key.
+FRESH_COLUMNS = """id, name, queue, priority, attempts, max_attempts, available_at, created_at,
+      batch, unique_key, options, payload,
+      coalesce(step, overlap_key, exception, progress_total, cancelled_at, failed_at)"""
 
 
-@dataclass(frozen=True, slots=True)
-class JobRow:
+class JobRow(NamedTuple):
     """One job as the database has it, at the moment when it was read.
 
     Instants are aware datetimes in UTC; ``max_attempts`` is None where neither the push
@@ -157,13 +166,56 @@ class WorkerRow:
 def read_row(values: Row) -> JobRow:
     """Make a row from the values of COLUMNS; raises DamagedRow for one that was
     edited into something that no verb writes."""
-    for (name, kinds), value in zip(_KINDS.items(), values, strict=True):
-        if not isinstance(value, kinds):
-            raise _damaged(values[0], f"its {name} is {value!r}")
+    # A job that runs for the first time has nothing yet in most of them; it need not pay
+    # for the others.
+    if values[_FIRST_NULL:-1] != _NULLS or type(values[-1]) is not str:
+        _check_kinds(values)
     try:
         return _row(values)
     except (TypeError, ValueError, ArithmeticError) as error:
         raise _damaged(values[0], str(error)) from error
+
+
+def read_fresh(values: Row, worker: int, now: int) -> JobRow | None:
+    """Make a row from the values of FRESH_COLUMNS as it is once ``worker`` has reserved it,
+    at this instant; None for one that is better read, and run, by itself."""
+    (id, name, queue, priority, attempts, max_attempts, available_at, created_at,
+     batch, unique_key, options, payload, rest) = values  # fmt: skip
+    if rest is not None or not type(name) is type(queue) is type(payload) is str:
+        return None
+    try:
+        return JobRow(
+            id,
+            name,
+            queue,
+            priority,
+            State.RUNNING,
+            attempts + 1,
+            max_attempts,
+            worker,
+            instant(available_at),
+            instant(now),
+            instant(created_at),
+            None,
+            None,
+            None,
+            None,
+            _options(options) if options else {},
+            None,
+            None,
+            payload,
+            batch,
+            None,
+            unique_key,
+        )
+    except (TypeError, ValueError, ArithmeticError):
+        return None
+
+
+def _check_kinds(values: Row) -> None:
+    for (name, kinds), value in zip(_KINDS.items(), values, strict=True):
+        if not isinstance(value, kinds):
+            raise _damaged(values[0], f"its {name} is {value!r}")
 
 
 def read_state(code: object, id: object = "") -> State:
@@ -183,41 +235,49 @@ def _row(values: Row) -> JobRow:
      available_at, reserved_at, created_at, cancelled_at, finished_at, failed_at,
      done, total, batch, step, unique_key, overlap_key, overlap_limit,
      options, exception, result, payload) = values  # fmt: skip
+    if not (
+        type(name) is type(queue) is str
+        and type(priority) is type(attempts) is type(worker) is int
+        and (max_attempts is None or type(max_attempts) is int)
+    ):
+        _check_kinds(values)
     return JobRow(
-        id=id,
-        name=name,
-        queue=queue,
-        priority=priority,
-        state=read_state(state, id),
-        attempts=attempts,
-        max_attempts=max_attempts,
-        worker=worker,
-        available_at=instant(available_at),
-        reserved_at=instant(reserved_at) if attempts else None,
-        created_at=instant(created_at),
-        cancelled_at=maybe_instant(cancelled_at),
-        finished_at=maybe_instant(finished_at),
-        failed_at=maybe_instant(failed_at),
-        progress=None if total is None else (done, total),
-        batch=batch,
-        step=step,
-        unique_key=unique_key,
-        overlap_key=overlap_key,
-        overlap_limit=overlap_limit,
-        options=_options(options),
-        exception=exception,
-        result=result,
-        payload=payload,
+        id,
+        name,
+        queue,
+        priority,
+        read_state(state, id),
+        attempts,
+        max_attempts,
+        worker,
+        instant(available_at),
+        instant(reserved_at) if attempts else None,
+        instant(created_at),
+        maybe_instant(cancelled_at),
+        maybe_instant(finished_at),
+        maybe_instant(failed_at),
+        None if total is None else (done, total),
+        _options(options) if options else {},
+        exception,
+        result,
+        payload,
+        batch,
+        step,
+        unique_key,
+        overlap_key,
+        overlap_limit,
     )
 
 
-def _options(text: str | None) -> Options:
-    options: Options = json.loads(text) if text else {}
+def _options(text: str) -> Options:
+    options: Options = json.loads(text)
     if not isinstance(options, dict):
         raise TypeError(f"its options are {text}")
     return options
 
 
+# Rows that were pushed or reserved together have it in common.
+@lru_cache(maxsize=64)
 def instant(milliseconds: int) -> datetime:
     """The aware UTC datetime of a stored instant."""
     return datetime.fromtimestamp(milliseconds / 1000, timezone.utc)

@@ -64,7 +64,7 @@ def middle() -> float:
 
 
 def row(attempt: int) -> JobRow:
-    return dataclasses.replace(ROW, attempts=attempt)
+    return ROW._replace(attempts=attempt)
 
 
 def died(attempt: int) -> WorkerDied:
@@ -130,7 +130,7 @@ def test_whatever_is_no_success_and_no_snooze_leaves_an_exception(attempt: int) 
 
 def test_the_last_line_of_the_exception_is_the_reason_of_the_row() -> None:
     outcome = classify(ValueError("no"), row(3), THREE, middle)
-    failed = dataclasses.replace(ROW, exception=outcome.exception)
+    failed = ROW._replace(exception=outcome.exception)
     assert failed.reason == "ValueError: no"
 
 
@@ -224,12 +224,12 @@ def test_the_nearest_who_gave_an_option_decides(word: str, nearest: int) -> None
     own, declared, flags = given
     # The one option of these that is a column of its own.
     attempts = own.pop("max_attempts", None)
-    stored = dataclasses.replace(ROW, options=own, max_attempts=attempts)
+    stored = ROW._replace(options=own, max_attempts=attempts)
     assert getattr(policy(stored, declared, flags), word) == LEVELS[nearest].get(word)
 
 
 def test_options_are_mixed_from_all_who_gave_some() -> None:
-    stored = dataclasses.replace(ROW, options={"keep": 0}, max_attempts=1)
+    stored = ROW._replace(options={"keep": 0}, max_attempts=1)
     found = policy(stored, {"keep": 60, "timeout": 5}, {"timeout": 9, "on_failure": "delete"})
     assert found == Policy(max_attempts=1, backoff=None, timeout=5, keep=0, on_failure="delete")
 
@@ -237,7 +237,7 @@ def test_options_are_mixed_from_all_who_gave_some() -> None:
 def test_choosing_a_policy_changes_nothing_that_it_was_given() -> None:
     options: Options = {"keep": 5}
     declared: Options = {"timeout": 5}
-    policy(dataclasses.replace(ROW, options=options, max_attempts=2), declared, {})
+    policy(ROW._replace(options=options, max_attempts=2), declared, {})
     assert options == {"keep": 5}
     assert declared == {"timeout": 5}
 
