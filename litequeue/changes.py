@@ -97,6 +97,9 @@ class Changes(Runs):
     def _change_group(self, verb: str, change: str, ids: Sequence[int]) -> Iterator[str]:
         """Change the rows without ties at once, and each other one by itself; gives the
         queue of each that was changed."""
+        if verb == "cancel":
+            # Workers have fetched others since the last group.
+            self.recall()
         values = {"ids": json.dumps(ids), "now": self.now()}
         rows = self.database.rows(change.format(which=UNTIED), values)
         yield from (str(queue) for _, queue, _ in rows)
@@ -146,6 +149,7 @@ class Changes(Runs):
 
     def _gone(self, before: _Before) -> None:
         """A row was deleted: to others, that is a cancellation if it had not succeeded."""
+        self.flows.untie([before.id])
         if not before.finished:
             self._over(before)
         elif before.code != State.DONE.code:

@@ -66,6 +66,12 @@ LAWS = (
           and child in (select id from litequeue_jobs where state = 2)""",
     ),
     (
+        "what a job comes after is forgotten with it",
+        """
+        select distinct child from litequeue_edges
+        where child not in (select id from litequeue_jobs)""",
+    ),
+    (
         "a batch's counts and its unfinished members make up what was planned",
         """
         select id from litequeue_batches as batch

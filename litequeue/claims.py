@@ -3,18 +3,35 @@ atomic UPDATE ... RETURNING."""
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
+from itertools import takewhile
 
 from litequeue.database import Database
 from litequeue.errors import DamagedRow
-from litequeue.record import COLUMNS, JobRow, Row, State, read_row
+from litequeue.record import COLUMNS, FRESH_COLUMNS, JobRow, Row, State, read_fresh, read_row
 from litequeue.slots import Slots
 
 PROMOTE_AT_ONCE = 100
 
+# Whether a job is to be fetched together with those before it.
+Fits = Callable[[JobRow], bool]
+
 logger = logging.getLogger("litequeue")
+
+
+def _nothing_fits(row: JobRow) -> bool:
+    return False
+
+
+# Before and behind all that _order can give.
+NOTHING, EVERYTHING = (float("-inf"), 0), (float("inf"), 0)
+
+
+def _order(row: JobRow) -> tuple[float, int]:
+    return (-row.priority, row.id)
 
 
 class Claims:
@@ -32,15 +49,32 @@ class Claims:
         With ``queues``, the first of them that has a due job; without, the job of the
         highest priority, then the oldest, of all queues that are not paused.
         """
+        rows = self.fetch(worker, queues)
+        return rows[0] if rows else None
+
+    def fetch(
+        self, worker: int, queues: Sequence[str] = (), most: int = 1, fits: Fits = _nothing_fits
+    ) -> list[JobRow]:
+        """Claim the next due job, and those that come after it as long as they fit, at
+        most ``most`` in all; returns their rows in the order of running.
+
+        Those that come after it have no key, are no step of a batch and have not failed
+        before; ``fits`` is asked of each in turn.
+        """
         while self.has_ready(queues) or self._has_due():
             with self.database.transaction():
                 # Who is first is known when all that is due is ready.
                 if self._promote() == PROMOTE_AT_ONCE:
                     continue
+                rows = self._several(worker, queues, most, fits) if most > 1 else []
+                if rows:
+                    return rows
                 row, over = self._first(worker, queues)
+                if row is not None:
+                    return [row]
                 if over:
-                    return row
-        return None
+                    return []
+        return []
 
     def _first(self, worker: int, queues: Sequence[str]) -> tuple[JobRow | None, bool]:
         """The first job, and whether the look is over: it is not where one was found that
@@ -55,7 +89,7 @@ class Claims:
         """
     update litequeue_jobs
     set state = 5, attempts = attempts + 1, worker = :worker, reserved_at = :now, slot = null
-    where id in ({first})
+    where {which}
     returning """
         + COLUMNS
     )
@@ -68,7 +102,7 @@ class Claims:
       order by priority desc, id
       limit 1"""
 
-    CLAIM_FROM = CLAIM.format(first=FIRST_FROM)
+    CLAIM_FROM = CLAIM.format(which=f"id in ({FIRST_FROM})")
 
     NEXT_QUEUE = """
     select min(queue)
@@ -102,9 +136,64 @@ class Claims:
         heads = [(queue, self.database.rows(self.HEAD, {"queue": queue})) for queue in queues]
         return [queue for _, queue in sorted((head[0], queue) for queue, head in heads if head)]
 
-    CLAIM_ONE = CLAIM.format(
-        first="select id from litequeue_jobs where id = :id and state in (3, 4, 9)"
-    )
+    def _several(self, worker: int, queues: Sequence[str], most: int, fits: Fits) -> list[JobRow]:
+        """Claim the first jobs together; none where the first one has to be alone."""
+        now = self.now()
+        rows = self._in_order(worker, now, queues, most)
+        rows = rows[:1] + list(takewhile(fits, rows[1:]))
+        if rows:
+            ids = json.dumps([row.id for row in rows])
+            values = {"ids": ids, "worker": worker, "now": now}
+            assert self.database.change(self.CLAIM_ALL, values) == len(rows)
+        return rows
+
+    CLAIM_ALL = """
+    update litequeue_jobs
+    set state = 5, attempts = attempts + 1, worker = :worker, reserved_at = :now, slot = null
+    where state = 3 and id in (select value from json_each(:ids))"""
+
+    def _in_order(self, worker: int, now: int, queues: Sequence[str], most: int) -> list[JobRow]:
+        """What is ready in the order of running: queue by queue, or for all queues by
+        priority, then age; at most about ``most``, and none from the first on that is to
+        be alone. The rows are as that worker has reserved them."""
+        found: list[JobRow] = []
+        if queues:
+            for queue in queues:
+                rows, all_of_it = self._ahead(worker, now, queue, most - len(found))
+                found += rows
+                if not all_of_it:
+                    break
+            return found
+        served = list(self._ready_queues())
+        if len(served) == 1:
+            return self._ahead(worker, now, served[0], most)[0]
+        heads = [self._ahead(worker, now, queue, -(-most // len(served))) for queue in served]
+        # Behind the last that was read of a queue there may be others of it.
+        ends = [_order(rows[-1]) if rows else NOTHING for rows, all_of_it in heads if not all_of_it]
+        end = min(ends, default=EVERYTHING)
+        found = sorted((row for rows, _ in heads for row in rows), key=_order)
+        return list(takewhile(lambda row: _order(row) <= end, found))
+
+    AHEAD = f"""
+    select {FRESH_COLUMNS}
+    from litequeue_jobs
+    where state = 3 and queue = :queue
+      and not exists (select 1 from litequeue_paused where queue = :queue)
+    order by priority desc, id
+    limit :most"""
+
+    def _ahead(self, worker: int, now: int, queue: str, most: int) -> tuple[list[JobRow], bool]:
+        """The first rows that are ready in a queue, and whether there are no others."""
+        rows: list[JobRow] = []
+        found = self.database.rows(self.AHEAD, {"queue": queue, "most": most})
+        for values in found:
+            row = read_fresh(values, worker, now)
+            if row is None:
+                return rows, False
+            rows.append(row)
+        return rows, len(rows) < most
+
+    CLAIM_ONE = CLAIM.format(which="id = :id and state in (3, 4, 9)")
 
     def reserve_job(self, worker: int, id: int) -> JobRow | None:
         """Claim this job for ``worker``, due or not; None if it is not to be had."""
@@ -193,6 +282,11 @@ class Claims:
         """Let the next held job of a key be claimed; part of the caller's transaction."""
         for queue in self.slots.admit(key) if key is not None else ():
             self.pushed(queue)
+
+    def recall(self) -> int:
+        """Called in a transaction that is about jobs which a worker may have fetched and
+        not started; a queue has these back here."""
+        return 0
 
     def pushed(self, queue: str) -> None:
         """Called when a job of ``queue`` has become due, or will; a queue rings here."""

@@ -45,15 +45,20 @@ def running() -> Run | None:
 class Run:
     """One attempt of one job, as the job sees it."""
 
+    completed = planned = False
+    _reported_at = float("-inf")
+
     def __init__(self, queue: Queue, row: JobRow) -> None:
         self.id = row.id
         self.attempt = row.attempts
         self.queue = row.queue
-        self.log = _JobLog(logging.getLogger("litequeue.job"), row)
-        self.completed = self.planned = False
         self.pushes_to = queue
         self._row = row
-        self._reported_at = float("-inf")
+
+    @property
+    def log(self) -> logging.LoggerAdapter:  # type: ignore[type-arg]
+        """A logger whose lines begin with the job that they are about."""
+        return _JobLog(logging.getLogger("litequeue.job"), self._row)
 
     @property
     def cancelled(self) -> bool:
@@ -138,14 +143,13 @@ class Run:
             self.pushes_to.complete(self._row)
         self.completed = True
 
-    @contextmanager
-    def entered(self) -> Iterator[None]:
-        """Make this the current run for a block."""
-        token = _current.set(self)
-        try:
-            yield
-        finally:
-            _current.reset(token)
+    def __enter__(self) -> Run:
+        """Make this the current run."""
+        self._token = _current.set(self)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        _current.reset(self._token)
 
 
 class _JobLog(logging.LoggerAdapter):  # type: ignore[type-arg]

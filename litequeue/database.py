@@ -56,7 +56,6 @@ NESTED = ("savepoint inner", "release inner", ("rollback to inner", "release inn
 
 PRAGMAS = (
     "pragma wal_autocheckpoint = 0",  # see litequeue.checkpoint
-    "pragma foreign_keys = on",
     # Debian's SQLite overwrites what it deletes: twice the pages for a large payload.
     "pragma secure_delete = off",
     f"pragma journal_size_limit = {CHECKPOINT_BYTES}",
@@ -124,7 +123,7 @@ class Database:
         self.path = Path(os.path.realpath(path))
         if not create and not os.path.exists(self.path):
             raise CannotOpen(path=self.path, problem="there is no such file")
-        self._synchronous = synchronous
+        self.synchronous = synchronous
         self._as_found = as_found
         self._sleep = sleep
         self._local = threading.local()
@@ -357,7 +356,7 @@ class Database:
         # Changing the mode of a new file does not wait for other openers by itself.
         elif self._patiently(link, "pragma journal_mode = wal", NOTHING)[0][0] != "wal":
             raise CannotOpen(path=self.path, problem="its file system cannot hold a WAL")
-        for pragma in (*PRAGMAS, f"pragma synchronous = {self._synchronous}"):
+        for pragma in (*PRAGMAS, f"pragma synchronous = {self.synchronous}"):
             self._patiently(link, pragma, NOTHING)
         link.identity = _identity(self.path)
         return link

@@ -246,11 +246,11 @@ def _dead(patient: Patient) -> Iterator[Finding]:
 
 def _strays(patient: Patient) -> Iterator[Finding]:
     roster = Roster(patient.database, patient.clock)
-    # The files first: a worker that leaves removes its file before its row.
-    files = {path.name for path in roster.folder.glob("[0-9a-f]" * 12)}
-    for name in sorted(files - {worker.name for worker in roster.listed()}):
-        path = roster.folder / name
-        if path.exists():
+    # The files first: a worker that leaves removes its files before its row.
+    files = sorted(roster.folder.glob("[0-9a-f]" * 12 + "*"))
+    listed = {worker.name for worker in roster.listed()}
+    for path in files:
+        if path.stem not in listed and path.exists():
             remedy = f"when no worker is alive: rm {shlex.quote(str(path))}"
             yield Finding("note", "orphans", f"{path} is of no listed worker", remedy)
 

@@ -7,10 +7,9 @@ import inspect
 import logging
 import os
 import random
-from collections.abc import Callable, Mapping
-from contextlib import suppress
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
+from typing import Protocol, TypeVar
 
 from litequeue.context import Run
 from litequeue.errors import (
@@ -31,7 +30,10 @@ from litequeue.record import JobRow, State, key
 from litequeue.stop import HardStop, Stop
 from litequeue.timeout import cancelled_after, limited
 
+T = TypeVar("T")
+
 SETTLE_PAUSE_SECONDS = 1.0
+COMPLETED = Outcome(Verb.COMPLETE)
 OVERDUE = "timed out, still running"
 
 logger = logging.getLogger("litequeue")
@@ -47,16 +49,17 @@ class Listener(Protocol):
     def lost(self, row: JobRow, error: RunLost) -> None: ...
 
 
-@dataclass(slots=True)
 class Attempt:
     """What has come of a run so far, and what decides over it."""
 
-    policy: Policy
     job: Job | None = None
     result: object = None
-    error: BaseException | None = None
-    completed: bool = False
-    planned: bool = False
+    text: str | None = None
+    completed = planned = False
+
+    def __init__(self, policy: Policy, error: BaseException | None = None) -> None:
+        self.policy = policy
+        self.error = error
 
 
 class Executor:
@@ -81,6 +84,9 @@ class Executor:
         self._grace = grace
         self._stop = stop
         self._listener = listener
+        self.pid = os.getpid()
+        self._classes: dict[str, type[Job]] = {}
+        self._policies: dict[tuple[str, int | None], Policy] = {}
 
     def run(self, row: JobRow, report_to: int) -> State | None:
         """Run a reserved job and write down how it ended; returns the state that it left,
@@ -89,8 +95,13 @@ class Executor:
         Where the process has to be ended with the job, ``report_to`` is the descriptor
         that is told where it hung.
         """
+        return self.end(row, self.attempt(row, report_to))
+
+    def attempt(self, row: JobRow, report_to: int) -> Attempt:
+        """Run a reserved job, and leave it to be written down how it ended. Raises
+        HardStop after it has given the job back."""
         attempt = Attempt(self.policy(row))
-        self._tell(lambda: self._listener.started(row, attempt.policy.max_attempts))
+        self._tell(self._listener.started, row, attempt.policy.max_attempts)
         try:
             self._attempt(row, attempt, report_to)
         except HardStop:
@@ -99,44 +110,103 @@ class Executor:
         except BaseException as error:
             # Whatever a job raises, exits and interrupts among them, ends that job alone.
             attempt.error = error
-        return self._end(row, attempt)
+        return attempt
+
+    def may_wait(self, attempt: Attempt) -> bool:
+        """Whether the end of a run can be written down together with others: it has
+        succeeded, and nothing is to follow but its completion."""
+        return not (
+            attempt.error is not None
+            or attempt.completed
+            or attempt.policy.keep
+            or (attempt.job is not None and has_hook(type(attempt.job)))
+        )
+
+    def end_all(self, runs: Sequence[tuple[JobRow, Attempt]], settled: Callable[[], bool]) -> None:
+        """Write down at once that these runs have succeeded, and tell of it; where
+        another has done so for this worker, it has ``settled`` them."""
+        finished = [(row, attempt.text) for row, attempt in runs]
+        lost = self._patiently(finished[0][0], lambda: self._queue.complete_all(finished))
+        gone = set() if settled() else {row.id for row in lost}
+        for row, attempt in runs:
+            if row.id in gone:
+                self._tell(self._listener.lost, row, RunLost(id=row.id, attempt=row.attempts))
+            else:
+                most = attempt.policy.max_attempts
+                self._tell(self._listener.ended, row, most, COMPLETED, State.DONE)
 
     def bury(self, row: JobRow, error: JobTimeout | WorkerDied) -> State | None:
         """End the run that a dead worker has left behind."""
-        attempt = Attempt(self.policy(row), error=error)
+        attempt = Attempt(self.policy(row), error)
         # Without a job there is just nobody to call back.
         with suppress(Exception):
             self._decode(row, attempt)
-        return self._end(row, attempt)
+        return self.end(row, attempt)
+
+    def bury_finished(self, row: JobRow, text: str | None) -> None:
+        """Complete the run that a dead worker had finished, with its result."""
+        self._queue.complete(row, result=text)
+        self._announce(row, Attempt(self.policy(row)), COMPLETED, State.DONE)
 
     def policy(self, row: JobRow) -> Policy:
         """What decides over the row if it fails, and how long it may run."""
-        cls = self._jobs.get(key(row.name))
+        if row.options:
+            return self._decide(row)
+        # Most rows of a class have said the same: nothing.
+        found = self._policies.get((row.name, row.max_attempts))
+        if found is None:
+            found = self._decide(row)
+            if row.name in self._classes:
+                self._policies[row.name, row.max_attempts] = found
+        return found
+
+    def _decide(self, row: JobRow) -> Policy:
+        cls = self._class_of(row.name)
         return policy(row, cls.__litequeue__.options if cls else {}, self._flags)
+
+    def _class_of(self, name: str) -> type[Job] | None:
+        """The class for a name in any spelling, which is remembered."""
+        cls = self._classes.get(name)
+        if cls is None:
+            cls = self._jobs.get(key(name))
+            if cls is not None:
+                self._classes[name] = cls
+        return cls
 
     def _attempt(self, row: JobRow, attempt: Attempt, report_to: int) -> None:
         job = self._decode(row, attempt)
-        run, pid = Run(self._queue, row), os.getpid()
-        seconds = attempt.policy.timeout
-        asynchronous = inspect.iscoroutinefunction(job.handle)
-        limit = limited(
+        run, seconds = Run(self._queue, row), attempt.policy.timeout
+        try:
+            self._stop.begin_job()
+            with run:
+                if seconds is None:
+                    attempt.result = _handled(job, None)
+                else:
+                    with self._limited(row, job, seconds, report_to):
+                        attempt.result = _handled(job, seconds)
+        finally:
+            self._stop.end_job()
+            if os.getpid() != self.pid:
+                # A child that the job has forked must not come back as a second worker.
+                os._exit(1)
+            if run.completed:
+                attempt.completed, attempt.planned = True, run.planned
+        if attempt.result is not None and not attempt.completed:
+            attempt.text = self._result(row, attempt.result, attempt.policy.keep)
+
+    def _limited(
+        self, row: JobRow, job: Job, seconds: float, report_to: int
+    ) -> AbstractContextManager[None]:
+        return limited(
             seconds,
             grace=self._grace,
-            interrupt=not asynchronous,
+            interrupt=not inspect.iscoroutinefunction(job.handle),
             report_to=report_to,
             overdue=lambda: self._queue.remark(row, OVERDUE),
         )
-        try:
-            with run.entered(), self._stop.interrupting(), limit:
-                attempt.result = _handled(job, seconds)
-        finally:
-            if os.getpid() != pid:
-                # A child that the job has forked must not come back as a second worker.
-                os._exit(1)
-            attempt.completed, attempt.planned = run.completed, run.planned
 
     def _decode(self, row: JobRow, attempt: Attempt) -> Job:
-        cls = self._jobs.get(key(row.name))
+        cls = self._class_of(row.name)
         if cls is None:
             raise UnknownJob(name=row.name)
         job = cls.__litequeue__.codec.decode(row.payload)
@@ -149,30 +219,33 @@ class Executor:
             with suppress(RunLost):
                 self._queue.release(row)
 
-    def _end(self, row: JobRow, attempt: Attempt) -> State | None:
+    def end(self, row: JobRow, attempt: Attempt) -> State | None:
+        """Write down how a run ended; returns the state that it left, None where it was
+        lost."""
         if attempt.completed:
-            outcome = Outcome(Verb.COMPLETE)
+            outcome = COMPLETED
             left = State.WAITING if attempt.planned else State.DONE
             self._report_late_error(row, attempt)
         else:
             outcome = classify(attempt.error, row, attempt.policy, random.random)
             try:
-                left = self._settle(row, outcome, attempt)
+                left = self._patiently(row, lambda: self._write(row, outcome, attempt))
             except RunLost as error:
-                lost = error
-                self._tell(lambda: self._listener.lost(row, lost))
+                self._tell(self._listener.lost, row, error)
                 return None
-        most = attempt.policy.max_attempts
-        self._tell(lambda: self._listener.ended(row, most, outcome, left))
-        self._call_back(attempt, left)
+        self._announce(row, attempt, outcome, left)
         return left
 
-    def _settle(self, row: JobRow, outcome: Outcome, attempt: Attempt) -> State:
+    def _announce(self, row: JobRow, attempt: Attempt, outcome: Outcome, left: State) -> None:
+        self._tell(self._listener.ended, row, attempt.policy.max_attempts, outcome, left)
+        self._call_back(attempt, left)
+
+    def _patiently(self, row: JobRow, write: Callable[[], T]) -> T:
         """Write the end of a run, however long the file is locked or the disk is full:
         until it is written, or known to be lost, the worker has nothing better to do."""
         while True:
             try:
-                return self._write(row, outcome, attempt)
+                return write()
             except (DatabaseBusy, DatabaseFull) as error:
                 logger.error("job %d waits to be written down: %s", row.id, error)
                 if self._stop.hard:
@@ -181,9 +254,7 @@ class Executor:
 
     def _write(self, row: JobRow, outcome: Outcome, attempt: Attempt) -> State:
         if outcome.verb is Verb.COMPLETE:
-            keep = attempt.policy.keep
-            text = self._result(row, attempt.result, keep)
-            self._queue.complete(row, result=text, keep=keep)
+            self._queue.complete(row, result=attempt.text, keep=attempt.policy.keep)
             return State.DONE
         if outcome.verb is Verb.RELEASE:
             return self._queue.release(row, after=outcome.after)
@@ -195,8 +266,6 @@ class Executor:
         return self._queue.fail(row, outcome.exception, delete=delete)
 
     def _result(self, row: JobRow, result: object, keep: float) -> str | None:
-        if result is None:
-            return None
         try:
             return encode_result(result)
         except PayloadError as error:
@@ -218,23 +287,28 @@ class Executor:
         job, error = attempt.job, attempt.error
         if job is None:
             return
-        if left is State.DONE:
-            self._tell(lambda: job.succeeded(attempt.result))
+        if left is State.DONE and has_hook(type(job)):
+            self._tell(job.succeeded, attempt.result)
         elif left is State.FAILED and error is not None:
-            self._tell(lambda: job.failed(error))
+            self._tell(job.failed, error)
 
-    def _tell(self, call: Callable[[], None]) -> None:
+    def _tell(self, call: Callable[..., None], *what: object) -> None:
         try:
-            call()
+            call(*what)
         except HardStop:
             raise
         except BaseException:
             logger.exception("a listener raised")
 
 
+def has_hook(cls: type[Job]) -> bool:
+    """Whether a job class wants to be told when it has succeeded."""
+    return cls.succeeded is not Job.succeeded
+
+
 def _handled(job: Job, seconds: float | None) -> object:
     result = job.handle()
-    if inspect.isawaitable(result):
+    if result is not None and inspect.isawaitable(result):
         import asyncio  # a worker without async jobs does without its 10 MB
 
         return asyncio.run(cancelled_after(result, seconds))

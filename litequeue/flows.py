@@ -6,6 +6,7 @@ then holds the parent's result for the child. A job with an edge that is not met
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -84,6 +85,15 @@ class Flows:
         """The jobs that wait for ``parent``."""
         return [int(child) for (child,) in self._database.rows(self.DEPENDENTS, {"parent": parent})]
 
+    ARE_THERE = """
+    select 1
+    from litequeue_edges
+    limit 1"""
+
+    def are_there(self) -> bool:
+        """Whether any job comes after another."""
+        return bool(self._database.rows(self.ARE_THERE))
+
     MEET = """
     update litequeue_edges
     set met_at = :now, result = :result
@@ -101,6 +111,14 @@ class Flows:
     def cut_lost(self, child: int) -> None:
         """Let ``child`` wait no more for jobs that were forgotten."""
         self._database.rows(self.CUT_LOST, {"child": child})
+
+    UNTIE = """
+    delete from litequeue_edges
+    where child in (select value from json_each(:ids))"""
+
+    def untie(self, ids: Sequence[int]) -> None:
+        """Let the edges of these jobs go, since the jobs do."""
+        self._database.rows(self.UNTIE, {"ids": json.dumps(ids)})
 
     WAITS = """
     select 1

@@ -68,6 +68,18 @@ class Queue(Pushing):
         """The absolute path of the file."""
         return str(self.database.path)
 
+    def recall(self, worker: int | None = None, rested: float = 0) -> int:
+        """Have back what this worker, or each, has fetched and not started, and complete
+        what it has finished, unless it has started a job within the last ``rested``
+        seconds; returns how many jobs that was about."""
+        ended = 0
+        with self.database.transaction():
+            workers = [row.id for row in self.roster.listed()] if worker is None else [worker]
+            for each in workers:
+                note = self.roster.recall(each, rested)
+                ended += 0 if note is None else self.take_back(each, note)
+        return ended
+
     # Looking
 
     GET = f"""

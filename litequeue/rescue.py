@@ -1,7 +1,8 @@
 """Bringing back what dead workers have left.
 
 The job that was running has spent its attempt, and says how its worker died; one that
-was only fetched goes back unspent.
+had succeeded is completed, and one that was only fetched goes back unspent. Short jobs
+behind a long one are had back from the living.
 """
 
 from __future__ import annotations
@@ -10,10 +11,13 @@ from contextlib import suppress
 
 from litequeue.errors import JobTimeout, RunLost, WorkerDied
 from litequeue.executor import Executor
+from litequeue.hand import Note
 from litequeue.queue import Queue
 from litequeue.record import JobRow, WorkerRow
-from litequeue.roster import STOPPED, Note
+from litequeue.roster import STOPPED
 
+# How long a worker may be at one job while others wait in its hand.
+REST_SECONDS = 0.05
 UNKNOWN_CAUSE = "killed, or its machine went down"
 
 
@@ -25,22 +29,35 @@ class Rescuer:
         self._executor = executor
 
     def rescue(self, own: int) -> int:
-        """End the runs of all dead workers but ``own``, which lives; returns how many."""
-        workers = self._queue.roster.listed()
-        return sum(self._bury(worker) for worker in workers if worker.id != own)
+        """End the runs of all dead workers, and have back what those fetched that live
+        and do not come to it; returns how many jobs that was about. ``own`` is passed
+        over."""
+        workers = [worker for worker in self._queue.roster.listed() if worker.id != own]
+        return sum(self._bury(worker) or self._relieve(worker.id) for worker in workers)
+
+    def _relieve(self, worker: int) -> int:
+        late = self._queue.roster.rests(worker, REST_SECONDS)
+        return self._queue.recall(worker, REST_SECONDS) if late else 0
 
     def _bury(self, worker: WorkerRow) -> int:
         with self._queue.roster.burial(worker.id) as note:
             if note is None:
                 return 0
             rows = self._queue.running(worker.id)
+            # Where several were fetched, and power failed before it was noted which one
+            # had started, none of them is to blame.
+            blamed = note.running
+            if blamed is None and len(rows) == 1:
+                blamed = rows[0].id
             for row in rows:
                 with suppress(RunLost):
-                    self._end(row, worker, note)
+                    self._end(row, worker, note, blamed)
             return len(rows)
 
-    def _end(self, row: JobRow, worker: WorkerRow, note: Note) -> None:
-        if worker.cause == STOPPED or note.running not in (row.id, None):
+    def _end(self, row: JobRow, worker: WorkerRow, note: Note, blamed: int | None) -> None:
+        if row.id in note.finished:
+            self._executor.bury_finished(row, note.finished[row.id])
+        elif worker.cause == STOPPED or row.id != blamed:
             self._queue.release(row)
         else:
             self._executor.bury(row, self._error(row, worker, note))

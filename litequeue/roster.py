@@ -2,8 +2,8 @@
 
 A worker lives while its lock is held, and the kernel lets go of it at the moment of
 death, however sudden: no lease that can expire under a slow job, no heartbeat to write,
-and a worker that is stopped or swapped out is alive. In the locked file stands the job
-that is running, so that after a crash it is known which one was.
+and a worker that is stopped or swapped out is alive. Beside the locked file lies the
+worker's hand, so that after a crash it is known which job was running.
 """
 
 from __future__ import annotations
@@ -14,51 +14,37 @@ import stat
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
 from litequeue import locks
 from litequeue.database import Database
 from litequeue.errors import CannotOpen
+from litequeue.hand import Hand, Note, read, recall, rests
 from litequeue.record import NOBODY, WorkerRow, instant, worker_name
 
 # Ids of six bytes, and above NOBODY.
 FIRST_WORKER, LAST_WORKER = NOBODY + 1, (1 << 47) - 1
-NOTE_WIDTH = 20
-LONGEST_NOTE = 20_000
+LONGEST_TRACE = 20_000
 
 # The cause of death of a worker that was ended on purpose: its job is not to blame.
 STOPPED = "stopped"
 
 
-@dataclass(frozen=True, slots=True)
-class Note:
-    """What a dead worker has left in its file: the job that it ran, None where that is
-    not known and 0 for none, and where the job hung, if that ended the worker."""
-
-    running: int | None
-    hung: str = ""
-
-
 class Seat:
-    """A living worker's place: its id, its lock, and the note of what it runs."""
+    """A living worker's place: its id, its lock, and its hand."""
 
-    def __init__(self, worker: int, path: Path, descriptor: int) -> None:
+    def __init__(self, worker: int, path: Path, descriptor: int, hand: Hand) -> None:
         self.worker = worker
+        self.hand = hand
         self._path = path
         self._descriptor: int | None = descriptor
         if hasattr(os, "register_at_fork"):
             # A forked child would keep a dead worker's lock alive.
             os.register_at_fork(after_in_child=_let_go_of(weakref.ref(self)))
 
-    def note(self, job_id: int) -> None:
-        """Write down which job is running, 0 for none; it outlives this process."""
-        descriptor = self.fileno()
-        os.lseek(descriptor, 0, os.SEEK_SET)
-        os.write(descriptor, b"%0*d" % (NOTE_WIDTH, job_id))
-
     def fileno(self) -> int:
-        """The descriptor of the file; what is written there stands behind the note."""
+        """The descriptor of the locked file, for word of where a job hung."""
         assert self._descriptor is not None
         return self._descriptor
 
@@ -66,17 +52,22 @@ class Seat:
         """Whether others can still see that this worker lives."""
         return self._descriptor is not None and locks.leads_to(self._path, self._descriptor)
 
-    def leave(self) -> None:
-        """Let go of the lock, and remove its file first: none else may be in it then."""
-        if self._descriptor is not None and self.still_held():
-            with suppress(OSError):
-                self._path.unlink()
+    def leave(self) -> bool:
+        """Let go of the lock, and remove the files first: none else may be in them then.
+        With jobs in hand they stay, for whoever buries this worker; then it is False."""
+        clear = self._descriptor is None or not self.hand.count
+        if clear and self.still_held():
+            for path in (self.hand.path, self._path):
+                with suppress(OSError):
+                    path.unlink()
         self.let_go()
+        return clear
 
     def let_go(self) -> None:
         """Close this process's hold on the lock."""
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
+            self.hand.close()
             os.close(descriptor)
 
 
@@ -92,23 +83,30 @@ class Roster:
         """Take a seat for a new worker; raises CannotOpen where the folder beside the
         database cannot be written."""
         worker = random.randint(FIRST_WORKER, LAST_WORKER)
-        path = self._path(worker)
         try:
             self._make_folder()
-            descriptor = locks.acquire(path, os.stat(self._database.path).st_mode & 0o666)
+            seat = self._seat(worker)
         except OSError as error:
             raise CannotOpen(
                 path=self.folder, problem=f"workers keep their locks there ({error.strerror})"
             ) from error
-        assert descriptor is not None
-        seat = Seat(worker, path, descriptor)
         try:
-            seat.note(0)
             self._enlist(worker, queues)
         except BaseException:
             seat.leave()
             raise
         return seat
+
+    def _seat(self, worker: int) -> Seat:
+        path, mode = self._path(worker), os.stat(self._database.path).st_mode & 0o666
+        descriptor = locks.acquire(path, mode)
+        assert descriptor is not None
+        try:
+            return Seat(worker, path, descriptor, Hand(_hand_of(path), mode))
+        except BaseException:
+            path.unlink()
+            os.close(descriptor)
+            raise
 
     ENLIST = """
     insert into litequeue_workers (id, pid, queues, started_at)
@@ -152,8 +150,8 @@ class Roster:
     @contextmanager
     def burial(self, worker: int) -> Iterator[Note | None]:
         """Hold a dead worker's lock for a block, so that one rescuer acts for it, and
-        yield its note; yield None for a worker that lives. After the block nothing of
-        the dead is left."""
+        yield what it has noted; yield None for a worker that lives. After the block
+        nothing of the dead is left."""
         path = self._path(worker)
         try:
             descriptor = os.open(path, os.O_RDWR)
@@ -169,10 +167,12 @@ class Roster:
             if not locks.lock(descriptor) or not locks.leads_to(path, descriptor):
                 yield None
                 return
-            yield _noted(descriptor)
+            hung = os.read(descriptor, LONGEST_TRACE).decode("utf-8", "replace")
+            yield replace(read(_hand_of(path)), hung=hung)
             self.dismiss(worker)
-            with suppress(OSError):
-                path.unlink()
+            for left in (_hand_of(path), path):
+                with suppress(OSError):
+                    left.unlink()
         finally:
             os.close(descriptor)
 
@@ -185,6 +185,15 @@ class Roster:
         """Write down how a worker's process ended, for whoever buries it; False where
         it had no seat."""
         return self._database.change(self.EXPLAIN, {"pid": pid, "cause": cause}) > 0
+
+    def recall(self, worker: int, rested: float = 0) -> Note | None:
+        """Keep a worker from starting more of what it has fetched, as hand.recall does; to
+        be called in a write transaction."""
+        return recall(_hand_of(self._path(worker)), rested)
+
+    def rests(self, worker: int, seconds: float) -> bool:
+        """Whether there would be something to recall."""
+        return rests(_hand_of(self._path(worker)), seconds)
 
     def _lives(self, worker: int) -> bool:
         try:
@@ -219,11 +228,5 @@ def _let_go_of(seat: weakref.ref[Seat]) -> Callable[[], None]:
     return let_go
 
 
-def _noted(descriptor: int) -> Note:
-    written = os.read(descriptor, LONGEST_NOTE)
-    number = written[:NOTE_WIDTH]
-    if len(number) < NOTE_WIDTH or not number.isdigit():
-        # A machine that lost power may have kept the file and not what was in it; and a
-        # worker that died before its first job has written nothing.
-        return Note(None)
-    return Note(int(number), written[NOTE_WIDTH:].decode("utf-8", "replace"))
+def _hand_of(path: Path) -> Path:
+    return path.with_name(f"{path.name}.hand")

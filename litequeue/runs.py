@@ -9,14 +9,16 @@ those that wait for the job, those of its key, its batch, is part of the transac
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from litequeue.batches import Batches
 from litequeue.claims import Claims
 from litequeue.database import NOTHING, Database, Parameters
 from litequeue.errors import RunLost
 from litequeue.flows import Flows
+from litequeue.hand import Note
 from litequeue.record import COLUMNS, NOBODY, JobRow, State
 
 EXPIRE_AT_ONCE = 100
@@ -51,8 +53,37 @@ class Runs(Claims):
                 self._end(self.COMPLETE, row, {"result": result, "expires_at": expires_at})
             else:
                 self._end(self.DELETE_RUN, row)
+                self.flows.untie([row.id])
             self.left(row.overlap_key, row.batch, State.DONE)
             self._free_dependents(row.id, result)
+
+    DELETE_RUNS = """
+    delete from litequeue_jobs
+    where id in (select value from json_each(:ids))
+      and state = 5 and attempts = :attempts and worker = :worker
+    returning id"""
+
+    def complete_all(self, finished: Sequence[tuple[JobRow, str | None]]) -> list[JobRow]:
+        """Complete the runs of one worker, with their results, as ``complete`` does each
+        of them; returns the rows of those that were lost."""
+        worker = finished[0][0].worker
+        runs: dict[int, list[int]] = {}
+        for row, _ in finished:
+            runs.setdefault(row.attempts, []).append(row.id)
+        gone: set[int] = set()
+        with self.database.transaction():
+            for attempts, ids in runs.items():
+                values = {"ids": json.dumps(ids), "attempts": attempts, "worker": worker}
+                gone.update(id for (id,) in self.database.rows(self.DELETE_RUNS, values))
+            for row, _ in finished:
+                if row.batch is not None and row.id in gone:
+                    self.left(None, row.batch, State.DONE)
+            if self.flows.are_there():
+                self.flows.untie(list(gone))
+                for row, result in finished:
+                    if row.id in gone:
+                        self._free_dependents(row.id, result)
+        return [row for row, _ in finished if row.id not in gone]
 
     # A run that someone asked to cancel is not to start again: these two leave it alone,
     # and CANCEL_RUN takes it.
@@ -74,6 +105,7 @@ class Runs(Claims):
                 return self._cancel_run(row, exception)
             self.left(row.overlap_key, row.batch, State.FAILED)
             if delete:
+                self.flows.untie([row.id])
                 self.cancel_dependents(row.id)
         return State.FAILED
 
@@ -120,6 +152,19 @@ class Runs(Claims):
             self.left(row.overlap_key, row.batch, State.CANCELLED)
             self.cancel_dependents(row.id)
         return State.CANCELLED
+
+    def take_back(self, worker: int, note: Note) -> int:
+        """End what a worker has in hand for it: what has succeeded is completed, what has
+        not started is released; returns how many jobs. Part of the caller's transaction."""
+        ended = 0
+        for row in self.running(worker):
+            if row.id in note.finished:
+                self.complete(row, result=note.finished[row.id])
+                ended += 1
+            elif row.id in note.fetched:
+                self.release(row)
+                ended += 1
+        return ended
 
     def left(self, key: str | None, batch: int | None, state: State) -> None:
         """What the end of a job means for its key and its batch; part of the caller's
@@ -224,13 +269,17 @@ class Runs(Claims):
       where expires_at <= :now
       limit {EXPIRE_AT_ONCE}
     )
-    and state = 6"""
+    and state = 6
+    returning id"""
 
     def expire(self) -> int:
         """Delete some of the done rows whose time of keeping is over; returns how many."""
         if not self.database.rows(self.EXPIRED, {"now": self.now()}):
             return 0
-        return self.database.change(self.EXPIRE, {"now": self.now()})
+        with self.database.transaction():
+            gone = [int(id) for (id,) in self.database.rows(self.EXPIRE, {"now": self.now()})]
+            self.flows.untie(gone)
+        return len(gone)
 
     def _end(self, sql: str, row: JobRow, values: Parameters = NOTHING) -> None:
         if not self._change(sql, row, values):

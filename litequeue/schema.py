@@ -99,10 +99,12 @@ where overlap_key is not null"""
 BATCH_INDEX = """
 create index litequeue_members on litequeue_jobs (batch, state) where batch is not null"""
 
-# A job waits for its parents: an edge for each, met when the parent has succeeded.
+# A job waits for its parents: an edge for each, met when the parent has succeeded. What
+# deletes a job deletes its edges: a foreign key would do so by itself, and make every
+# deletion four times as slow.
 EDGES = """
 create table litequeue_edges (
-  child integer not null references litequeue_jobs (id) on delete cascade,
+  child integer not null,
   position integer not null,
   parent integer not null,
   met_at integer,

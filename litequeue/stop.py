@@ -22,6 +22,13 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 DEAF_SECONDS = 2.0
 
 
+def unsignalled() -> None:
+    """Leave all signals to the other threads of the process: one that a helping thread
+    took would not wake the main thread, which has to see to it."""
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+
+
 class HardStop(BaseException):
     """Raised inside a running job by the second signal; its run is given back."""
 
@@ -98,16 +105,15 @@ class Stop:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
-    @contextmanager
-    def interrupting(self) -> Iterator[None]:
-        """Inside the block, which runs a job, a second signal raises HardStop."""
+    def begin_job(self) -> None:
+        """From here on, a second signal raises HardStop; it does now if there was one."""
         self._interruptible = True
-        try:
-            if self.hard:
-                raise HardStop
-            yield
-        finally:
-            self._interruptible = False
+        if self.hard:
+            raise HardStop
+
+    def end_job(self) -> None:
+        """The job is over; to be called in any case."""
+        self._interruptible = False
 
     def wake(self) -> None:
         """End the sleep, if there is one; a signal handler or any thread may call this."""

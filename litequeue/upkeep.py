@@ -150,7 +150,9 @@ class Upkeep(Changes):
 
     def pause(self, queue: str) -> bool:
         """Let no job of ``queue`` start until it is resumed; False if it was paused."""
-        return self.database.change(self.PAUSE, {"queue": queue, "now": self.now()}) > 0
+        with self.database.transaction():
+            self.recall()
+            return self.database.change(self.PAUSE, {"queue": queue, "now": self.now()}) > 0
 
     RESUME = """
     delete from litequeue_paused
@@ -196,9 +198,13 @@ class Upkeep(Changes):
     ) -> Counter[str]:
         if ids:
             with self.database.transaction():
+                # What a worker has only fetched is not running.
+                self.recall()
                 # The latest first: a job comes after older ones, and goes with them.
                 order = sorted(ids, reverse=True) if verb == "cancel" else ids
                 return Counter(self._alter_one(verb, change, leaves, id) for id in order)
+        with self.database.transaction():
+            self.recall()
         codes = [state.code for state in leaves] + [HELD] * (State.READY in leaves)
         select = self.MATCHING_IDS.format(codes=", ".join(map(str, codes)))
         return self._sweep(verb, select, change, where)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from types import ModuleType
 
@@ -22,17 +22,20 @@ from litequeue.errors import (
     WrongState,
 )
 from litequeue.executor import Executor, Listener
+from litequeue.hand import MOST
 from litequeue.job import Job
 from litequeue.memory import resident_bytes
 from litequeue.nudge import Bell
 from litequeue.options import Options, checked
 from litequeue.outcome import Outcome
+from litequeue.pace import Pace
 from litequeue.queue import Queue
 from litequeue.record import JobRow, State, key
 from litequeue.rescue import Rescuer
 from litequeue.roster import Seat
 from litequeue.stop import HardStop, Stop
 from litequeue.timetable import Ticker
+from litequeue.turn import Turn
 
 # How often a worker looks for others that have died, and whether the file is still there.
 LOOK_SECONDS = 0.5
@@ -80,6 +83,10 @@ class Limits:
 class Worker:
     """Runs the jobs of a queue, one at a time, until it is told to stop."""
 
+    recycled = False
+    _done = _polls = 0
+    _started_at = _looked_at = 0.0
+
     def __init__(
         self,
         queue: Queue,
@@ -88,6 +95,7 @@ class Worker:
         queues: Sequence[str] = (),
         sleep: float = 1.0,
         grace: float = GRACE_SECONDS,
+        prefetch: int = MOST,
         limits: Limits = Limits(),
         flags: Options | None = None,
         listener: Listener | None = None,
@@ -97,13 +105,14 @@ class Worker:
 
         It serves ``queues`` strictly in that order, or all by priority and age. ``sleep``
         is the longest time between two looks for work, ``grace`` what a job has to end in
-        after its timeout, both in seconds. ``flags`` are options for jobs without their
+        after its timeout, both in seconds. Of jobs that are known to be short it fetches
+        ``prefetch`` at once at the most; 1 is each by itself, which is also how a queue
+        with ``synchronous="full"`` is worked. ``flags`` are options for jobs without their
         own. Raises NoJobsFound, DuplicateJob and OptionError.
         """
         self.queue = queue
         self.found = _found(jobs)
         self.queues = tuple(queues)
-        self.recycled = False
         self._sleep = sleep
         self._limits = limits
         self._stop = stop or Stop()
@@ -117,8 +126,7 @@ class Worker:
         )
         self._rescuer = Rescuer(queue, self._executor)
         self._ticker = Ticker(queue, self.found.classes)
-        self._done = self._polls = 0
-        self._started_at = self._looked_at = 0.0
+        self._pace = Pace(prefetch, durable=queue.database.synchronous == "full")
 
     def run(self) -> int:
         """Work until a limit is reached or a stop is asked for; returns the exit status,
@@ -132,8 +140,8 @@ class Worker:
         self._ticker.begin()
         over = False
         while not over:
-            with self._session() as seat, self._listening() as bell:
-                over = self._loop(seat, bell)
+            with self._session() as turn, self._listening() as bell:
+                over = self._loop(turn, bell)
             over = over or self._over()
         return self.status
 
@@ -143,22 +151,24 @@ class Worker:
         cls = self.found.jobs.get(key(name))
         keys = sorted(cls.__litequeue__.keys) if cls else [key(name)]
         ended: list[State | None] = []
-        with self._session() as seat:
+        with self._session() as turn:
+            self.queue.recall()
             for id in [id for each in keys for id in self.queue.due_named(each)]:
-                row = None if self._stop.requested else self.queue.reserve_job(seat.worker, id)
+                row = None if self._stop.requested else self.queue.reserve_job(turn.worker, id)
                 if row is not None:
-                    ended.append(self._run(seat, row))
+                    ended += self._run(turn, [row])
         return ended
 
     def run_job(self, id: int) -> State | None:
         """Run one job, due or not; returns the state that it was left in, None where the
         run was lost. Raises NoSuchJob, and WrongState for a job that is running, waiting
         or finished."""
-        with self._session() as seat:
-            row = self.queue.reserve_job(seat.worker, id)
+        with self._session() as turn:
+            self.queue.recall()
+            row = self.queue.reserve_job(turn.worker, id)
             if row is None:
                 raise self._refusal(id)
-            return self._run(seat, row)
+            return self._run(turn, [row])[0]
         return None
 
     def _refusal(self, id: int) -> LitequeueError:
@@ -190,11 +200,12 @@ class Worker:
             thread.join()
 
     @contextmanager
-    def _session(self) -> Iterator[Seat]:
+    def _session(self) -> Iterator[Turn]:
         """A seat, the dead buried, and signals that mean a stop; a hard stop ends it."""
         with self._stop.on_signals(), suppress(HardStop), self._seated() as seat:
-            self._look_around(seat)
-            yield seat
+            self._look_around(seat.worker)
+            with closing(Turn(self.queue, self._executor, seat, self._pace, self._over)) as turn:
+                yield turn
 
     @contextmanager
     def _seated(self) -> Iterator[Seat]:
@@ -202,10 +213,10 @@ class Worker:
         try:
             yield seat
         finally:
-            seat.leave()
-            # Whoever looks next dismisses it, where the file is locked or full.
-            with suppress(DatabaseBusy, DatabaseFull):
-                self.queue.roster.dismiss(seat.worker)
+            if seat.leave():
+                # Whoever looks next dismisses it, where the file is locked or full.
+                with suppress(DatabaseBusy, DatabaseFull):
+                    self.queue.roster.dismiss(seat.worker)
 
     @contextmanager
     def _listening(self) -> Iterator[Bell]:
@@ -215,25 +226,25 @@ class Worker:
         finally:
             bell.close()
 
-    def _loop(self, seat: Seat, bell: Bell) -> bool:
+    def _loop(self, turn: Turn, bell: Bell) -> bool:
         """Work until it is over; False where the seat was lost and a new one is needed."""
         rung = False
         while not self._over():
-            if not seat.still_held():
+            if not turn.seat.still_held():
                 logger.error("the lock file of this worker was removed; it takes another")
                 return False
-            row = None
+            rows: list[JobRow] = []
             try:
-                row = self._next(seat, bell, rung)
-                if row is None:
+                rows = self._next(turn.worker, bell, rung)
+                if not rows:
                     if self._limits.drain or self._over():
                         break
-                    rung = self._idle(seat, bell)
+                    rung = self._idle(turn.seat, bell)
             except (DatabaseBusy, DatabaseFull) as error:
                 logger.error("%s", error)
                 self._stop.sleep(TROUBLE_SECONDS)
-            if row is not None:
-                self._run(seat, row)
+            if rows:
+                self._run(turn, rows)
         return True
 
     def _over(self) -> bool:
@@ -253,32 +264,48 @@ class Worker:
         seconds = self._limits.seconds
         return float("inf") if seconds is None else self._started_at + seconds - self.queue.clock()
 
-    def _next(self, seat: Seat, bell: Bell, rung: bool) -> JobRow | None:
-        """Claim a job. A byte in the FIFO may be for a job that came after the look, or
-        for a worker that has died."""
+    def _next(self, worker: int, bell: Bell, rung: bool) -> list[JobRow]:
+        """Claim a job, or several that are short. A byte in the FIFO may be for a job
+        that came after the look, or for a worker that has died."""
         self._polls += 1
         self._ticker.tick()
         # A clock that was set back must not put off the looking.
         if not 0 <= self.queue.clock() - self._looked_at <= LOOK_SECONDS:
-            self._look_around(seat)
-        row = self.queue.reserve(seat.worker, self.queues)
-        if row is None and (rung or bell.drain()):
+            self._look_around(worker)
+        rows = self._fetch(worker)
+        if not rows and (rung or bell.drain()):
             rung = True
-            self._look_around(seat)
-            row = self.queue.reserve(seat.worker, self.queues)
-        if row is not None and rung and self.queue.has_ready(self.queues):
+            self._look_around(worker)
+            rows = self._fetch(worker)
+        if rows and rung and self.queue.has_ready(self.queues):
             # One byte may have stood for many jobs: wake the next who sleeps.
             bell.ring()
-        return row
+        return rows
 
-    def _run(self, seat: Seat, row: JobRow) -> State | None:
-        seat.note(row.id)
+    def _fetch(self, worker: int) -> list[JobRow]:
+        most, limits = self._pace.most(), self._limits
+        if limits.jobs is not None:
+            most = min(most, limits.jobs - self._done)
+        if limits.polls is not None:
+            most = 1
+        short = self._pace.fits()
+        rows = self.queue.fetch(
+            worker,
+            self.queues,
+            most,
+            lambda row: self._executor.policy(row).timeout is None and short(row.name),
+        )
+        self._pace.fetched(len(rows))
+        return rows
+
+    def _run(self, turn: Turn, rows: Sequence[JobRow]) -> list[State | None]:
+        states: list[State | None] = []
         try:
-            return self._executor.run(row, report_to=seat.fileno())
+            states = turn.run(rows)
         finally:
-            seat.note(0)
-            self._done += 1
+            self._done += len(states)
             self._stop.look()
+        return states
 
     def _idle(self, seat: Seat, bell: Bell) -> bool:
         """Sleep until a nudge, a stop, the next due job or the poll; says whether there
@@ -289,7 +316,7 @@ class Worker:
             nap = min(left, LOOK_SECONDS)
             rung = self._stop.sleep(nap, bell.descriptors())
             left -= nap
-            if (rung and bell.take()) or self._look_around(seat) or not seat.still_held():
+            if (rung and bell.take()) or self._look_around(seat.worker) or not seat.still_held():
                 return True
         self._tidy()
         return False
@@ -308,13 +335,13 @@ class Worker:
         except DatabaseError as error:
             logger.warning("%s", error)
 
-    def _look_around(self, seat: Seat) -> int:
+    def _look_around(self, worker: int) -> int:
         """Bring back what dead workers have left, and see that the file is still there;
         returns how many runs were brought back."""
         self._looked_at = self.queue.clock()
         if self.queue.database.moved():
             raise DatabaseMoved(path=self.queue.path)
-        return self._rescuer.rescue(seat.worker)
+        return self._rescuer.rescue(worker)
 
 
 def _found(jobs: Jobs) -> Found:

@@ -132,7 +132,6 @@ def test_the_pragmas_are_those_that_were_measured(
         "journal_mode": "wal",
         "synchronous": level,
         "wal_autocheckpoint": 0,
-        "foreign_keys": 1,
         "secure_delete": 0,
         "mmap_size": 0,
         "busy_timeout": 0,

@@ -185,7 +185,7 @@ def test_dispatch_inside_a_run_pushes_to_the_queue_of_the_run(
     queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LITEQUEUE_DB", "/nowhere/at/all.db")
-    with running(queue).entered():
+    with running(queue):
         id = SendMail(1).dispatch()
     assert queue.get(id).name == "SendMail"
 
@@ -194,7 +194,7 @@ def test_dispatch_inside_a_run_is_part_of_its_transaction(queue: Queue) -> None:
     # The bound queue is another object for the same file, and could not see into it.
     bind(Queue(queue.path))
     run = running(queue)
-    with run.entered(), pytest.raises(ZeroDivisionError), run.transaction():
+    with run, pytest.raises(ZeroDivisionError), run.transaction():
         SendMail(SendMail(1).dispatch() // 0)
     assert "emails" not in queue.counts()
 
@@ -204,7 +204,7 @@ def test_a_bound_queue_on_another_file_is_chosen_even_inside_a_run(
 ) -> None:
     with Queue(tmp_path / "other.db") as other:
         bind(other)
-        with running(queue).entered():
+        with running(queue):
             id = SendMail(1).dispatch()
         assert other.get(id).name == "SendMail"
         assert "emails" not in queue.counts()

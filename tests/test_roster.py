@@ -12,9 +12,10 @@ from waiting import Clock
 
 from litequeue import locks
 from litequeue.errors import CannotOpen
+from litequeue.hand import SIZE, Note
 from litequeue.queue import Queue
 from litequeue.record import NOBODY
-from litequeue.roster import Note, Roster, Seat
+from litequeue.roster import Roster, Seat
 
 
 @pytest.fixture
@@ -49,6 +50,10 @@ def lock_file(roster: Roster, worker: int) -> Path:
     return roster.folder / f"{worker:012x}"
 
 
+def hand_file(roster: Roster, worker: int) -> Path:
+    return roster.folder / f"{worker:012x}.hand"
+
+
 def burials(roster: Roster, worker: int) -> list[Note | None]:
     """What a burial of the worker gives; as a list, for comparing."""
     with roster.burial(worker) as note:
@@ -81,7 +86,8 @@ def test_a_worker_is_named_by_the_name_of_its_file(
     roster: Roster, join: Callable[..., Seat]
 ) -> None:
     seat = join()
-    assert [path.name for path in roster.folder.iterdir()] == [roster.listed()[0].name]
+    name = roster.listed()[0].name
+    assert sorted(path.name for path in roster.folder.iterdir()) == [name, f"{name}.hand"]
     assert lock_file(roster, seat.worker).exists()
     assert seat.still_held()
 
@@ -151,19 +157,40 @@ def test_the_last_note_of_the_dead_is_what_they_were_running(
 ) -> None:
     seat = join()
     for job_id in noted:
-        seat.note(job_id)
+        seat.hand.clear()
+        if job_id:
+            seat.hand.deal([job_id])
     seat.let_go()
     assert burials(roster, seat.worker) == [Note(running)]
 
 
-@pytest.mark.parametrize("left", ["", "0000", "not a number at all!", "-0000000000000000007"])
+@pytest.mark.parametrize("left", [b"", bytes(100), bytes(SIZE), b"not a note at all" * 2000])
 def test_a_note_that_was_lost_with_the_machine_is_not_known(
-    roster: Roster, join: Callable[..., Seat], left: str
+    roster: Roster, join: Callable[..., Seat], left: bytes
 ) -> None:
     seat = join()
     seat.let_go()
-    lock_file(roster, seat.worker).write_text(left)
+    hand_file(roster, seat.worker).write_bytes(left)
     assert burials(roster, seat.worker) == [Note(None)]
+
+
+def test_a_worker_with_jobs_in_hand_leaves_them_to_whoever_buries_it(
+    roster: Roster, join: Callable[..., Seat]
+) -> None:
+    seat = join()
+    seat.hand.deal([7, 8, 9])
+    seat.hand.finish('"told"')
+    seat.hand.start()
+    assert not seat.leave()
+    assert burials(roster, seat.worker) == [Note(8, {7: '"told"'}, (9,))]
+
+
+def test_where_a_job_hung_is_part_of_the_note(roster: Roster, join: Callable[..., Seat]) -> None:
+    seat = join()
+    seat.hand.deal([7])
+    os.write(seat.fileno(), b"  File x, line 1")
+    seat.let_go()
+    assert burials(roster, seat.worker) == [Note(7, hung="  File x, line 1")]
 
 
 # A burial
@@ -184,6 +211,7 @@ def test_after_a_burial_nothing_of_the_dead_is_left(
     assert burials(roster, seat.worker) == [Note(0)]
     assert ids(roster.listed()) == [other.worker]
     assert not lock_file(roster, seat.worker).exists()
+    assert not hand_file(roster, seat.worker).exists()
 
 
 def test_one_rescuer_only_buries_a_worker(
@@ -191,7 +219,7 @@ def test_one_rescuer_only_buries_a_worker(
 ) -> None:
     rival = make_queue().roster
     seat = join()
-    seat.note(7)
+    seat.hand.deal([7])
     seat.let_go()
     with roster.burial(seat.worker) as note:
         assert note == Note(7)
@@ -202,7 +230,7 @@ def test_one_rescuer_only_buries_a_worker(
 
 def test_a_burial_that_fails_is_left_to_the_next(roster: Roster, join: Callable[..., Seat]) -> None:
     seat = join()
-    seat.note(7)
+    seat.hand.deal([7])
     seat.let_go()
     with pytest.raises(ZeroDivisionError), roster.burial(seat.worker):
         raise ZeroDivisionError
@@ -268,6 +296,7 @@ def test_a_worker_that_lost_its_folder_can_join_again(
 ) -> None:
     seat = join()
     lock_file(roster, seat.worker).unlink()
+    hand_file(roster, seat.worker).unlink()
     roster.folder.rmdir()
     seat.leave()
     assert join().still_held()
@@ -309,7 +338,7 @@ def test_a_rescuer_who_comes_as_another_has_finished_buries_nobody(
 ) -> None:
     rival = make_queue().roster
     seat = join()
-    seat.note(7)
+    seat.hand.deal([7])
     seat.let_go()
     buried: list[Note | None] = []
     just_before_locking(lambda: buried.extend(burials(rival, seat.worker)))

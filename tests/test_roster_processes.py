@@ -10,8 +10,9 @@ import pytest
 from test_roster import burials, ids
 from waiting import Child, wait_until
 
+from litequeue.hand import Note
 from litequeue.queue import Queue
-from litequeue.roster import Note, Roster
+from litequeue.roster import Roster
 
 posix = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
 
@@ -31,7 +32,7 @@ import os, subprocess, sys
 from litequeue.queue import Queue
 queue = Queue(sys.argv[1])
 seat = queue.roster.join(["high", "low"])
-seat.note(7)
+seat.hand.deal([7])
 child = 0
 if sys.argv[2] == "fork":
     reader, writer = os.pipe()

@@ -26,6 +26,7 @@ from litequeue.cli.parser import (
 from litequeue.cli.terminal import complain
 from litequeue.discovery import Found, discover
 from litequeue.errors import CannotOpen, ImportsFailed, OptionError
+from litequeue.hand import MOST
 from litequeue.options import Options, checked
 from litequeue.queue import Queue
 from litequeue.record import State
@@ -97,6 +98,13 @@ def _add_processes(work: argparse.ArgumentParser) -> None:
         help="what a job has to end in, after its timeout or a stop (default: 10)",
     )
     work.add_argument(
+        "--prefetch",
+        metavar="N",
+        type=positive,
+        default=MOST,
+        help=f"fetch at most N short jobs at once (default: {MOST}); 1: each by itself",
+    )
+    work.add_argument(
         "--single-id", metavar="ID", help="end at once if a worker of this id is at work"
     )
     work.add_argument(
@@ -162,6 +170,7 @@ def _worker(
         queues=_queues(args.queue, os.environ),
         sleep=args.sleep,
         grace=args.grace,
+        prefetch=args.prefetch,
         limits=Limits(
             drain=args.drain or args.once,
             polls=args.max,
@@ -218,8 +227,8 @@ def _childs_command(args: argparse.Namespace) -> list[str]:
 
 
 _PASSED_ON = (
-    "queue", "max", "max-jobs", "max-time", "memory-limit", "grace", "sleep", "retries",
-    "on-failure", "keep",
+    "queue", "max", "max-jobs", "max-time", "memory-limit", "grace", "prefetch", "sleep",
+    "retries", "on-failure", "keep",
 )  # fmt: skip
 
 

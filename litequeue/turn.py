@@ -1,0 +1,138 @@
+"""One turn of a worker: the jobs of its hand, run one after the other, and then written
+down together."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from time import perf_counter
+
+from litequeue.errors import LitequeueError, RunLost
+from litequeue.executor import Attempt, Executor
+from litequeue.hand import Hand
+from litequeue.pace import HAND_SECONDS, Pace
+from litequeue.queue import Queue
+from litequeue.record import JobRow, State
+from litequeue.roster import Seat
+from litequeue.stop import HardStop, unsignalled
+
+logger = logging.getLogger("litequeue")
+
+
+class Turn:
+    """Runs what one worker has in hand, as if each job were alone."""
+
+    def __init__(
+        self, queue: Queue, executor: Executor, seat: Seat, pace: Pace, over: Callable[[], bool]
+    ) -> None:
+        """Run jobs of ``queue`` in this ``seat`` until the hand is empty, or ``over``."""
+        self.seat = seat
+        self.worker = seat.worker
+        self._queue = queue
+        self._executor = executor
+        self._pace = pace
+        self._over = over
+        # A worker that was made before a fork may work behind it.
+        executor.pid = os.getpid()
+        self._watch = Watch(seat.hand, lambda: queue.recall(seat.worker))
+
+    def run(self, rows: Sequence[JobRow]) -> list[State | None]:
+        """Run the jobs in order, and return the states that they are left in, None for a
+        run that was lost. Those that do not come to run, for a stop or because the others
+        take longer than was thought, are released. Raises HardStop."""
+        hand, ran = self.seat.hand, 0
+        states: list[State | None] = []
+        hand.deal([row.id for row in rows])
+        if len(rows) > 1:
+            self._watch.begin()
+        finished: list[tuple[JobRow, Attempt]] = []
+        now = perf_counter()
+        until = now + 2 * HAND_SECONDS
+        try:
+            for row in rows:
+                # What was pushed meanwhile may be more urgent than what is left.
+                if ran and (now > until or self._over() or not hand.start()):
+                    break
+                ran += 1
+                states.append(self._run(row, finished, alone=len(rows) == 1))
+                before, now = now, perf_counter()
+                self._pace.ran(row.name, now - before)
+        except HardStop:
+            hand.give_back()
+            raise
+        finally:
+            self._settle(finished, rows[ran:])
+        return states
+
+    def close(self) -> None:
+        """End the watch."""
+        self._watch.end()
+
+    def _run(
+        self, row: JobRow, finished: list[tuple[JobRow, Attempt]], *, alone: bool
+    ) -> State | None:
+        attempt = self._executor.attempt(row, self.seat.fileno())
+        hand = self.seat.hand
+        if not alone and self._executor.may_wait(attempt) and hand.has_room(attempt.text):
+            finished.append((row, attempt))
+            hand.finish(attempt.text)
+            return State.DONE
+        left = self._executor.end(row, attempt)
+        hand.finish()
+        return left
+
+    def _settle(self, finished: list[tuple[JobRow, Attempt]], rest: Sequence[JobRow]) -> None:
+        hand = self.seat.hand
+        if finished:
+            self._executor.end_all(finished, lambda: hand.recalled)
+        for row in rest:
+            with suppress(RunLost):
+                self._queue.release(row)
+        hand.clear()
+
+
+class Watch:
+    """A thread that has the hand emptied when a job takes longer than was thought: those
+    before it are completed, and those behind it are for other workers to run."""
+
+    def __init__(self, hand: Hand, recall: Callable[[], object]) -> None:
+        self._hand = hand
+        self._recall = recall
+        self._armed = threading.Event()
+        self._ended = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def begin(self) -> None:
+        """Watch the hand that was just dealt."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="litequeue-watch", daemon=True)
+            self._thread.start()
+        if not self._armed.is_set():
+            self._armed.set()
+
+    def end(self) -> None:
+        """End the thread, if there is one."""
+        self._ended.set()
+        self._armed.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _run(self) -> None:
+        unsignalled()
+        while self._armed.wait() and not self._ended.is_set():
+            self._armed.clear()
+            moves = self._hand.moves
+            self._ended.wait(2 * HAND_SECONDS)
+            if self._hand.moves == moves:
+                self._take_back()
+            if self._hand.count > 1 and not self._hand.recalled:
+                self._armed.set()
+
+    def _take_back(self) -> None:
+        try:
+            self._recall()
+        except LitequeueError as error:
+            logger.warning("%s", error)
