@@ -155,7 +155,7 @@ class Runs(Claims):
 
     def take_back(self, worker: int, note: Note) -> int:
         """End what a worker has in hand for it: what has succeeded is completed, what has
-        not started is released; returns how many jobs. Part of the caller's transaction."""
+        not started is released; returns how many jobs."""
         ended = 0
         for row in self.running(worker):
             if row.id in note.finished:

@@ -205,9 +205,11 @@ class Supervisor:
         for worker in self._queue.roster.listed():
             if worker.pid == process.pid:
                 with self._queue.roster.burial(worker.id) as note:
-                    for row in self._queue.running(worker.id) if note else ():
-                        with suppress(RunLost):
-                            self._queue.release(row)
+                    if note is not None:
+                        self._queue.take_back(worker.id, note)
+                        for row in self._queue.running(worker.id):
+                            with suppress(RunLost):
+                                self._queue.release(row)
 
 
 def death_of(status: int, out_of_memory: bool) -> str:

@@ -19,6 +19,9 @@ from litequeue.record import JobRow, State
 from litequeue.roster import Seat
 from litequeue.stop import HardStop, unsignalled
 
+# What the watch has to end in, and how long it rests after an error.
+LAST_SECONDS = 2.0
+
 logger = logging.getLogger("litequeue")
 
 
@@ -37,7 +40,7 @@ class Turn:
         self._over = over
         # A worker that was made before a fork may work behind it.
         executor.pid = os.getpid()
-        self._watch = Watch(seat.hand, lambda: queue.recall(seat.worker))
+        self._watch = Watch(seat.hand, lambda: queue.recall(seat.worker, HAND_SECONDS))
 
     def run(self, rows: Sequence[JobRow]) -> list[State | None]:
         """Run the jobs in order, and return the states that they are left in, None for a
@@ -118,17 +121,19 @@ class Watch:
         self._ended.set()
         self._armed.set()
         if self._thread is not None:
-            self._thread.join()
+            # It may wait for a lock that somebody else keeps.
+            self._thread.join(LAST_SECONDS)
 
     def _run(self) -> None:
         unsignalled()
         while self._armed.wait() and not self._ended.is_set():
             self._armed.clear()
             moves = self._hand.moves
-            self._ended.wait(2 * HAND_SECONDS)
+            if self._ended.wait(2 * HAND_SECONDS):
+                return
             if self._hand.moves == moves:
                 self._take_back()
-            if self._hand.count > 1 and not self._hand.recalled:
+            if not self._ended.is_set() and self._hand.count > 1 and not self._hand.recalled:
                 self._armed.set()
 
     def _take_back(self) -> None:
@@ -136,3 +141,4 @@ class Watch:
             self._recall()
         except LitequeueError as error:
             logger.warning("%s", error)
+            self._ended.wait(LAST_SECONDS)
