@@ -3,7 +3,6 @@
 from typing import TYPE_CHECKING
 
 from litequeue import errors
-from litequeue.batch import Batch
 from litequeue.batches import BatchRow
 from litequeue.context import Run, current
 from litequeue.errors import (
@@ -18,12 +17,13 @@ from litequeue.errors import (
     WaitTimeout,
 )
 from litequeue.job import Job, bind, job
-from litequeue.listeners import on
 from litequeue.queue import Queue
 from litequeue.record import JobRow, State
 from litequeue.version import VERSION as __version__
 
 if TYPE_CHECKING:
+    from litequeue.batch import Batch
+    from litequeue.listeners import on
     from litequeue.worker import Worker
 
 __all__ = [
@@ -54,9 +54,21 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    # A process that only pushes does without the worker's modules.
+    # What a process that only pushes does without.
+    if name == "Batch":
+        from litequeue.batch import Batch
+
+        return Batch
+    if name == "on":
+        from litequeue.listeners import on
+
+        return on
     if name == "Worker":
         from litequeue.worker import Worker
 
         return Worker
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

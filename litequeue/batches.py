@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from litequeue.database import Database
 from litequeue.errors import NoSuchJob
@@ -22,8 +22,7 @@ PLAN, FINISH = "plan", "finish"
 _COUNTERS = {State.DONE: "done", State.FAILED: "failed", State.CANCELLED: "cancelled"}
 
 
-@dataclass(frozen=True, slots=True)
-class BatchRow:
+class BatchRow(NamedTuple):
     """One batch as the database has it, at the moment when it was read."""
 
     id: int

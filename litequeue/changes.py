@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from litequeue.batches import PLAN
 from litequeue.database import Parameters
@@ -188,8 +188,7 @@ class Changes(Runs):
             self.admit(before.overlap_key)
 
 
-@dataclass(frozen=True, slots=True)
-class _Before:
+class _Before(NamedTuple):
     """What is to be known of a row before it is changed."""
 
     id: int

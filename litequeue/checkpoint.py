@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
-from litequeue import locks
 from litequeue.errors import DatabaseError
 
 CHECKPOINT_BYTES = 4 * 1024 * 1024
@@ -26,10 +24,10 @@ Execute = Callable[[str], Sequence[tuple[object, ...]]]
 class Checkpoints:
     """The WAL of one database."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: str) -> None:
         self._path = path
-        self._wal = path.with_name(f"{path.name}-wal")
-        self._lock = path.with_name(f"{path.name}-checkpoint")
+        self._wal = f"{path}-wal"
+        self._lock = f"{path}-checkpoint"
         self._due_at = CHECKPOINT_BYTES
 
     def due(self) -> bool:
@@ -41,6 +39,8 @@ class Checkpoints:
         at it. Never raises: what was committed is safe in the WAL too."""
         if not self._size():
             return
+        from litequeue import locks  # most producers end before the WAL is long
+
         try:
             with locks.tried(self._lock, os.stat(self._path).st_mode & 0o666) as ours:
                 size = self._size()

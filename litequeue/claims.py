@@ -4,7 +4,6 @@ atomic UPDATE ... RETURNING."""
 from __future__ import annotations
 
 import json
-import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from itertools import takewhile
@@ -18,8 +17,6 @@ PROMOTE_AT_ONCE = 100
 
 # Whether a job is to be fetched together with those before it.
 Fits = Callable[[JobRow], bool]
-
-logger = logging.getLogger("litequeue")
 
 
 def _nothing_fits(row: JobRow) -> bool:
@@ -272,7 +269,9 @@ class Claims:
                 with self.database.transaction():
                     for key, batch in self.database.rows(self.FAIL_DAMAGED, values):
                         self.left(key, batch, State.FAILED)
-                logger.error("%s", error)
+                import logging  # a producer claims nothing
+
+                logging.getLogger("litequeue").error("%s", error)
         return readable
 
     def left(self, key: str | None, batch: int | None, state: State) -> None:

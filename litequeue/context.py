@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 from litequeue.batches import FINISH, BatchRow
 from litequeue.database import Connection
@@ -18,9 +18,9 @@ from litequeue.queue import Queue
 from litequeue.record import JobRow
 
 if TYPE_CHECKING:
-    from collections.abc import MutableMapping
-
     from typing_extensions import Unpack
+
+    from litequeue.joblog import JobLog
 
 # Progress is written down at most this often; the last step always.
 PROGRESS_SECONDS = 0.2
@@ -55,10 +55,12 @@ class Run:
         self.pushes_to = queue
         self._row = row
 
-    @property
-    def log(self) -> logging.LoggerAdapter:  # type: ignore[type-arg]
-        """A logger whose lines begin with the job that they are about."""
-        return _JobLog(logging.getLogger("litequeue.job"), self._row)
+    @cached_property
+    def log(self) -> JobLog:
+        """The logger "litequeue.job", whose lines here begin with this job."""
+        from litequeue.joblog import JobLog  # a producer has no run that could log
+
+        return JobLog(self._row)
 
     @property
     def cancelled(self) -> bool:
@@ -150,16 +152,3 @@ class Run:
 
     def __exit__(self, *exception: object) -> None:
         _current.reset(self._token)
-
-
-class _JobLog(logging.LoggerAdapter):  # type: ignore[type-arg]
-    """A logger whose lines begin with the job that they are about."""
-
-    def __init__(self, logger: logging.Logger, row: JobRow) -> None:
-        super().__init__(logger, {"job_id": row.id})
-        self._prefix = f"job {row.id} ({row.name}): "
-
-    def process(
-        self, msg: Any, kwargs: MutableMapping[str, Any]
-    ) -> tuple[Any, MutableMapping[str, Any]]:
-        return self._prefix + str(msg), {"extra": self.extra, **kwargs}

@@ -14,14 +14,12 @@ The only module that imports sqlite3. Four rules hold everywhere:
 from __future__ import annotations
 
 import os
-import random
 import sqlite3
 import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import Literal
 
 from litequeue.checkpoint import CHECKPOINT_BYTES, LOOK_STATEMENTS, Checkpoints
@@ -120,7 +118,7 @@ class Database:
         if str(path) in ("", ":memory:"):
             raise CannotOpen(path=repr(str(path)), problem="a queue needs a file")
         # The real path: two names of one file must lead to the same workers.
-        self.path = Path(os.path.realpath(path))
+        self.path = os.fsdecode(os.path.realpath(path))
         if not create and not os.path.exists(self.path):
             raise CannotOpen(path=self.path, problem="there is no such file")
         self.synchronous = synchronous
@@ -231,10 +229,10 @@ class Database:
 
         Until the copy is whole it has another name: what is called ``target`` is sound.
         """
-        path = Path(target)
-        if path.exists():
+        path = os.fsdecode(target)
+        if os.path.exists(path):
             raise CannotOpen(path=path, problem="a backup is not written over another file")
-        partial = path.with_name(f"{path.name}.partial-{os.getpid()}")
+        partial = f"{path}.partial-{os.getpid()}"
         try:
             self._copy(partial)
             os.rename(partial, path)
@@ -245,11 +243,11 @@ class Database:
                 with suppress(OSError):
                     os.unlink(f"{partial}{ending}")
 
-    def _copy(self, partial: Path) -> None:
+    def _copy(self, partial: str) -> None:
         copy = sqlite3.connect(partial)
         try:
             # Payloads are as private in the copy as they are here.
-            partial.chmod(os.stat(self.path).st_mode & 0o777)
+            os.chmod(partial, os.stat(self.path).st_mode & 0o777)
             self._link().connection.backup(copy)
         finally:
             copy.close()
@@ -288,7 +286,9 @@ class Database:
             except DatabaseBusy as busy:
                 if waited > BUSY_SECONDS:
                     raise DatabaseBusy(path=self.path, waited=waited) from busy
-            seconds = longest * random.uniform(0.5, 1)
+            from random import uniform  # most writers never have to wait
+
+            seconds = longest * uniform(0.5, 1)
             self._sleep(seconds)
             waited += seconds
             longest = min(2 * longest, LONGEST_PAUSE_SECONDS)
@@ -335,8 +335,8 @@ class Database:
     def _open(self) -> _Link:
         if os.path.isdir(self.path):
             raise CannotOpen(path=self.path, problem="it is a directory")
-        if not os.path.isdir(self.path.parent):
-            raise CannotOpen(path=self.path, problem=f"there is no folder {self.path.parent}")
+        if not os.path.isdir(folder := os.path.dirname(self.path)):
+            raise CannotOpen(path=self.path, problem=f"there is no folder {folder}")
         try:
             connection = sqlite3.connect(
                 self.path, timeout=0, isolation_level=None, check_same_thread=False

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from litequeue.database import Database
 from litequeue.errors import NoSuchJob, WrongState
 from litequeue.record import State
 
 
-@dataclass(frozen=True, slots=True)
-class Parent:
+class Parent(NamedTuple):
     """A job to come after, as it stands when the child is pushed."""
 
     id: int

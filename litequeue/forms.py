@@ -6,27 +6,24 @@ where it refuses a value.
 
 from __future__ import annotations
 
-import base64
 import dataclasses
 import json
-import math
+import sys
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, datetime, time, timedelta
-from decimal import Decimal
 from enum import Enum
 from functools import cache, partial
 from itertools import combinations
-from pathlib import PurePath
-from typing import Literal, NoReturn, Protocol, TypeVar, Union
-from uuid import UUID
+from typing import Literal, NamedTuple, NoReturn, Protocol, TypeVar, Union
 
 Convert = Callable[..., object]
 S = TypeVar("S")
 T = TypeVar("T")
 
 SHOWN_CHARACTERS = 60
+INFINITY = float("inf")
 # The tree that it is given is a copy: a circle in the value has been found by then.
 _ENCODER = json.JSONEncoder(
     allow_nan=False, ensure_ascii=False, separators=(",", ":"), check_circular=False
@@ -85,7 +82,7 @@ def _cut(text: str) -> str:
 def finite(value: str | float) -> float:
     """A number that JSON can hold; raises a refusal."""
     number = float(value)
-    if not math.isfinite(number):
+    if not abs(number) < INFINITY:  # nor is a NaN less
         raise _Refused(f"must be a finite number, not {value}")
     return number
 
@@ -120,8 +117,7 @@ def dump(tree: object) -> str:
     return text
 
 
-@dataclasses.dataclass(frozen=True)
-class Form:
+class Form(NamedTuple):
     """What an annotation takes, how it is written to plain JSON, and how it is read."""
 
     says: str
@@ -180,7 +176,7 @@ def _class_form(hint: object, home: Home) -> Form:
             return _leaves()[cls]
         if issubclass(cls, Enum):
             return _enum_form(cls)
-        if issubclass(cls, PurePath):
+        if cls in _textual() or issubclass(cls, _loaded("pathlib", "PurePath")):
             return _leaf(cls, str, cls)
         if dataclasses.is_dataclass(cls):
             return home.nested(cls)
@@ -204,11 +200,24 @@ def _leaves() -> dict[type, Form]:
         date: _leaf(date, _write_date, date.fromisoformat),
         time: _leaf(time, time.isoformat, lambda text: time.fromisoformat(_iso(text))),
         timedelta: _leaf(timedelta, _write_timedelta, _read_timedelta, float, int),
-        Decimal: _leaf(Decimal, str, Decimal),
-        UUID: _leaf(UUID, str, UUID),
-        bytes: _leaf(bytes, _write_bytes, partial(base64.b64decode, validate=True)),
+        bytes: _leaf(bytes, _write_bytes, _read_bytes),
         object: Form("plain JSON", plain, plain, _plain, _same),
     }
+
+
+# Written as text, and read from it; in modules that most programs do without.
+_TEXTUAL = (("decimal", "Decimal"), ("uuid", "UUID"), ("pathlib", "PurePath"))
+
+
+def _textual() -> tuple[type, ...]:
+    return tuple(cls for place in _TEXTUAL for cls in _loaded(*place))
+
+
+def _loaded(module: str, name: str) -> tuple[type, ...]:
+    """A class, or nothing where this process has not loaded its module: no annotation and
+    no value can be of it then."""
+    cls = getattr(sys.modules.get(module), name, None)
+    return () if cls is None else (cls,)
 
 
 def _same(value: object) -> object:
@@ -247,7 +256,15 @@ def _read_timedelta(seconds: float) -> timedelta:
 
 
 def _write_bytes(value: bytes) -> str:
+    import base64  # most payloads have no bytes
+
     return base64.b64encode(value).decode()
+
+
+def _read_bytes(text: str) -> bytes:
+    import base64
+
+    return base64.b64decode(text, validate=True)
 
 
 def _enum_form(cls: type[Enum]) -> Form:
@@ -361,9 +378,10 @@ def own(value: object) -> object:
         return _sorted(_items(own, value))
     if isinstance(value, dict):
         return entries(own, value)
-    if isinstance(value, PurePath):
-        return str(value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         names = [field.name for field in dataclasses.fields(value) if field.init]
         return entries(own, {name: getattr(value, name) for name in names})
-    return next(form for cls, form in _leaves().items() if isinstance(value, cls)).encode(value)
+    form = next(form for cls, form in _leaves().items() if isinstance(value, cls))
+    if form is _leaves()[object] and isinstance(value, _textual()):
+        return str(value)
+    return form.encode(value)

@@ -6,7 +6,6 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import json
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, ParamSpec
 
@@ -22,8 +21,6 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 Told = tuple[type[Job], dict[str, object], Options]
-
-logger = logging.getLogger("litequeue")
 
 
 def on(
@@ -160,6 +157,9 @@ def _options(listener: type[Job], fields: Mapping[str, object]) -> Options:
                 given = said(made.codec.decode(json.dumps(fields)))
                 keys = merged(keys, checked({word: given}, made.name))
             except Exception:
+                import logging  # for a worker, which has it; a jobs module is a producer's too
+
+                logger = logging.getLogger("litequeue")
                 logger.exception("%s has no key for its option %s", made.name, word)
                 keys = merged(keys, checked({word: False}, made.name))
     return merged(made.options, keys)

@@ -11,7 +11,6 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 
 if sys.platform == "win32":
     import msvcrt
@@ -41,7 +40,7 @@ else:
         return True
 
 
-def acquire(path: Path, mode: int | None = None) -> int | None:
+def acquire(path: str | os.PathLike[str], mode: int | None = None) -> int | None:
     """Open and lock the file at ``path``, making it if need be, with exactly this
     ``mode`` if one is given, and return the descriptor that holds the lock; None where
     another holds it. Close it to let go."""
@@ -56,7 +55,7 @@ def acquire(path: Path, mode: int | None = None) -> int | None:
         os.close(descriptor)
 
 
-def _opened(path: Path, mode: int | None) -> int:
+def _opened(path: str | os.PathLike[str], mode: int | None) -> int:
     try:
         return os.open(path, os.O_RDWR)
     except FileNotFoundError:
@@ -68,7 +67,7 @@ def _opened(path: Path, mode: int | None) -> int:
     return descriptor
 
 
-def leads_to(path: Path, descriptor: int) -> bool:
+def leads_to(path: str | os.PathLike[str], descriptor: int) -> bool:
     """Whether ``path`` still names the file that ``descriptor`` has open."""
     try:
         return os.path.samestat(os.stat(path), os.fstat(descriptor))
@@ -77,7 +76,7 @@ def leads_to(path: Path, descriptor: int) -> bool:
 
 
 @contextmanager
-def tried(path: Path, mode: int | None = None) -> Iterator[bool]:
+def tried(path: str | os.PathLike[str], mode: int | None = None) -> Iterator[bool]:
     """Hold the lock of ``path`` for a block, or say False where another has it."""
     descriptor = acquire(path, mode)
     try:

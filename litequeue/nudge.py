@@ -7,13 +7,10 @@ worker's poll finds the job: a nudge saves time, and nothing depends on it.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat
 from collections.abc import Sequence
 from contextlib import suppress
-from pathlib import Path
-from urllib.parse import quote, unquote
 
 ANY = "wake-any"
 LISTED = "wake-for-"
@@ -25,13 +22,13 @@ LONGEST_NAME = 200
 class Bell:
     """The end of the FIFO that workers of one list of queues sleep on."""
 
-    def __init__(self, folder: Path, queues: Sequence[str]) -> None:
+    def __init__(self, folder: str | os.PathLike[str], queues: Sequence[str]) -> None:
         self._descriptor: int | None = None
         with suppress(OSError, AttributeError):
-            path = folder / _name(queues)
+            path = os.path.join(folder, _name(queues))
             with suppress(FileExistsError):
                 os.mkfifo(path)
-                path.chmod(os.stat(folder).st_mode & 0o666)
+                os.chmod(path, os.stat(folder).st_mode & 0o666)
             if not stat.S_ISFIFO(os.stat(path).st_mode):
                 return
             # For reading alone, select() would report the last writer's leaving.
@@ -73,7 +70,7 @@ class Bell:
 class Nudge:
     """The side that rings, in every process that pushes."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
         self._folder = folder
 
     def ring(self, queue: str) -> None:
@@ -96,7 +93,7 @@ class Nudge:
     def _write(self, name: str) -> None:
         # No reader, a full FIFO, one of another user: then no one needs this byte.
         with suppress(OSError):
-            descriptor = os.open(self._folder / name, os.O_WRONLY | os.O_NONBLOCK)
+            descriptor = os.open(os.path.join(self._folder, name), os.O_WRONLY | os.O_NONBLOCK)
             try:
                 os.write(descriptor, b"\n")
             finally:
@@ -106,13 +103,19 @@ class Nudge:
 def _name(queues: Sequence[str]) -> str:
     if not queues:
         return ANY
+    from urllib.parse import quote  # a worker of all queues needs no quoting
+
     name = LISTED + ",".join(quote(queue, safe="") for queue in queues)
     if len(name) <= LONGEST_NAME:
         return name
+    import hashlib  # 4 MB that only a very long list needs
+
     return HASHED + hashlib.sha256(name.encode()).hexdigest()
 
 
 def _serves(name: str, queue: str) -> bool:
     if not name.startswith(LISTED):
         return True
+    from urllib.parse import unquote  # where all workers serve all queues, none is listed
+
     return queue in map(unquote, name[len(LISTED) :].split(","))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import inspect
 import json
 import sys
@@ -165,6 +164,8 @@ class _Record:
                 raise refused("is missing", f".{name}")
 
     def _advice(self, name: str) -> str:
+        import difflib  # a name that is right needs no advice
+
         nearest = difflib.get_close_matches(name, self.forms, n=1)
         if nearest:
             return f"did you mean {nearest[0]!r}?"

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -28,8 +26,6 @@ LONGEST_KEY = 200
 # A larger payload is taken, and remarked on.
 LARGE_BYTES = 64 * 1024
 WAY_OUT = "store the file, and push its path"
-
-logger = logging.getLogger("litequeue")
 
 
 class Pushable(Protocol):
@@ -309,6 +305,9 @@ class Pushing(Upkeep):
             )
         if size > LARGE_BYTES and spec.name not in self._large:
             self._large.add(spec.name)
+            import logging  # a producer with nothing to remark does without
+
+            logger = logging.getLogger("litequeue")
             logger.warning("%s: a payload of %d KiB is large: %s", spec.name, size // 1024, WAY_OUT)
 
 
@@ -359,6 +358,8 @@ def _key_of(
         found = _asked(said, job, spec) if callable(said) else said
     if len(found) <= LONGEST_KEY:
         return found
+    import hashlib  # 4 MB that only a long key needs
+
     return found[:50] + hashlib.sha256(found.encode("utf-8", "surrogatepass")).hexdigest()
 
 

@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, overload
 
@@ -21,12 +22,21 @@ from litequeue.errors import DamagedRow, JobFailed, NoResult, NoSuchJob, OptionE
 from litequeue.nudge import Nudge
 from litequeue.options import Options
 from litequeue.pushing import Members, Pushable, Pushing
-from litequeue.record import COLUMNS, JobRow, State, is_id, read_row, read_state
-from litequeue.roster import Roster
+from litequeue.record import (
+    COLUMNS,
+    JobRow,
+    State,
+    is_id,
+    read_row,
+    read_state,
+    workers_folder,
+)
 from litequeue.upkeep import MATCHING, matching
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
+
+    from litequeue.roster import Roster
 
 FIRST_LOOK_SECONDS = 0.001
 LONGEST_LOOK_SECONDS = 0.05
@@ -60,13 +70,19 @@ class Queue(Pushing):
         super().__init__(database, clock, max_payload)
         self._sleep = sleep
         schema.upgrade(self.database)
-        self.roster = Roster(self.database, clock)
-        self._nudge = Nudge(self.roster.folder)
+        self._nudge = Nudge(workers_folder(self.path))
 
     @property
     def path(self) -> str:
         """The absolute path of the file."""
-        return str(self.database.path)
+        return self.database.path
+
+    @cached_property
+    def roster(self) -> Roster:
+        """Who works on the queue."""
+        from litequeue.roster import Roster  # who only pushes asks for nobody
+
+        return Roster(self.database, self.clock)
 
     def recall(self, worker: int | None = None, rested: float = 0) -> int:
         """Have back what this worker, or each, has fetched and not started, and complete

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import string
-from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from enum import Enum
 from functools import lru_cache
@@ -53,13 +51,12 @@ _STATES = {code: state for state, code in _CODES.items()} | {HELD: State.READY}
 NOBODY = 1 << 40
 
 
-@dataclass(frozen=True, slots=True)
-class Spec:
+class Spec(NamedTuple):
     """A job to be pushed: its name, its payload as JSON text, and its options."""
 
     name: str
     payload: str
-    options: Options = field(default_factory=Options)
+    options: Options = {}  # noqa: RUF012  nobody writes to it
     step: str | None = None
 
 
@@ -147,8 +144,7 @@ class JobRow(NamedTuple):
         return lines[-1].removeprefix("litequeue.errors.") if lines else ""
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerRow:
+class WorkerRow(NamedTuple):
     """One worker as the database has it; whether it lives, the roster knows."""
 
     id: int
@@ -288,7 +284,8 @@ def maybe_instant(milliseconds: int | None) -> datetime | None:
     return None if milliseconds is None else instant(milliseconds)
 
 
-_FOLD = str.maketrans(string.ascii_uppercase, string.ascii_lowercase, "-_")
+_LETTERS = "abcdefghijklmnopqrstuvwxyz"
+_FOLD = str.maketrans(_LETTERS.upper(), _LETTERS, "-_")
 
 
 def key(name: str) -> str:
@@ -304,3 +301,8 @@ def is_id(id: int) -> bool:
 def worker_name(worker: int) -> str:
     """A worker's id as files and messages write it."""
     return f"{worker:012x}"
+
+
+def workers_folder(path: str) -> str:
+    """The folder beside a database in which its workers have their locks and bells."""
+    return f"{path}-workers"

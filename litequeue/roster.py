@@ -21,7 +21,7 @@ from litequeue import locks
 from litequeue.database import Database
 from litequeue.errors import CannotOpen
 from litequeue.hand import Hand, Note, read, recall, rests
-from litequeue.record import NOBODY, WorkerRow, instant, worker_name
+from litequeue.record import NOBODY, WorkerRow, instant, worker_name, workers_folder
 
 # Ids of six bytes, and above NOBODY.
 FIRST_WORKER, LAST_WORKER = NOBODY + 1, (1 << 47) - 1
@@ -75,7 +75,7 @@ class Roster:
     """The workers of one database, in its table and in the folder beside it."""
 
     def __init__(self, database: Database, clock: Callable[[], float]) -> None:
-        self.folder = database.path.with_name(f"{database.path.name}-workers")
+        self.folder = Path(workers_folder(database.path))
         self._database = database
         self._clock = clock
 

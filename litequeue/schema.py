@@ -6,19 +6,8 @@ application's, which numbers its own tables there.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from litequeue.database import Database
 from litequeue.errors import ForeignTables, SchemaNewer
-
-
-@dataclass(frozen=True)
-class Step:
-    """One change of the tables, done whole or not at all."""
-
-    version: int
-    statements: tuple[str, ...]
-
 
 # State codes are those of record.State: 2 waiting, 3 ready, 4 scheduled, 5 running,
 # 6 done, 7 failed, 8 cancelled; 9 is ready too, and held back because as many jobs of
@@ -197,32 +186,30 @@ select
 from litequeue_jobs
 where state = 7"""
 
-STEPS = (
-    Step(
-        1,
-        (
-            JOBS,
-            READY_INDEX,
-            TIMER_INDEX,
-            RUNNING_INDEX,
-            EXPIRY_INDEX,
-            STATE_INDEX,
-            UNIQUE_INDEX,
-            SLOT_INDEX,
-            KEYED_INDEX,
-            BATCH_INDEX,
-            EDGES,
-            EDGES_INDEX,
-            BATCHES,
-            SCHEDULES,
-            WORKERS,
-            PAUSED,
-            LIST,
-            FAILED,
-        ),
+# By the version that a step leads to; each is done whole or not at all.
+STEPS = {
+    1: (
+        JOBS,
+        READY_INDEX,
+        TIMER_INDEX,
+        RUNNING_INDEX,
+        EXPIRY_INDEX,
+        STATE_INDEX,
+        UNIQUE_INDEX,
+        SLOT_INDEX,
+        KEYED_INDEX,
+        BATCH_INDEX,
+        EDGES,
+        EDGES_INDEX,
+        BATCHES,
+        SCHEDULES,
+        WORKERS,
+        PAUSED,
+        LIST,
+        FAILED,
     ),
-)
-KNOWN = STEPS[-1].version
+}
+KNOWN = max(STEPS)
 
 VERSION_TABLE = "create table litequeue_schema (version integer not null)"
 
@@ -235,7 +222,7 @@ order by name"""
 
 def sql() -> str:
     """The whole schema as SQL that makes it in an empty file."""
-    parts = [VERSION_TABLE, *(text.strip() for step in STEPS for text in step.statements)]
+    parts = [VERSION_TABLE, *(text.strip() for step in STEPS.values() for text in step)]
     parts.append(f"insert into litequeue_schema values ({KNOWN})")
     return ";\n\n".join(parts) + ";\n"
 
@@ -251,19 +238,19 @@ def upgrade(database: Database) -> int:
     with database.transaction():
         # Another process may have done it between the look and the lock.
         found = _version(database)
-        missing = [step for step in STEPS if step.version > found]
-        for step in missing:
-            _take(database, step)
+        missing = [version for version in STEPS if version > found]
+        for version in missing:
+            _take(database, version)
     return len(missing)
 
 
-def _take(database: Database, step: Step) -> None:
-    if step.version == 1:
+def _take(database: Database, version: int) -> None:
+    if version == 1:
         database.rows(VERSION_TABLE)
         database.rows("insert into litequeue_schema values (0)")
-    for statement in step.statements:
+    for statement in STEPS[version]:
         database.rows(statement)
-    database.rows("update litequeue_schema set version = :version", {"version": step.version})
+    database.rows("update litequeue_schema set version = :version", {"version": version})
 
 
 def _version(database: Database) -> int:

@@ -46,7 +46,7 @@ class Patient:
     @property
     def path(self) -> Path:
         """The real path of the file."""
-        return self.database.path
+        return Path(self.database.path)
 
     def beside(self, ending: str) -> Path:
         """The path of what stands beside the database: its -wal, its -workers."""

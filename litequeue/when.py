@@ -1,79 +1,19 @@
 """Reads the delays and instants that `delay=` and `at=` of `push` take.
 
-A wall clock time that the spring change skips is read as PEP 495 reads it: with
-the offset from before the change, so 02:30 becomes 03:30. A time that autumn shows
-twice is the first of the two, unless a `datetime` with `fold=1` says otherwise.
+A naive `datetime` that autumn shows twice is the first of the two, unless it has `fold=1`.
 """
 
 from __future__ import annotations
 
-import re
-from calendar import monthrange
-from datetime import date, datetime, time, timedelta, timezone, tzinfo
-from math import inf
+from datetime import datetime, timedelta
 from typing import TypeAlias
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from .errors import WhenError
 
 When: TypeAlias = float | int | timedelta | datetime | str
 
 _EPOCH = datetime(1970, 1, 1)
-_DAY_SECONDS = 86_400
 _LONGEST_INT = 10**100
-
-# Every spelling in full: a rule for plurals would make "500ms" five hundred minutes.
-_UNITS: dict[str, tuple[int, int, int]] = {
-    name: size
-    for names, size in (
-        # months, days, seconds
-        ("s sec secs second seconds", (0, 0, 1)),
-        ("m min mins minute minutes", (0, 0, 60)),
-        ("h hr hrs hour hours", (0, 0, 3600)),
-        ("d day days", (0, 1, 0)),
-        ("w week weeks", (0, 7, 0)),
-        ("mon mons month months", (1, 0, 0)),
-        ("y yr yrs year years", (12, 0, 0)),
-    )
-    for name in names.split()
-}
-_SIGNS = {"+": 1, "-": -1}
-_WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
-
-# No part can match where its neighbour could, so no text takes long to refuse.
-_FLAGS = re.ASCII | re.IGNORECASE | re.VERBOSE
-_NUMBER = r"(?:\d+(?:\.\d+)?|\.\d+)"
-_SIGN = r"(?:[+-]\s?)?"
-_EPOCH_TEXT = re.compile(rf"@\s?(-?{_NUMBER})", _FLAGS)
-_TERM = re.compile(rf"({_SIGN})({_NUMBER})\s?([a-z]*)", _FLAGS)
-_SPAN = re.compile(
-    rf"(?:in\s)? {_SIGN}{_NUMBER} (?:\s?[a-z]+ (?:\s?{_SIGN}{_NUMBER}\s?[a-z]+)*)?", _FLAGS
-)
-_MOMENT = re.compile(
-    r"""
-    (?! $ )
-    (?: (?P<date> \d{4}-\d\d-\d\d ) (?: T(?=\d) | \s | $ )
-      | (?P<day> today | tomorrow
-          | (?:next\s)? (?: mon(?:day)? | tue(?:s|sday)? | wed(?:nesday)?
-                          | thu(?:r|rs|rsday)? | fri(?:day)? | sat(?:urday)? | sun(?:day)? )
-        ) (?: \s | $ )
-    )?
-    (?: (?:at\s)?
-      (?: (?P<noon> noon ) | midnight
-        # The \b keeps "10:00 America/New_York" from being ten in the morning.
-        | (?P<hour> \d\d? ) (?= : | \s?[ap]m\b )
-          (?: : (?P<minute> \d\d ) (?: : (?P<second> \d\d ) (?: \. (?P<fraction> \d+ ) )? )? )?
-          (?: \s? (?P<half> [ap] ) m\b )?
-      )
-    )?
-    # The day has taken the space behind it, so an offset can only follow a time.
-    (?: (?<=\S) \s? (?P<offset> [+-] (?:0\d|1[0-4]) (?: :?[0-5]\d )? )
-      # A zone alone names no time.
-      | (?<=.) \s? (?P<zone> [a-z][\w+/-]* )
-    )?
-    """,
-    _FLAGS,
-)
 
 
 def due(value: When, now: float) -> float:
@@ -92,7 +32,9 @@ def due(value: When, now: float) -> float:
 
 def _instant(value: When, now: float) -> float:
     if isinstance(value, str):
-        return _read(" ".join(value.split()), now)
+        from .wording import read  # most delays are numbers
+
+        return read(" ".join(value.split()), now)
     if isinstance(value, datetime):
         return value.timestamp()
     if isinstance(value, timedelta):
@@ -102,111 +44,6 @@ def _instant(value: When, now: float) -> float:
     raise ValueError(f"a {type(value).__name__} is neither a delay nor an instant")
 
 
-def _read(text: str, now: float) -> float:
-    if text.lower() == "now":
-        return now
-    if found := _EPOCH_TEXT.fullmatch(text):
-        return float(found[1])
-    if found := _MOMENT.fullmatch(text):
-        return _moment(found, now)
-    if _SPAN.fullmatch(text):
-        return _after_span(text.lower(), now)
-    raise ValueError("this is neither a length of time nor a date or time of day")
-
-
-def _moment(found: re.Match[str], now: float) -> float:
-    zone = _zone(found)
-    today = datetime.fromtimestamp(now, zone).date()
-    day, repeat_days = _day(found, today)
-    instant = datetime.combine(day, _clock(found), zone).timestamp()
-    if repeat_days and instant <= now:
-        day += timedelta(days=repeat_days)
-        instant = datetime.combine(day, _clock(found), zone).timestamp()
-    return instant
-
-
-def _day(found: re.Match[str], today: date) -> tuple[date, int]:
-    """Return the day named, and after how many days it comes again (0: it does not)."""
-    if found["date"]:
-        return date.fromisoformat(found["date"]), 0
-    if not found["day"]:
-        return today, 1
-    name = found["day"].lower()
-    if name in ("today", "tomorrow"):
-        return today + timedelta(days=name == "tomorrow"), 0
-    word = name.removeprefix("next ")
-    ahead = (_WEEKDAYS.index(word[:3]) - today.weekday()) % 7
-    if word == name:
-        return today + timedelta(days=ahead), 7
-    return today + timedelta(days=ahead or 7), 0
-
-
-def _clock(found: re.Match[str]) -> time:
-    if not found["hour"]:
-        return time(12) if found["noon"] else time(0)
-    micros = (found["fraction"] or "").ljust(6, "0")[:6]
-    return time(_hour(found), int(found["minute"] or 0), int(found["second"] or 0), int(micros))
-
-
-def _hour(found: re.Match[str]) -> int:
-    hour = int(found["hour"])
-    if not found["half"]:
-        return hour
-    if not 1 <= hour <= 12:
-        raise ValueError(f"there is no {hour} am or pm")
-    return hour % 12 + (12 if found["half"] in "pP" else 0)
-
-
-def _zone(found: re.Match[str]) -> tzinfo | None:
-    if found["offset"]:
-        return _offset(found["offset"])
-    if not found["zone"]:
-        return None
-    # UTC must work where no time zone data is installed.
-    return timezone.utc if found["zone"].lower() in ("z", "utc") else _named(found["zone"])
-
-
-def _offset(text: str) -> timezone:
-    hours, minutes = int(text[1:3]), int(text[3:].lstrip(":") or 0)
-    return timezone(_SIGNS[text[0]] * timedelta(hours=hours, minutes=minutes))
-
-
-def _named(name: str) -> ZoneInfo:
-    try:
-        return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        # Listing them all takes 20 ms, so only a name in another case pays for it.
-        return ZoneInfo({known.lower(): known for known in available_timezones()}[name.lower()])
-
-
-def _after_span(text: str, now: float) -> float:
-    months = days = seconds = 0.0
-    sign = 1
-    for mark, number, unit in _TERM.findall(text):
-        # A sign holds until the next one: "-1h30m" is ninety minutes ago.
-        sign = _SIGNS.get(mark.strip(), sign)
-        amount = sign * float(number)
-        in_months, in_days, in_seconds = _UNITS[unit or "s"]
-        months += amount * in_months
-        days += amount * in_days
-        seconds += amount * in_seconds
-    if months % 1:
-        raise ValueError("a part of a month has no fixed length")
-    whole, part = divmod(days, 1)
-    return _on_calendar(now, int(months), int(whole)) + part * _DAY_SECONDS + seconds
-
-
-def _on_calendar(now: float, months: int, days: int) -> float:
-    # Going through the wall clock for nothing would lose which 02:30 it is in autumn.
-    if not months and not days:
-        return now
-    start = datetime.fromtimestamp(now)
-    year, month = divmod(start.year * 12 + start.month - 1 + months, 12)
-    day = min(start.day, monthrange(year, month + 1)[1])
-    moved = start.replace(year=year, month=month + 1, day=day) + timedelta(days=days)
-    return moved.replace(fold=0).timestamp()
-
-
 def _shown(value: When) -> When:
     # Python refuses to write out an int of more than 4300 digits.
-    return inf if isinstance(value, int) and abs(value) > _LONGEST_INT else value
+    return float("inf") if isinstance(value, int) and abs(value) > _LONGEST_INT else value

@@ -281,7 +281,7 @@ def test_utc_and_offsets_need_no_zone_data(monkeypatch: pytest.MonkeyPatch) -> N
     def absent(name: str) -> ZoneInfo:
         raise ZoneInfoNotFoundError(name)
 
-    monkeypatch.setattr("litequeue.when.ZoneInfo", absent)
+    monkeypatch.setattr("zoneinfo.ZoneInfo", absent)
     for text in ("10:00 UTC", "10:00Z", "10:00+00:00"):
         assert due(f"2030-07-01 {text}", 1000.0) == utc("2030-07-01 10:00")
     with pytest.raises(WhenError):

@@ -1,0 +1,142 @@
+"""What is loaded, and when: who only pushes does without the rest."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import litequeue
+
+ROOT = Path(__file__).parent.parent
+
+# Modules of Python's, each of which some part of litequeue, or of what it imports, has use for.
+HEAVY = """
+argparse asyncio base64 bz2 calendar concurrent ctypes decimal difflib email faulthandler fcntl
+hashlib http importlib.metadata importlib.resources locale logging lzma mmap multiprocessing
+pathlib pickle pkgutil platform queue random secrets select selectors shlex shutil signal socket
+statistics string subprocess sysconfig tempfile textwrap traceback urllib uuid zipfile zoneinfo
+"""
+
+# Of litequeue's own: for who works, looks, or asks for more.
+NOT_FOR_PUSHING = """
+batch check cli cron discovery doctor executor joblog listeners locks outcome overview rescue
+roster stop supervisor timeout timetable timing wording worker
+"""
+
+
+def ours(names: str) -> list[str]:
+    return [f"litequeue.{name}" for name in names.split()]
+
+
+# What dataclasses and the others load is no work of litequeue's.
+BEGIN = """
+import dataclasses, json, sqlite3, sys, threading, typing
+before = set(sys.modules)
+"""
+END = """
+print(json.dumps(sorted(set(sys.modules) - before)))
+"""
+
+PUSHING = """
+import litequeue
+from litequeue import Job, Queue
+
+class SendMail(Job, queue="mail", max_attempts=5):
+    user_id: int
+    template: str = "welcome"
+    tags: list[str] = dataclasses.field(default_factory=list)
+
+    def handle(self) -> None: ...
+
+with Queue("jobs.db") as queue:
+    queue.push(SendMail(1))
+    queue.push(SendMail(2), delay=30, priority=5)
+    queue.push_many([SendMail(3), SendMail(4, tags=["a"])])
+    queue.push("resize", {"path": "a.png", "width": 8.5})
+    litequeue.bind(queue)
+    SendMail(5).dispatch()
+"""
+
+
+def loaded(script: str, folder: Path) -> set[str]:
+    """The modules that a script loads in a fresh interpreter, which has no site-packages:
+    what is installed there may load anything."""
+    path = f"import sys; sys.path[:0] = [{str(ROOT)!r}, '.']\n"
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-B", "-c", path + BEGIN + script + END],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return set(json.loads(done.stdout.splitlines()[-1]))
+
+
+@pytest.fixture(scope="module")
+def pushers(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
+    """What a process has loaded that has pushed jobs in the usual ways."""
+    return loaded(PUSHING, tmp_path_factory.mktemp("pushing"))
+
+
+@pytest.mark.parametrize("module", [*HEAVY.split(), *ours(NOT_FOR_PUSHING)])
+def test_a_process_that_only_pushes_does_without(pushers: set[str], module: str) -> None:
+    assert "litequeue.pushing" in pushers
+    assert module not in pushers
+
+
+LATE = """
+from litequeue import Job, Queue
+
+class First(Job):
+    number: int
+
+    def handle(self) -> None: ...
+
+queue = Queue("jobs.db")
+queue.push(First(1))
+queue.push("first", {"number": 2})
+assert not {"decimal", "uuid", "pathlib", "base64"} & set(sys.modules)
+
+from decimal import Decimal
+from pathlib import PurePosixPath
+from uuid import UUID
+
+class Second(Job):
+    price: Decimal
+    code: UUID
+    path: PurePosixPath
+    seal: bytes
+
+    def handle(self) -> None: ...
+
+values = {"price": Decimal("1.10"), "code": UUID(int=1), "path": PurePosixPath("a/b"), "seal": b"x"}
+typed = queue.get(queue.push(Second(**values))).payload
+named = queue.get(queue.push("second", values)).payload
+assert typed == named, (typed, named)
+assert vars(Second.__litequeue__.codec.decode(typed)) == values
+"""
+
+
+def test_a_type_whose_module_is_loaded_after_the_first_push_can_be_pushed(tmp_path: Path) -> None:
+    assert {"decimal", "uuid", "pathlib", "base64"} <= loaded(LATE, tmp_path)
+
+
+# The front door
+
+
+def test_every_public_name_can_be_imported() -> None:
+    names: dict[str, object] = {}
+    exec("from litequeue import *", names)
+    assert set(litequeue.__all__) <= set(names)
+    assert set(litequeue.__all__) <= set(dir(litequeue))
+    for name in litequeue.__all__:
+        assert names[name] is getattr(litequeue, name)
+
+
+def test_a_name_that_there_is_not_is_said_so() -> None:
+    with pytest.raises(AttributeError, match="module 'litequeue' has no attribute 'Wrker'"):
+        litequeue.Wrker  # type: ignore[attr-defined]  # noqa: B018
