@@ -14,16 +14,15 @@ import pkgutil
 import sys
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import ModuleType
 
 from litequeue.errors import DuplicateJob, NoJobsFound
 from litequeue.job import Job
-from litequeue.listeners import announcements
 
 DEFAULT_PACKAGES = ("jobs", "app.jobs")
-OURS = str(Path(__file__).parent) + os.sep
+OURS = os.path.dirname(__file__) + os.sep
 IMPORT_MACHINERY = ("<frozen importlib", os.sep + "importlib" + os.sep)
 
 
@@ -71,8 +70,11 @@ def discover(packages: Sequence[str] = (), folder: str | os.PathLike[str] = ".")
 
 def collect_events(found: Found) -> None:
     """Add the events that the jobs found so far listen for; raises DuplicateJob."""
-    # In the order in which the listeners were found, which is that of their definition.
-    collect(announcements(list(dict.fromkeys(found.jobs.values()))), found)
+    if any(cls.__litequeue__.listens for cls in found.jobs.values()):
+        from litequeue.listeners import announcements  # most applications have no listener
+
+        # In the order in which the listeners were found, which is that of their definition.
+        collect(announcements(list(dict.fromkeys(found.jobs.values()))), found)
 
 
 def collect(classes: Iterable[type[Job]], found: Found) -> None:
@@ -104,8 +106,8 @@ def _from_environment() -> tuple[str, ...]:
 def _default(place: str) -> tuple[str, ...]:
     for package in DEFAULT_PACKAGES:
         # Looked for as a file: another "jobs" may be installed somewhere.
-        path = Path(place, *package.split("."))
-        if path.is_dir() or path.with_suffix(".py").is_file():
+        path = os.path.join(place, *package.split("."))
+        if os.path.isdir(path) or os.path.isfile(f"{path}.py"):
             return (package,)
     raise NoJobsFound(problem=f"{place} has neither a jobs nor an app/jobs package")
 
@@ -142,12 +144,18 @@ def _modules(package: str, failures: list[ImportFailure]) -> Iterator[ModuleType
 
 def _plain_folders(paths: Iterable[str]) -> set[str]:
     """Folders of modules without an ``__init__``, which pkgutil passes over."""
-    inner = (folder for path in paths if os.path.isdir(path) for folder in Path(path).iterdir())
+    inner = (entry for path in paths if os.path.isdir(path) for entry in os.scandir(path))
     return {
-        folder.name
-        for folder in inner
-        if folder.name.isidentifier() and folder.is_dir() and any(folder.glob("*.py"))
+        entry.name
+        for entry in inner
+        if entry.name.isidentifier() and entry.is_dir() and _has_modules(entry.path)
     }
+
+
+def _has_modules(folder: str) -> bool:
+    with suppress(OSError):
+        return any(name.endswith(".py") for name in os.listdir(folder))
+    return False
 
 
 def _import(name: str, failures: list[ImportFailure]) -> ModuleType | None:

@@ -6,7 +6,6 @@ from __future__ import annotations
 import inspect
 import logging
 import os
-import random
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from typing import Protocol, TypeVar
@@ -227,7 +226,7 @@ class Executor:
             left = State.WAITING if attempt.planned else State.DONE
             self._report_late_error(row, attempt)
         else:
-            outcome = classify(attempt.error, row, attempt.policy, random.random)
+            outcome = classify(attempt.error, row, attempt.policy, _chance)
             try:
                 left = self._patiently(row, lambda: self._write(row, outcome, attempt))
             except RunLost as error:
@@ -304,6 +303,12 @@ class Executor:
 def has_hook(cls: type[Job]) -> bool:
     """Whether a job class wants to be told when it has succeeded."""
     return cls.succeeded is not Job.succeeded
+
+
+def _chance() -> float:
+    import random  # a worker whose jobs succeed does without
+
+    return random.random()
 
 
 def _handled(job: Job, seconds: float | None) -> object:

@@ -44,6 +44,9 @@ def bind(queue: Queue | None) -> None:
 class Definition:
     """What a job class says of itself beside its fields."""
 
+    # Whether it is a listener's, and runs for an event.
+    listens = False
+
     def __init__(
         self,
         cls: type[Job],

@@ -56,6 +56,8 @@ def on(
 class Listener(Definition):
     """What a listener says of itself: as any job, and the event that it waits for."""
 
+    listens = True
+
     def __init__(self, cls: type[Job], event: str, made: Definition) -> None:
         super().__init__(cls, made.name, made.aliases, made.options, made.timing)
         self.event = event

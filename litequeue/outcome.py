@@ -7,14 +7,13 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
-from pathlib import Path
 
 from litequeue.backoff import pause
 from litequeue.errors import Fail, JobTimeout, PayloadError, Retry, Snooze, UnknownJob, WorkerDied
 from litequeue.options import DEFAULTS, Backoff, Options, clipped
 from litequeue.record import JobRow
 
-OURS = str(Path(__file__).parent) + os.sep
+OURS = os.path.dirname(__file__) + os.sep
 LONGEST_EXCEPTION = 20_000
 SNOOZE_SECONDS = 60.0
 

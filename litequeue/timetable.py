@@ -5,9 +5,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from math import ceil
+from typing import TYPE_CHECKING, NamedTuple
 
 from litequeue.errors import DatabaseError, NoSuchSchedule, ScheduleError
 from litequeue.job import Job
@@ -15,7 +14,9 @@ from litequeue.options import Options
 from litequeue.outcome import describe
 from litequeue.queue import Queue
 from litequeue.record import instant, key
-from litequeue.timing import Timing, read_timing
+
+if TYPE_CHECKING:
+    from litequeue.timing import Timing
 
 logger = logging.getLogger("litequeue")
 
@@ -27,8 +28,7 @@ LOOK_SECONDS = 1.0
 SET_BACK_SECONDS = 3 * 3600
 
 
-@dataclass(frozen=True, slots=True)
-class ScheduleRow:
+class ScheduleRow(NamedTuple):
     """One line of the timetable."""
 
     name: str
@@ -43,6 +43,8 @@ class ScheduleRow:
     @property
     def timing(self) -> Timing:
         """The expression, read; raises ScheduleError for one that was edited."""
+        from litequeue.timing import read_timing  # a worker without periodic jobs reads none
+
         return read_timing(self.text, self.zone)
 
     @property
@@ -300,5 +302,7 @@ def _instant(stored: object) -> datetime:
 
 
 def _milliseconds(seconds: float) -> int:
+    from math import ceil  # as above, for periodic jobs alone
+
     # Rounded up: a tick before its time would find the same time to come once more.
     return ceil(seconds * 1000)

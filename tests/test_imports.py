@@ -1,4 +1,4 @@
-"""What is loaded, and when: who only pushes does without the rest."""
+"""What is loaded, and when: who only pushes, or waits for jobs, does without the rest."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 import litequeue
+from litequeue import cli
+from litequeue.cli.parser import Commands
 
 ROOT = Path(__file__).parent.parent
 
@@ -25,6 +27,14 @@ statistics string subprocess sysconfig tempfile textwrap traceback urllib uuid z
 NOT_FOR_PUSHING = """
 batch check cli cron discovery doctor executor joblog listeners locks outcome overview rescue
 roster stop supervisor timeout timetable timing wording worker
+"""
+
+# A worker has these, and needs no more until a job does.
+FOR_WORKING = """
+argparse faulthandler fcntl locale logging mmap pathlib pkgutil random select signal urllib
+"""
+NOT_FOR_WORKING = """
+batch cli.look cli.demo cron doctor joblog listeners overview supervisor timing wording
 """
 
 
@@ -88,6 +98,44 @@ def test_a_process_that_only_pushes_does_without(pushers: set[str], module: str)
     assert module not in pushers
 
 
+JOBS = """
+from litequeue import Job, job
+
+class SendMail(Job):
+    user_id: int
+
+    def handle(self) -> None: ...
+
+@job
+def resize(path: str, width: int = 800) -> None: ...
+"""
+
+WORKING = """
+import argparse, logging
+before |= set(sys.modules)
+from litequeue.cli import main
+assert main(["work", "jobs.db", "--drain", "--quiet"]) == 0
+"""
+
+
+@pytest.fixture(scope="module")
+def workers(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
+    """What a worker has loaded that has found its jobs, and nothing to do."""
+    folder = tmp_path_factory.mktemp("working")
+    (folder / "jobs").mkdir()
+    (folder / "jobs" / "__init__.py").write_text("")
+    (folder / "jobs" / "mail.py").write_text(JOBS)
+    return loaded(WORKING, folder)
+
+
+@pytest.mark.parametrize(
+    "module", sorted({*HEAVY.split(), *ours(NOT_FOR_WORKING)} - {*FOR_WORKING.split()})
+)
+def test_a_worker_without_work_does_without(workers: set[str], module: str) -> None:
+    assert {"jobs.mail", "litequeue.worker"} <= workers
+    assert module not in workers
+
+
 LATE = """
 from litequeue import Job, Queue
 
@@ -140,3 +188,32 @@ def test_every_public_name_can_be_imported() -> None:
 def test_a_name_that_there_is_not_is_said_so() -> None:
     with pytest.raises(AttributeError, match="module 'litequeue' has no attribute 'Wrker'"):
         litequeue.Wrker  # type: ignore[attr-defined]  # noqa: B018
+
+
+# The commands
+
+
+def choices(word: str) -> list[str]:
+    """The commands that are added where the first word is ``word``."""
+    added: list[str] = []
+
+    class Remembering(Commands):
+        def add(self, name: str, *args: object) -> object:  # type: ignore[override]
+            added.append(name)
+            return super().add(name, *args)  # type: ignore[arg-type]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cli, "Commands", Remembering)
+        cli.commands_for(word)
+    return added
+
+
+@pytest.mark.parametrize("word", ["", "--help", "--version", "wrk", "work.add"])
+def test_a_word_that_is_no_command_finds_all_of_them(word: str) -> None:
+    assert choices(word) == [name for names in cli.ADDED_BY.values() for name in names]
+
+
+@pytest.mark.parametrize("names", cli.ADDED_BY.values())
+def test_a_command_is_added_with_those_of_its_file_alone(names: tuple[str, ...]) -> None:
+    for name in names:
+        assert choices(name) == list(names)

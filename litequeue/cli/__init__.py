@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 
-from litequeue.cli import care, change, demo, look, project, push, recipe, schedule, show, work
 from litequeue.cli.environment import settle
 from litequeue.cli.parser import Commands
 from litequeue.cli.terminal import complain, silence
@@ -17,25 +17,27 @@ from litequeue.errors import LitequeueError
 
 INTERRUPTED = 130
 
+# Which function adds which commands, in the order in which help lists them.
+ADDED_BY = {
+    "work.add": ("work",),
+    "push.add": ("push",),
+    "work.add_run": ("run",),
+    "look.add": ("status", "list"),
+    "show.add": ("show",),
+    "change.add": ("retry", "cancel", "forget", "prune", "pause", "resume"),
+    "schedule.add": ("schedule",),
+    "project.add": ("jobs", "make-job", "schema"),
+    "care.add": ("doctor", "backup"),
+    "recipe.add": ("recipe",),
+    "demo.add": ("demo",),
+}
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status."""
-    commands = Commands()
-    for add in (
-        work.add,
-        push.add,
-        work.add_run,
-        look.add,
-        show.add,
-        change.add,
-        schedule.add,
-        project.add,
-        care.add,
-        recipe.add,
-        demo.add,
-    ):
-        add(commands)
-    args = commands.parser.parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else arguments
+    commands = commands_for(words[0] if words else "")
+    args = commands.parser.parse_args(words)
     try:
         settle(args)
         return int(args.run(args))
@@ -52,3 +54,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return INTERRUPTED
+
+
+def commands_for(word: str) -> Commands:
+    """The command of this name alone: a worker, which stays, holds no other in memory; all
+    of them where there is none of this name."""
+    commands = Commands()
+    for place, names in ADDED_BY.items():
+        if word in names or not any(word in each for each in ADDED_BY.values()):
+            file, _, add = place.partition(".")
+            getattr(import_module(f"litequeue.cli.{file}"), add)(commands)
+    return commands

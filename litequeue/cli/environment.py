@@ -10,12 +10,14 @@ from collections.abc import Iterator, MutableMapping
 
 from litequeue.errors import OptionError
 
+# Patterns as text: most commands are given no file, and need none of them compiled.
+#
 # Whatever stands behind a value: nothing, or a comment.
 REST = r"\s*(?:\s#.*)?"
-LINE = re.compile(rf"(?:export\s+)?(?P<name>[A-Za-z_]\w*)\s*=(?P<value>.*?){REST}", re.ASCII)
-SINGLE = re.compile(rf"'(?P<text>[^']*)'{REST}")
-DOUBLE = re.compile(rf'"(?P<text>(?:[^"\\]|\\.)*)"{REST}')
-ESCAPE = re.compile(r"\\(.)")
+LINE = rf"(?:export\s+)?(?P<name>[A-Za-z_]\w*)\s*=(?P<value>.*?){REST}"
+SINGLE = rf"'(?P<text>[^']*)'{REST}"
+DOUBLE = rf'"(?P<text>(?:[^"\\]|\\.)*)"{REST}'
+ESCAPE = r"\\(.)"
 ESCAPES = {"n": "\n", "t": "\t", '"': '"', "\\": "\\", "$": "$", "`": "`"}
 
 
@@ -64,7 +66,7 @@ def parsed(line: str) -> Iterator[tuple[str, str]]:
     text = line.strip()
     if not text or text.startswith("#"):
         return
-    found = LINE.fullmatch(text)
+    found = re.fullmatch(LINE, text, re.ASCII)
     if found is None:
         raise ValueError("a line must be KEY=VALUE, a comment or blank")
     # Whole, as the comment sign may stand between quotes.
@@ -74,11 +76,11 @@ def parsed(line: str) -> Iterator[tuple[str, str]]:
     if value[:1] not in ("'", '"'):
         yield found["name"], found["value"].strip()
         return
-    quoted = (SINGLE if value[0] == "'" else DOUBLE).fullmatch(value)
+    quoted = re.fullmatch(SINGLE if value[0] == "'" else DOUBLE, value)
     if quoted is None:
         raise ValueError(f"the value of {found['name']} has no closing quote, or more after it")
     plain = quoted["text"]
-    yield found["name"], plain if value[0] == "'" else ESCAPE.sub(_unescaped, plain)
+    yield found["name"], plain if value[0] == "'" else re.sub(ESCAPE, _unescaped, plain)
 
 
 def _unescaped(found: re.Match[str]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NoReturn
 
 from litequeue.errors import WhenError
@@ -14,11 +15,20 @@ from litequeue.when import due
 Run = Callable[[argparse.Namespace], int]
 
 
+# argparse makes one to check each argument that is added. Asked for no width, it would load
+# shutil and the compressors, 0.6 MB, to see how wide the terminal is.
+CHECKS = partial(argparse.HelpFormatter, width=80)
+
+
 class Parser(argparse.ArgumentParser):
     """Says in one line what is wrong with the words of a command."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+    def format_help(self) -> str:
+        self.formatter_class = argparse.RawDescriptionHelpFormatter
+        return super().format_help()
 
     def _match_arguments_partial(
         self, actions: Sequence[argparse.Action], arg_strings_pattern: str
@@ -39,6 +49,7 @@ class Commands:
             prog="litequeue",
             description="Background jobs on one SQLite file.",
             epilog="litequeue COMMAND --help tells more, with examples.",
+            formatter_class=CHECKS,
             allow_abbrev=False,
         )
         self.parser.add_argument("--version", action="version", version=f"litequeue {VERSION}")
@@ -53,7 +64,7 @@ class Commands:
             help=summary,
             description=summary[0].upper() + summary[1:] + ".",
             epilog=examples,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
+            formatter_class=CHECKS,
             allow_abbrev=False,
         )
         parser.set_defaults(run=run)

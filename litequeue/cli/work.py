@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 import logging
 import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
-from urllib.parse import quote
 
 from litequeue import locks
 from litequeue.cli.lines import Lines
@@ -31,7 +28,6 @@ from litequeue.options import Options, checked
 from litequeue.queue import Queue
 from litequeue.record import State
 from litequeue.stop import Stop
-from litequeue.supervisor import RECYCLED, Supervisor
 from litequeue.worker import GRACE_SECONDS, Limits, Worker
 
 WORK_EXAMPLE = """\
@@ -158,7 +154,11 @@ def _work(args: argparse.Namespace, stop: Stop) -> int:
         worker = _worker(queue, found, args, lines, stop)
         _introduce(worker, lines)
         status = worker.run()
-    return RECYCLED if args.leash is not None and worker.recycled else status
+    if args.leash is not None and worker.recycled:
+        from litequeue.supervisor import RECYCLED  # subprocess is for who starts some
+
+        return RECYCLED
+    return status
 
 
 def _worker(
@@ -198,6 +198,8 @@ def _supervise(args: argparse.Namespace, stop: Stop) -> int:
         raise OptionError(owner="work", problem="--workers needs POSIX; start several instead")
     if args.once:
         raise OptionError(owner="work", problem="--once runs one job, and needs no --workers")
+    from litequeue.supervisor import Supervisor
+
     with Queue(args.database) as queue:
         supervisor = Supervisor(
             queue=queue,
@@ -240,11 +242,7 @@ def _single(args: argparse.Namespace) -> Iterator[bool]:
         return
     if not args.single_id.strip():
         raise OptionError(owner="work", problem="--single-id must not be empty")
-    path = Path(os.path.realpath(args.database))
-    folder = path.parent if args.lock_dir is None else Path(args.lock_dir)
-    # Two databases of one name may share the folder.
-    place = hashlib.sha256(str(path).encode()).hexdigest()[:8]
-    lock = folder / f"{path.name}-{place}-{quote(args.single_id, safe='')}.lock"
+    lock = _lock_file(args)
     try:
         descriptor = locks.acquire(lock)
     except OSError as error:
@@ -254,6 +252,19 @@ def _single(args: argparse.Namespace) -> Iterator[bool]:
     finally:
         if descriptor is not None:
             os.close(descriptor)
+
+
+def _lock_file(args: argparse.Namespace) -> str:
+    # 4 MB for a worker that may be one of many.
+    import hashlib
+    from urllib.parse import quote
+
+    path = os.path.realpath(args.database)
+    folder = os.path.dirname(path) if args.lock_dir is None else args.lock_dir
+    # Two databases of one name may share the folder.
+    place = hashlib.sha256(path.encode()).hexdigest()[:8]
+    name = f"{os.path.basename(path)}-{place}-{quote(args.single_id, safe='')}.lock"
+    return os.path.join(folder, name)
 
 
 def run_command(args: argparse.Namespace) -> int:
