@@ -18,8 +18,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
-from pathlib import Path
+from typing import NamedTuple
 
 # The most jobs that a hand can hold.
 MOST = 250
@@ -33,14 +32,13 @@ RESULTS_AT = 8 * (_IDS + MOST)
 SIZE = 16384
 
 
-@dataclass(frozen=True, slots=True)
-class Note:
+class Note(NamedTuple):
     """How far a worker had come: the job that it ran, 0 for none and None where that is
     not known, those that had succeeded with their results, those not yet started, and
     where the job hung, if that ended the worker."""
 
     running: int | None
-    finished: Mapping[int, str | None] = field(default_factory=dict)
+    finished: Mapping[int, str | None] = {}
     fetched: Sequence[int] = ()
     hung: str = ""
 
@@ -49,7 +47,7 @@ class Hand:
     """The hand of a living worker."""
 
     def __init__(
-        self, path: Path, mode: int, *, clock: Callable[[], int] = time.monotonic_ns
+        self, path: str, mode: int, *, clock: Callable[[], int] = time.monotonic_ns
     ) -> None:
         """Make the file, with this ``mode``; ``clock`` gives nanoseconds that are never
         set back."""
@@ -58,7 +56,7 @@ class Hand:
         self._clock = clock
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o666)
         with suppress(OSError):
-            path.chmod(mode)
+            os.chmod(path, mode)
         # Written, and not only made longer: on a full disk the memory would not be there.
         os.write(self._descriptor, bytes(SIZE))
         self._map = mmap.mmap(self._descriptor, SIZE)
@@ -135,13 +133,13 @@ class Hand:
         os.close(self._descriptor)
 
 
-def read(path: Path) -> Note:
+def read(path: str) -> Note:
     """What the hand of a dead worker says."""
     with _opened(path) as numbers:
         return Note(None) if numbers is None else _noted(numbers)
 
 
-def rests(path: Path, seconds: float, *, clock: Callable[[], int] = time.monotonic_ns) -> bool:
+def rests(path: str, seconds: float, *, clock: Callable[[], int] = time.monotonic_ns) -> bool:
     """Whether a worker has something in hand beside the job that it has been at for more
     than ``seconds``."""
     with _opened(path) as numbers:
@@ -149,7 +147,7 @@ def rests(path: Path, seconds: float, *, clock: Callable[[], int] = time.monoton
 
 
 def recall(
-    path: Path,
+    path: str,
     rested: float = 0,
     *,
     clock: Callable[[], int] = time.monotonic_ns,
@@ -168,7 +166,7 @@ def recall(
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[memoryview | None]:
+def _opened(path: str) -> Iterator[memoryview | None]:
     """The numbers of a file; None for one that is not there, is another user's, or that a
     power failure has left empty."""
     try:

@@ -9,13 +9,11 @@ worker's hand, so that after a crash it is known which job was running.
 from __future__ import annotations
 
 import os
-import random
 import stat
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import replace
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from litequeue import locks
 from litequeue.database import Database
@@ -23,8 +21,12 @@ from litequeue.errors import CannotOpen
 from litequeue.hand import Hand, Note, read, recall, rests
 from litequeue.record import NOBODY, WorkerRow, instant, worker_name, workers_folder
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 # Ids of six bytes, and above NOBODY.
 FIRST_WORKER, LAST_WORKER = NOBODY + 1, (1 << 47) - 1
+WORKERS = LAST_WORKER - FIRST_WORKER + 1
 LONGEST_TRACE = 20_000
 
 # The cause of death of a worker that was ended on purpose: its job is not to blame.
@@ -34,7 +36,7 @@ STOPPED = "stopped"
 class Seat:
     """A living worker's place: its id, its lock, and its hand."""
 
-    def __init__(self, worker: int, path: Path, descriptor: int, hand: Hand) -> None:
+    def __init__(self, worker: int, path: str, descriptor: int, hand: Hand) -> None:
         self.worker = worker
         self.hand = hand
         self._path = path
@@ -57,9 +59,7 @@ class Seat:
         With jobs in hand they stay, for whoever buries this worker; then it is False."""
         clear = self._descriptor is None or not self.hand.count
         if clear and self.still_held():
-            for path in (self.hand.path, self._path):
-                with suppress(OSError):
-                    path.unlink()
+            _remove(self._path)
         self.let_go()
         return clear
 
@@ -75,20 +75,27 @@ class Roster:
     """The workers of one database, in its table and in the folder beside it."""
 
     def __init__(self, database: Database, clock: Callable[[], float]) -> None:
-        self.folder = Path(workers_folder(database.path))
+        self._folder = workers_folder(database.path)
         self._database = database
         self._clock = clock
+
+    @property
+    def folder(self) -> Path:
+        """The folder beside the database."""
+        from pathlib import Path  # a worker only opens files whose names it knows
+
+        return Path(self._folder)
 
     def join(self, queues: Sequence[str]) -> Seat:
         """Take a seat for a new worker; raises CannotOpen where the folder beside the
         database cannot be written."""
-        worker = random.randint(FIRST_WORKER, LAST_WORKER)
+        worker = FIRST_WORKER + int.from_bytes(os.urandom(8), "big") % WORKERS
         try:
             self._make_folder()
             seat = self._seat(worker)
         except OSError as error:
             raise CannotOpen(
-                path=self.folder, problem=f"workers keep their locks there ({error.strerror})"
+                path=self._folder, problem=f"workers keep their locks there ({error.strerror})"
             ) from error
         try:
             self._enlist(worker, queues)
@@ -104,7 +111,7 @@ class Roster:
         try:
             return Seat(worker, path, descriptor, Hand(_hand_of(path), mode))
         except BaseException:
-            path.unlink()
+            _remove(path)
             os.close(descriptor)
             raise
 
@@ -168,11 +175,9 @@ class Roster:
                 yield None
                 return
             hung = os.read(descriptor, LONGEST_TRACE).decode("utf-8", "replace")
-            yield replace(read(_hand_of(path)), hung=hung)
+            yield read(_hand_of(path))._replace(hung=hung)
             self.dismiss(worker)
-            for left in (_hand_of(path), path):
-                with suppress(OSError):
-                    left.unlink()
+            _remove(path)
         finally:
             os.close(descriptor)
 
@@ -207,16 +212,16 @@ class Roster:
         finally:
             os.close(descriptor)
 
-    def _path(self, worker: int) -> Path:
-        return self.folder / worker_name(worker)
+    def _path(self, worker: int) -> str:
+        return os.path.join(self._folder, worker_name(worker))
 
     def _make_folder(self) -> None:
         with suppress(FileExistsError):
-            self.folder.mkdir()
+            os.mkdir(self._folder)
             # Whoever may write the database may work on it: x where there is r.
             mode = os.stat(self._database.path).st_mode & 0o666
-            group = os.stat(self.folder).st_mode & stat.S_ISGID
-            self.folder.chmod(group | mode | (mode & 0o444) >> 2)
+            group = os.stat(self._folder).st_mode & stat.S_ISGID
+            os.chmod(self._folder, group | mode | (mode & 0o444) >> 2)
 
 
 def _let_go_of(seat: weakref.ref[Seat]) -> Callable[[], None]:
@@ -228,5 +233,11 @@ def _let_go_of(seat: weakref.ref[Seat]) -> Callable[[], None]:
     return let_go
 
 
-def _hand_of(path: Path) -> Path:
-    return path.with_name(f"{path.name}.hand")
+def _hand_of(path: str) -> str:
+    return f"{path}.hand"
+
+
+def _remove(path: str) -> None:
+    for each in (_hand_of(path), path):
+        with suppress(OSError):
+            os.unlink(each)

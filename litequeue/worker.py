@@ -30,7 +30,7 @@ from litequeue.options import Options, checked
 from litequeue.outcome import Outcome
 from litequeue.pace import Pace
 from litequeue.queue import Queue
-from litequeue.record import JobRow, State, key
+from litequeue.record import JobRow, State, key, workers_folder
 from litequeue.rescue import Rescuer
 from litequeue.roster import Seat
 from litequeue.stop import HardStop, Stop
@@ -220,7 +220,7 @@ class Worker:
 
     @contextmanager
     def _listening(self) -> Iterator[Bell]:
-        bell = Bell(self.queue.roster.folder, self.queues)
+        bell = Bell(workers_folder(self.queue.path), self.queues)
         try:
             yield bell
         finally:

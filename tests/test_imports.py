@@ -30,9 +30,7 @@ roster stop supervisor timeout timetable timing wording worker
 """
 
 # A worker has these, and needs no more until a job does.
-FOR_WORKING = """
-argparse faulthandler fcntl locale logging mmap pathlib pkgutil random select signal urllib
-"""
+FOR_WORKING = "argparse faulthandler fcntl locale logging mmap pkgutil select signal"
 NOT_FOR_WORKING = """
 batch cli.look cli.demo cron doctor joblog listeners overview supervisor timing wording
 """
