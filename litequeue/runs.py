@@ -12,14 +12,17 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from litequeue.batches import Batches
 from litequeue.claims import Claims
 from litequeue.database import NOTHING, Database, Parameters
 from litequeue.errors import RunLost
 from litequeue.flows import Flows
-from litequeue.hand import Note
 from litequeue.record import COLUMNS, NOBODY, JobRow, State
+
+if TYPE_CHECKING:
+    from litequeue.hand import Note
 
 EXPIRE_AT_ONCE = 100
 
