@@ -87,52 +87,62 @@ class Executor:
         self._classes: dict[str, type[Job]] = {}
         self._policies: dict[tuple[str, int | None], Policy] = {}
 
-    def run(self, row: JobRow, report_to: int) -> State | None:
-        """Run a reserved job and write down how it ended; returns the state that it left,
-        None where the run was lost. Raises HardStop after it has given the job back.
+    def attempt(self, row: JobRow, report_to: int) -> Attempt:
+        """Run a reserved job, and leave it to be written down how it ended. Raises
+        HardStop where it is to be given back.
 
         Where the process has to be ended with the job, ``report_to`` is the descriptor
         that is told where it hung.
         """
-        return self.end(row, self.attempt(row, report_to))
-
-    def attempt(self, row: JobRow, report_to: int) -> Attempt:
-        """Run a reserved job, and leave it to be written down how it ended. Raises
-        HardStop after it has given the job back."""
         attempt = Attempt(self.policy(row))
         self._tell(self._listener.started, row, attempt.policy.max_attempts)
         try:
             self._attempt(row, attempt, report_to)
         except HardStop:
-            self._give_back(row, attempt)
             raise
         except BaseException as error:
             # Whatever a job raises, exits and interrupts among them, ends that job alone.
             attempt.error = error
         return attempt
 
-    def may_wait(self, attempt: Attempt) -> bool:
+    def may_wait(self, row: JobRow, attempt: Attempt) -> bool:
         """Whether the end of a run can be written down together with others: it has
-        succeeded, and nothing is to follow but its completion."""
+        succeeded, and nothing is to follow but its completion. An equal of a unique job
+        can be pushed from then on."""
         return not (
-            attempt.error is not None
+            row.unique_key is not None
+            or attempt.error is not None
             or attempt.completed
             or attempt.policy.keep
             or (attempt.job is not None and has_hook(type(attempt.job)))
         )
 
-    def end_all(self, runs: Sequence[tuple[JobRow, Attempt]], settled: Callable[[], bool]) -> None:
-        """Write down at once that these runs have succeeded, and tell of it; where
-        another has done so for this worker, it has ``settled`` them."""
+    def end_all(
+        self, runs: Sequence[tuple[JobRow, Attempt]], settled: Callable[[], Sequence[int]]
+    ) -> None:
+        """Write down at once that these runs have succeeded, and tell of it; ``settled``
+        gives the ids of those that another may have completed for this worker."""
         finished = [(row, attempt.text) for row, attempt in runs]
         lost = self._patiently(finished[0][0], lambda: self._queue.complete_all(finished))
-        gone = set() if settled() else {row.id for row in lost}
+        gone = {row.id for row in lost}.difference(settled() if lost else ())
         for row, attempt in runs:
             if row.id in gone:
                 self._tell(self._listener.lost, row, RunLost(id=row.id, attempt=row.attempts))
             else:
                 most = attempt.policy.max_attempts
                 self._tell(self._listener.ended, row, most, COMPLETED, State.DONE)
+
+    def give_back(self, rows: Sequence[JobRow]) -> None:
+        """Release these runs, with their attempts unspent; those of them that are over or
+        lost are passed over."""
+
+        def release() -> None:
+            with self._queue.database.transaction():
+                for row in rows:
+                    with suppress(RunLost):
+                        self._queue.release(row)
+
+        self._patiently(rows[0], release)
 
     def bury(self, row: JobRow, error: JobTimeout | WorkerDied) -> State | None:
         """End the run that a dead worker has left behind."""
@@ -212,11 +222,6 @@ class Executor:
         assert isinstance(job, Job)
         attempt.job = job
         return job
-
-    def _give_back(self, row: JobRow, attempt: Attempt) -> None:
-        if not attempt.completed:
-            with suppress(RunLost):
-                self._queue.release(row)
 
     def end(self, row: JobRow, attempt: Attempt) -> State | None:
         """Write down how a run ended; returns the state that it left, None where it was

@@ -27,7 +27,7 @@ SEEN_SECONDS = 0.001
 
 # The file: numbers of eight bytes, then the ids, then the results as lines of text.
 MAGIC = int.from_bytes(b"lq-hand1", "little")
-_MAGIC, _RECALLED, _MOVED_AT, _COUNT, _STARTED, _DONE, _RESULTS, _IDS = range(8)
+_MAGIC, _RECALLED, _SETTLED, _MOVED_AT, _COUNT, _STARTED, _DONE, _RESULTS, _IDS = range(9)
 RESULTS_AT = 8 * (_IDS + MOST)
 SIZE = 16384
 
@@ -66,7 +66,7 @@ class Hand:
     def deal(self, ids: Sequence[int]) -> None:
         """Take these jobs in hand, at most MOST; the first of them has started."""
         numbers = self._numbers
-        numbers[_DONE] = numbers[_RESULTS] = numbers[_RECALLED] = 0
+        numbers[_DONE] = numbers[_RESULTS] = numbers[_RECALLED] = numbers[_SETTLED] = 0
         for place, id in enumerate(ids, start=_IDS):
             numbers[place] = id
         numbers[_MOVED_AT] = self._clock()
@@ -87,14 +87,21 @@ class Hand:
         return True
 
     def finish(self, result: str | None = None) -> None:
-        """Note that the job that runs is over: it has succeeded with this result, or its
-        end is written in the table."""
+        """Note that the job that runs has succeeded with this result."""
         numbers = self._numbers
         if result is not None:
             line = b"%d %b\n" % (numbers[_DONE], result.encode("utf-8", "surrogatepass"))
             end = RESULTS_AT + numbers[_RESULTS]
             self._map[end : end + len(line)] = line
             numbers[_RESULTS] += len(line)
+        numbers[_DONE] += 1
+
+    def end(self) -> None:
+        """Note that the end of the job that runs is written in the table. It may be to run
+        again, and what is found here after a power failure may be old: no success is
+        noted."""
+        numbers = self._numbers
+        numbers[_IDS + numbers[_DONE]] = 0
         numbers[_DONE] += 1
 
     def has_room(self, result: str | None) -> bool:
@@ -117,9 +124,11 @@ class Hand:
         self.moves += 1
 
     @property
-    def recalled(self) -> bool:
-        """Whether others have had back what had not started, and completed the rest."""
-        return bool(self._numbers[_RECALLED])
+    def settled(self) -> Sequence[int]:
+        """The jobs that had succeeded when others had back what had not started: they
+        have completed them."""
+        numbers = self._numbers
+        return numbers[_IDS : _IDS + numbers[_SETTLED]].tolist()
 
     @property
     def count(self) -> int:
@@ -162,7 +171,9 @@ def recall(
             return None
         numbers[_RECALLED] = 1
         sleep(SEEN_SECONDS)
-        return _noted(numbers)
+        note = _noted(numbers)
+        numbers[_SETTLED] = numbers[_DONE]
+        return note
 
 
 @contextmanager
@@ -185,20 +196,25 @@ def _opened(path: str) -> Iterator[memoryview | None]:
 
 
 def _rests(numbers: memoryview, seconds: float, now: int) -> bool:
-    if numbers[_COUNT] < 2 or numbers[_RECALLED]:
-        return False
-    return not 0 <= now - numbers[_MOVED_AT] < seconds * 1e9
+    return numbers[_COUNT] >= 2 and not 0 <= now - numbers[_MOVED_AT] < seconds * 1e9
 
 
 def _noted(numbers: memoryview) -> Note:
     count, started, done = (numbers[place] for place in (_COUNT, _STARTED, _DONE))
+    if count == 0:
+        # Dead between two hands, or before all of one was written down.
+        return Note(0)
     if not (0 <= done <= started <= done + 1 and started <= count <= MOST):
         return Note(None)
     ids = numbers[_IDS : _IDS + count].tolist()
-    finished: dict[int, str | None] = dict.fromkeys(ids[:done])
-    whole = numbers.cast("B")
-    lines = bytes(whole[RESULTS_AT : RESULTS_AT + numbers[_RESULTS]]).split(b"\n")
-    for line in filter(None, lines):
-        place, _, result = line.partition(b" ")
-        finished[ids[int(place)]] = result.decode("utf-8", "surrogatepass")
+    with numbers.cast("B") as whole:
+        text = bytes(whole[RESULTS_AT : RESULTS_AT + max(0, numbers[_RESULTS])])
+    finished: dict[int, str | None] = {id: None for id in ids[:done] if id}
+    try:
+        for line in filter(None, text.split(b"\n")):
+            place, _, result = line.partition(b" ")
+            finished[ids[int(place)]] = result.decode("utf-8", "surrogatepass")
+    except (ValueError, IndexError):
+        # After a power failure, a part of the file can be older than another.
+        return Note(None)
     return Note(ids[done] if started > done else 0, finished, tuple(ids[started:]))

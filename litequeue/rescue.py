@@ -37,6 +37,8 @@ class Rescuer:
 
     def _relieve(self, worker: int) -> int:
         late = self._queue.roster.rests(worker, REST_SECONDS)
+        # What is in its hand may have been had back already.
+        late = late and self._queue.has_several(worker)
         return self._queue.recall(worker, REST_SECONDS) if late else 0
 
     def _bury(self, worker: WorkerRow) -> int:

@@ -258,6 +258,16 @@ class Runs(Claims):
         """The rows that a worker has reserved and not ended."""
         return self._readable(self.database.rows(self.RUNNING, {"worker": worker}))
 
+    SEVERAL = """
+    select id
+    from litequeue_jobs
+    where state = 5 and worker = :worker
+    limit 2"""
+
+    def has_several(self, worker: int) -> bool:
+        """Whether a worker has reserved more than the job that it can be running."""
+        return len(self.database.rows(self.SEVERAL, {"worker": worker})) > 1
+
     EXPIRED = """
     select 1
     from litequeue_jobs

@@ -7,10 +7,9 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from time import perf_counter
 
-from litequeue.errors import LitequeueError, RunLost
+from litequeue.errors import LitequeueError
 from litequeue.executor import Attempt, Executor
 from litequeue.hand import Hand
 from litequeue.pace import HAND_SECONDS, Pace
@@ -65,6 +64,7 @@ class Turn:
                 self._pace.ran(row.name, now - before)
         except HardStop:
             hand.give_back()
+            ran -= 1
             raise
         finally:
             self._settle(finished, rows[ran:])
@@ -79,21 +79,21 @@ class Turn:
     ) -> State | None:
         attempt = self._executor.attempt(row, self.seat.fileno())
         hand = self.seat.hand
-        if not alone and self._executor.may_wait(attempt) and hand.has_room(attempt.text):
+        waits = not alone and self._executor.may_wait(row, attempt)
+        if waits and hand.has_room(attempt.text):
             finished.append((row, attempt))
             hand.finish(attempt.text)
             return State.DONE
         left = self._executor.end(row, attempt)
-        hand.finish()
+        hand.end()
         return left
 
     def _settle(self, finished: list[tuple[JobRow, Attempt]], rest: Sequence[JobRow]) -> None:
         hand = self.seat.hand
         if finished:
-            self._executor.end_all(finished, lambda: hand.recalled)
-        for row in rest:
-            with suppress(RunLost):
-                self._queue.release(row)
+            self._executor.end_all(finished, lambda: hand.settled)
+        if rest:
+            self._executor.give_back(rest)
         hand.clear()
 
 
@@ -131,14 +131,15 @@ class Watch:
             moves = self._hand.moves
             if self._ended.wait(2 * HAND_SECONDS):
                 return
-            if self._hand.moves == moves:
-                self._take_back()
-            if not self._ended.is_set() and self._hand.count > 1 and not self._hand.recalled:
+            rests = self._hand.moves == moves and self._take_back() and self._hand.moves == moves
+            if not self._ended.is_set() and self._hand.count > 1 and not rests:
                 self._armed.set()
 
-    def _take_back(self) -> None:
+    def _take_back(self) -> bool:
         try:
             self._recall()
         except LitequeueError as error:
             logger.warning("%s", error)
             self._ended.wait(LAST_SECONDS)
+            return False
+        return True
