@@ -41,9 +41,11 @@ crash-report: venv  ## kill workers for some minutes, and write bench/crash-repo
 
 bench: venv  ## measure beside bare sqlite3 loops for some minutes, and write bench/results.txt
 	$(BIN)/python -m bench --output bench/results.txt
+	$(BIN)/python -m bench.page
 
 bench-peers: .venv-peers/made  ## measure other libraries at the same work, and write bench/peers.txt
 	.venv-peers/bin/python -m bench.peers --output bench/peers.txt
+	.venv-peers/bin/python -m bench.page
 
 .venv-peers/made: Makefile
 	$(PYTHON) -m venv --clear .venv-peers

@@ -23,6 +23,7 @@ from bench.ratios import bulk, drains, pushes
 from bench.report import Table
 from bench.sizes import FULL, QUICK, TINY, Sizes
 from bench.syncing import syncing
+from bench.syscalls import syscalls
 from bench.threads import threads
 
 Chapter = Callable[[Sizes, Path], Iterator[Table]]
@@ -45,6 +46,7 @@ CHAPTERS: dict[str, Chapter] = {
     "threads": threads,
     "syncing": syncing,
     "profile": profile,
+    "syscalls": syscalls,
 }
 
 

@@ -20,7 +20,7 @@ DRAIN_SECONDS = 300.0
 def processes(sizes: Sizes, folder: Path) -> Iterator[Row]:
     """The workers wait, idle, for one push of all the jobs; the time runs from the first
     start of a job to the last."""
-    count = sizes.drain
+    count = sizes.shared
     crews: dict[int, list[Crew]] = {number: [] for number in (1, *sizes.crews)}
 
     def drain(workers: int) -> float:

@@ -15,6 +15,8 @@ class Sizes:
     pushes: int
     bulk: int
     drain: int
+    shared: int
+    """Drained by several processes, and by one."""
     backlog: int
     growth: tuple[int, ...]
     latency: int
@@ -32,6 +34,7 @@ FULL = Sizes(
     pushes=4_000,
     bulk=50_000,
     drain=20_000,
+    shared=8_000,
     backlog=300_000,
     growth=(1_000, 10_000, 100_000, 1_000_000),
     latency=200,
@@ -48,6 +51,7 @@ QUICK = Sizes(
     pushes=500,
     bulk=5_000,
     drain=1_000,
+    shared=1_000,
     backlog=20_000,
     growth=(1_000, 10_000),
     latency=20,
@@ -65,6 +69,7 @@ TINY = Sizes(
     pushes=20,
     bulk=50,
     drain=50,
+    shared=50,
     backlog=100,
     growth=(100,),
     latency=3,

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from bench.page import PAGE, RESULTS, refreshed, tables
+
 ROOT = Path(__file__).parents[1]
 LONGEST_SECONDS = 120
 
@@ -22,6 +24,7 @@ HEADINGS = (
     "Waiting for the disk at each commit",
     "One push, to a file that nobody listens on",
     "One job that does nothing, drained by one worker",
+    "System calls a job",
 )
 
 
@@ -55,3 +58,12 @@ def test_libraries_that_are_not_installed_are_named(tmp_path: Path) -> None:
     assert re.search("WAL, NORMAL +run again after", printed)
     assert "Not measured: huey" in printed or "huey " in printed
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_page_shows_the_tables_as_they_were_measured() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    found: dict[str, str] = {}
+    for path in RESULTS:
+        found |= tables(path.read_text(encoding="utf-8"))
+    assert refreshed(page, found) == page, "run python -m bench.page"
+    assert [title for title in found if f"```text\n{title}\n" not in page] == []

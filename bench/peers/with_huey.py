@@ -15,7 +15,7 @@ def count(number: int) -> None:
     works.count()
 
 
-@huey.task()
+@huey.task(retries=works.ATTEMPTS - 1)
 def hang() -> None:
     works.hang()
 

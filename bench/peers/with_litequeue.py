@@ -15,7 +15,7 @@ class Count(Job):
         works.count()
 
 
-class Hang(Job):
+class Hang(Job, max_attempts=works.ATTEMPTS):
     """Hangs when it runs for the first time."""
 
     def handle(self) -> None:

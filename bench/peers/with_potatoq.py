@@ -1,4 +1,5 @@
-"""potatoq on its SQLite broker; nobody asks for results, so none are stored."""
+"""potatoq on its SQLite broker; nobody asks for results, so none are stored. A job whose
+worker dies may run five times, unless one says otherwise."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from redis import Redis
-from rq import Queue
+from rq import Queue, Retry
 
 from bench.peers import work as works
 
@@ -20,7 +20,7 @@ def push() -> None:
 
 
 def push_hanging() -> None:
-    _queue.enqueue(works.hang)
+    _queue.enqueue(works.hang, retry=Retry(max=works.ATTEMPTS - 1))
 
 
 def settings() -> str:

@@ -14,7 +14,7 @@ async def count(number: int) -> None:
     works.count()
 
 
-@app.task
+@app.task(max_attempts=works.ATTEMPTS)
 async def hang() -> None:
     works.hang()
 

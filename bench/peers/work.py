@@ -11,6 +11,8 @@ FOLDER = "LITEQUEUE_PEERS_FOLDER"
 JOBS = "LITEQUEUE_PEERS_JOBS"
 VARIANT = "LITEQUEUE_PEERS_VARIANT"
 HANG_SECONDS = 600
+# How often the job that hangs may run.
+ATTEMPTS = 3
 
 _seen = {"count": 0, "first": 0}
 
