@@ -97,7 +97,7 @@ class Changes(Runs):
     def _change_group(self, verb: str, change: str, ids: Sequence[int]) -> Iterator[str]:
         """Change the rows without ties at once, and each other one by itself; gives the
         queue of each that was changed."""
-        if verb == "cancel":
+        if verb in ("cancel", "retry"):
             # Workers have fetched others since the last group.
             self.recall()
         values = {"ids": json.dumps(ids), "now": self.now()}

@@ -52,11 +52,11 @@ class Claims:
     def fetch(
         self, worker: int, queues: Sequence[str] = (), most: int = 1, fits: Fits = _nothing_fits
     ) -> list[JobRow]:
-        """Claim the next due job, and those that come after it as long as they fit, at
-        most ``most`` in all; returns their rows in the order of running.
+        """Claim the next due job, or the next ones as long as they fit together, at most
+        ``most`` in all; returns their rows in the order of running.
 
-        Those that come after it have no key, are no step of a batch and have not failed
-        before; ``fits`` is asked of each in turn.
+        Where there are several, they have no key, are no step of a batch and have not
+        failed before; ``fits`` is asked of each in turn, the first among them.
         """
         while self.has_ready(queues) or self._has_due():
             with self.database.transaction():
@@ -137,7 +137,7 @@ class Claims:
         """Claim the first jobs together; none where the first one has to be alone."""
         now = self.now()
         rows = self._in_order(worker, now, queues, most)
-        rows = rows[:1] + list(takewhile(fits, rows[1:]))
+        rows = list(takewhile(fits, rows)) or rows[:1]
         if rows:
             ids = json.dumps([row.id for row in rows])
             values = {"ids": ids, "worker": worker, "now": now}

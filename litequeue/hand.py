@@ -13,6 +13,7 @@ transaction, so that until it has ended nothing of the hand can be claimed again
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
 import time
@@ -55,11 +56,17 @@ class Hand:
         self.moves = 0
         self._clock = clock
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o666)
-        with suppress(OSError):
-            os.chmod(path, mode)
-        # Written, and not only made longer: on a full disk the memory would not be there.
-        os.write(self._descriptor, bytes(SIZE))
-        self._map = mmap.mmap(self._descriptor, SIZE)
+        try:
+            with suppress(OSError):
+                os.chmod(path, mode)
+            # Written, and not only made longer: on a full disk the memory would not be there.
+            if os.write(self._descriptor, bytes(SIZE)) < SIZE:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            self._map = mmap.mmap(self._descriptor, SIZE)
+        except BaseException:
+            os.close(self._descriptor)
+            os.unlink(path)
+            raise
         self._numbers = memoryview(self._map).cast("q")
         self._numbers[_MAGIC] = MAGIC
 

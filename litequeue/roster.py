@@ -163,8 +163,13 @@ class Roster:
         try:
             descriptor = os.open(path, os.O_RDWR)
         except FileNotFoundError:
-            yield Note(None)
+            # Somebody has removed it, and its worker may live: it shall start no more.
+            with self._database.transaction():
+                note = self.recall(worker)
+            yield note or Note(None)
             self.dismiss(worker)
+            with suppress(OSError):
+                os.unlink(_hand_of(path))
             return
         except PermissionError:
             # Another user's worker: those who may look will see to it.
