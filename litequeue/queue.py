@@ -19,9 +19,10 @@ from litequeue import schema
 from litequeue.batches import BatchRow
 from litequeue.database import LONGEST_PAUSE_SECONDS, Database, Synchronous
 from litequeue.errors import DamagedRow, JobFailed, NoResult, NoSuchJob, OptionError, WaitTimeout
+from litequeue.members import Members, Membership
 from litequeue.nudge import Nudge
 from litequeue.options import Options
-from litequeue.pushing import Members, Pushable, Pushing
+from litequeue.pushing import Pushable
 from litequeue.record import (
     COLUMNS,
     JobRow,
@@ -42,7 +43,7 @@ FIRST_LOOK_SECONDS = 0.001
 LONGEST_LOOK_SECONDS = 0.05
 
 
-class Queue(Pushing):
+class Queue(Membership):
     """Jobs on one SQLite file. Threads may share a queue; a forked child may go on
     using it."""
 
