@@ -18,6 +18,8 @@ from functools import cache, partial
 from itertools import combinations
 from typing import Literal, NamedTuple, NoReturn, Protocol, TypeVar, Union
 
+from litequeue.scalars import TEXTS, Text, storable, texts_of
+
 Convert = Callable[..., object]
 S = TypeVar("S")
 T = TypeVar("T")
@@ -111,10 +113,7 @@ def at(step: object, convert: Callable[[S], T], value: S) -> T:
 
 def dump(tree: object) -> str:
     """The shortest JSON text of a tree of plain values."""
-    text = _ENCODER.encode(tree)
-    if not text.isascii():
-        text.encode()  # SQLite takes no lone surrogates
-    return text
+    return storable(_ENCODER.encode(tree))
 
 
 class Form(NamedTuple):
@@ -125,6 +124,8 @@ class Form(NamedTuple):
     kinds: tuple[type, ...]  # the JSON types that it reads
     write: Convert
     read: Convert
+    # What it writes without a look at the value: by its exact type, straight to text.
+    texts: Mapping[type, Text] = {}
 
     def encode(self, value: object) -> object:
         if not isinstance(value, self.takes):
@@ -186,14 +187,15 @@ def _class_form(hint: object, home: Home) -> Form:
 
 @cache
 def _leaves() -> dict[type, Form]:
-    plain = (type(None), bool, int, float, str, list, dict)
+    none = type(None)
+    plain = (none, bool, int, float, str, list, dict)
     # In the order in which own looks: a datetime is a date too, anything is an object.
     return {
-        type(None): Form("None", (type(None),), (type(None),), _same, _same),
-        bool: Form("bool", (bool,), (bool,), _same, _same),
-        int: Form("int", (int,), (int, bool), _same, _same),
-        float: Form("float", (float, int), (float, int, bool), finite, finite),
-        str: Form("str", (str,), (str,), _same, _same),
+        none: Form("None", (none,), (none,), _same, _same, texts_of(none)),
+        bool: Form("bool", (bool,), (bool,), _same, _same, texts_of(bool)),
+        int: Form("int", (int,), (int, bool), _same, _same, texts_of(int, bool)),
+        float: Form("float", (float, int), (float, int, bool), finite, finite, texts_of(float)),
+        str: Form("str", (str,), (str,), _same, _same, texts_of(str)),
         datetime: _leaf(
             datetime, datetime.isoformat, lambda text: datetime.fromisoformat(_iso(text))
         ),
@@ -201,7 +203,7 @@ def _leaves() -> dict[type, Form]:
         time: _leaf(time, time.isoformat, lambda text: time.fromisoformat(_iso(text))),
         timedelta: _leaf(timedelta, _write_timedelta, _read_timedelta, float, int),
         bytes: _leaf(bytes, _write_bytes, _read_bytes),
-        object: Form("plain JSON", plain, plain, _plain, _same),
+        object: Form("plain JSON", plain, plain, _plain, _same, TEXTS),
     }
 
 
@@ -301,14 +303,18 @@ def _union_form(members: list[Form]) -> Form:
     by_type = {cls: member for member in members for cls in member.takes}
     by_kind = {kind: member for member in members for kind in member.kinds}
 
+    def member(cls: type) -> Form:
+        return by_type[next(each for each in cls.__mro__ if each in by_type)]
+
     def write(value: object) -> object:
-        cls = next(cls for cls in type(value).__mro__ if cls in by_type)
-        return by_type[cls].encode(value)
+        return member(type(value)).encode(value)
 
     def read(value: object) -> object:
         return by_kind[type(value)].decode(value)
 
-    return Form(says, tuple(by_type), tuple(by_kind), write, read)
+    taken = [cls for cls in TEXTS if issubclass(cls, tuple(by_type))]
+    texts = {cls: TEXTS[cls] for cls in taken if cls in member(cls).texts}
+    return Form(says, tuple(by_type), tuple(by_kind), write, read, texts)
 
 
 def _look_alike(one: Form, other: Form) -> bool:
