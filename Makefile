@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
+# What is tested once more with workers that fetch each job by itself.
+ALONE = $(foreach name,attribution hands hands_from_outside storm supervision,tests/faults/test_$(name).py)
 
 .DEFAULT_GOAL := help
 .PHONY: help venv check lint test faults crash-report bench bench-peers
@@ -35,9 +37,10 @@ test: venv  ## run the tests
 
 faults: venv  ## run the tests that kill real processes
 	$(BIN)/python -m pytest tests/faults
+	FAULTS_MODE=alone $(BIN)/python -m pytest $(ALONE)
 
 crash-report: venv  ## kill workers for some minutes, and write bench/crash-report.txt
-	$(BIN)/python -m tests.faults.storm --jobs 10000 --kills 300 --report bench/crash-report.txt
+	FAULTS_MODE=measured $(BIN)/python -m tests.faults.storm --jobs 60000 --kills 300 --report bench/crash-report.txt
 
 bench: venv  ## measure beside bare sqlite3 loops for some minutes, and write bench/results.txt
 	$(BIN)/python -m bench --output bench/results.txt

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -19,8 +20,8 @@ from litequeue.record import JobRow
 from litequeue.stop import Stop
 from litequeue.worker import Limits
 
-from .jobs_for_faults import Scripted
-from .journal import START, Event, Journal
+from .jobs_for_faults import ALONE, MODE, PREFETCH, Scripted
+from .journal import OK, START, Event, Journal
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
@@ -52,7 +53,7 @@ class Program:
             self.process = subprocess.Popen(
                 [sys.executable, *command],
                 cwd=folder,
-                env={**os.environ, "PYTHONPATH": path},
+                env={**os.environ, "PYTHONPATH": path, "FAULTS_MODE": MODE},
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,
@@ -125,9 +126,9 @@ class World:
 
     def work(self, *flags: object) -> Program:
         """Start ``litequeue work`` on the database."""
-        words = ["--jobs", "jobs_for_faults", *flags]
-        if "--jobs" in flags:
-            words = [*flags]
+        words = list(flags) if "--jobs" in flags else ["--jobs", "jobs_for_faults", *flags]
+        if MODE == ALONE:
+            words += ["--prefetch", PREFETCH]
         return self.start("-m", "litequeue", "work", "jobs.db", *words)
 
     def start(self, *command: object) -> Program:
@@ -198,6 +199,34 @@ class World:
         self.queue.close()
 
 
+class Row:
+    """Jobs that one worker fetches at once: two, then the one that it is about, then three."""
+
+    def __init__(self, world: World, *endings: str, **options: object) -> None:
+        self.world = world
+        self.before = [world.push(max_attempts=1) for _ in range(2)]
+        self.middle = world.push(*endings, **options)
+        self.behind = [world.push(max_attempts=1) for _ in range(3)]
+
+    @property
+    def others(self) -> list[int]:
+        return [*self.before, *self.behind]
+
+    def ran_once(self, *ids: int) -> None:
+        """Each of these was run once, to its end, and completed once."""
+        self.world.gone(*ids)
+        for id in ids:
+            assert self.world.journal.names(id) == [START, OK], self.world.told()
+            assert [event.attempt for event in self.world.journal.of(id, START)] == [1]
+
+    def unstarted(self, *ids: int) -> None:
+        """Each of these waits to be run, and nothing of it was spent."""
+        for id in ids:
+            row = self.world.queue.get(id)
+            assert (row.state, row.attempts) == ("ready", 0), self.world.told()
+            assert self.world.journal.names(id) == []
+
+
 def drain(queue: Queue, jobs: ModuleType) -> None:
     """Run here and now all that is due."""
     stop = Stop()
@@ -219,6 +248,11 @@ def ended(pid: int) -> bool:
     return _ps("stat", pid)[:1] in ("", "Z")
 
 
+def is_stopped(pid: int) -> bool:
+    """Whether a process stands still until it is told to go on."""
+    return _ps("stat", pid)[:1] == "T"
+
+
 def _ps(column: str, pid: int) -> str:
     command = ["ps", "-o", f"{column}=", "-p", str(pid)]
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
@@ -237,7 +271,7 @@ def in_fork(work: Callable[[], int]) -> int:
         signal.alarm(int(2 * LONG))
         status = work()
     except BaseException as error:
-        os.write(2, f"{type(error).__name__}: {error}\n".encode())
+        os.write(2, "".join(traceback.format_exception(error)).encode())
     finally:
         os._exit(status)
 

@@ -7,6 +7,7 @@ tests import it as a part of the suite.
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import os
 import signal
 import sys
@@ -18,6 +19,9 @@ from pathlib import Path
 from typing import NoReturn
 
 from litequeue import Fail, Job, Retry, Snooze, current
+from litequeue.errors import NoSuchJob
+from litequeue.hand import MOST
+from litequeue.pace import Pace
 
 if __package__:
     from .journal import OK, OUT, START, Journal
@@ -29,6 +33,32 @@ GROWTH_BYTES = 64 * 1024 * 1024
 
 journal = Journal(os.environ.get("FAULTS_JOURNAL", "journal"))
 hoard: list[bytearray] = []
+
+
+# The modes of the suite: its workers believe that all jobs are short, and fetch as many
+# as they can at once; or they fetch each by itself; or they measure, as others do.
+HANDS, ALONE, MEASURED = "hands", "alone", "measured"
+MODE = os.environ.get("FAULTS_MODE", HANDS)
+PREFETCH = {HANDS: MOST, ALONE: 1, MEASURED: MOST}[MODE]
+
+
+def believe_all_jobs_short() -> None:
+    """Have the workers of this process fetch as many jobs at once as they can, from their
+    first fetch on, and whatever they measure."""
+    measured = Pace.__init__
+
+    def sure(pace: Pace, most: int, *, durable: bool = False) -> None:
+        measured(pace, most, durable=durable)
+        pace._next = pace._most
+
+    Pace.__init__ = sure  # type: ignore[assignment, method-assign]
+    Pace.fetched = lambda pace, count: None  # type: ignore[method-assign]
+    Pace.fits = lambda pace: lambda name: True  # type: ignore[method-assign]
+
+
+# A part of the suite is imported by pytest, which has workers that are to measure.
+if not __package__ and MODE == HANDS:
+    believe_all_jobs_short()
 
 
 class Scripted(Job, name="scripted", max_attempts=3, backoff=0):
@@ -43,6 +73,10 @@ class Scripted(Job, name="scripted", max_attempts=3, backoff=0):
         with journaled():
             time.sleep(self.seconds)
             return [ENDINGS[word]() for word in ending.split("+")][-1]
+
+
+class Swift(Scripted, name="swift", max_attempts=3, backoff=0):
+    """The same under a name of its own, for jobs that are known to be short."""
 
 
 class ScriptedAsync(Job, name="scripted-async", max_attempts=3, backoff=0):
@@ -85,6 +119,11 @@ def big() -> str:
     return "x" * 2_000_000
 
 
+def page() -> str:
+    """Return what fits into a worker's hand, and not into a page of the database."""
+    return "x" * 2500
+
+
 def raise_() -> NoReturn:
     raise ValueError("as the script says")
 
@@ -117,6 +156,15 @@ def kill() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def stop() -> None:
+    """Stop the whole process, until somebody lets it go on."""
+    os.kill(os.getpid(), signal.SIGSTOP)
+
+
+def term() -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
 def grow() -> None:
     """Take memory and keep it after the run."""
     hoard.append(bytearray(b"x" * GROWTH_BYTES))
@@ -131,6 +179,15 @@ def gate() -> None:
     """Go on when a file ``gate-ID`` is there."""
     while not _gate().exists():
         time.sleep(STEP_SECONDS)
+
+
+def hold() -> None:
+    """Like gate, and let no other thread of the process run meanwhile."""
+    libc = ctypes.PyDLL(None)
+    sys.setswitchinterval(1000)
+    while libc.access(str(_gate()).encode(), 0):
+        libc.usleep(int(STEP_SECONDS * 1e6))
+    sys.setswitchinterval(0.005)
 
 
 def swallow() -> None:
@@ -168,6 +225,38 @@ def effect_and_push() -> None:
         run.push(Scripted())
 
 
+def take() -> list[object]:
+    """Take the results of the jobs before this one; each must have one."""
+    results = current().results
+    if not results or None in results:
+        raise Fail(f"a result was lost: {results}")
+    return results
+
+
+def recall() -> None:
+    """Have back what the workers have in hand, as the verbs do."""
+    current().pushes_to.recall()
+
+
+def refused() -> None:
+    """Ask for what cannot be done."""
+    try:
+        current().pushes_to.cancel(10**6)
+    except NoSuchJob:
+        return
+    raise AssertionError("it was done")
+
+
+def wait_for_last() -> None:
+    """Wait until the job with the number before is over."""
+    run = current()
+    run.pushes_to.wait(run.id - 1, timeout=20)
+
+
+def push_unique() -> int:
+    return current().push(Scripted(), unique="the key")
+
+
 def fork() -> None:
     """Fork; the child pushes a job of its own, and ends without any clean-up."""
     child = os.fork()
@@ -175,6 +264,12 @@ def fork() -> None:
         os._exit(0 if current().push(Scripted()) else 1)
     _, status = os.waitpid(child, 0)
     assert status == 0, status
+
+
+def fork_and_return() -> None:
+    """Fork, and have the child go back to where the job was called from."""
+    if os.fork():
+        os.wait()
 
 
 def fork_and_gate() -> None:
@@ -199,6 +294,7 @@ def _gate() -> Path:
 ENDINGS: dict[str, Callable[[], object]] = {
     "ok": ok,
     "big": big,
+    "page": page,
     "raise": raise_,
     "retry": retry,
     "snooze": snooze,
@@ -207,6 +303,8 @@ ENDINGS: dict[str, Callable[[], object]] = {
     "interrupt": interrupt,
     "exit": exit_,
     "kill": kill,
+    "stop": stop,
+    "term": term,
     "grow": grow,
     "hang": hang,
     "gate": gate,
@@ -215,6 +313,13 @@ ENDINGS: dict[str, Callable[[], object]] = {
     "watch": watch,
     "effect": effect,
     "effect_and_push": effect_and_push,
+    "hold": hold,
+    "take": take,
+    "refused": refused,
+    "wait_for_last": wait_for_last,
+    "push_unique": push_unique,
+    "recall": recall,
     "fork": fork,
+    "fork_and_return": fork_and_return,
     "fork_and_gate": fork_and_gate,
 }

@@ -20,9 +20,10 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from litequeue import Queue
+from litequeue.hand import read
 from litequeue.version import VERSION
 
-from .jobs_for_faults import Scripted
+from .jobs_for_faults import PREFETCH, Scripted, Swift
 from .journal import Journal
 from .verdict import Kill, Verdict, judge
 
@@ -31,6 +32,9 @@ ROOT = HERE.parent.parent
 
 PAUSE_SECONDS = (0.1, 0.3)
 WORK_SECONDS = (0.002, 0.02)
+# Of so many jobs, one is of that length; the others do next to nothing, so that a worker
+# has many of them in hand.
+LONG_ONES_TURN = 20
 # Of so many kills, one goes to the supervisor.
 SUPERVISORS_TURN = 25
 # Of the jobs, so many are there before the first kill; the others come as it goes on,
@@ -79,9 +83,13 @@ class Storm:
 
     def _push(self, up_to: int) -> None:
         count = up_to - len(self._pushed)
-        seconds = [self._random.uniform(*WORK_SECONDS) for _ in range(count)]
-        many = [Scripted(seconds=each) for each in seconds]
+        many = [self._job() for _ in range(count)]
         self._pushed += self.queue.push_many(many, max_attempts=100)
+
+    def _job(self) -> Scripted:
+        if self._random.randrange(LONG_ONES_TURN):
+            return Swift()
+        return Scripted(seconds=self._random.uniform(*WORK_SECONDS))
 
     def _pause(self) -> None:
         """Wait for the next kill; nothing but a kill of ours may end the supervisor."""
@@ -109,7 +117,14 @@ class Storm:
             os.kill(pid, signal.SIGKILL)
         except ProcessLookupError:
             return  # a worker of a supervisor that was killed, and it has ended since
-        self.kills.append(Kill(pid, whom, at))
+        self.kills.append(Kill(pid, whom, at, self._in_hand(pid)))
+
+    def _in_hand(self, pid: int) -> int:
+        """How many jobs a worker that was just killed had begun, and not written down, or
+        only fetched, unless it is buried already."""
+        found = [row.name for row in self.queue.roster.listed() if row.pid == pid]
+        notes = [read(self.queue.roster.folder / f"{name}.hand") for name in found]
+        return sum(len(note.finished) + len(note.fetched) + bool(note.running) for note in notes)
 
     def _alive(self) -> list[int]:
         """The processes of the workers that have a seat, as far as they are not known to
@@ -144,6 +159,7 @@ class Storm:
 
     def _start(self) -> subprocess.Popen[bytes]:
         command = ["work", "jobs.db", "--jobs", "jobs_for_faults", "--quiet"]
+        command += ["--prefetch", str(PREFETCH)]
         with open(self._folder / "err", "ab") as err:
             return subprocess.Popen(
                 [sys.executable, "-m", "litequeue", *command, "--workers", str(self._workers)],

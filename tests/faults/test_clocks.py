@@ -13,6 +13,7 @@ HOUR_SECONDS = 3600
 WRONG = """
 import sys, time
 import jobs_for_faults
+from jobs_for_faults import PREFETCH
 from litequeue import Queue, Worker
 
 def clock():
@@ -22,7 +23,7 @@ def clock():
     except FileNotFoundError:
         return time.time()
 
-sys.exit(Worker(Queue("jobs.db", clock=clock), jobs_for_faults).run())
+sys.exit(Worker(Queue("jobs.db", clock=clock), jobs_for_faults, prefetch=PREFETCH).run())
 """
 
 

@@ -15,8 +15,8 @@ import pytest
 from litequeue import Queue
 from litequeue.errors import DatabaseFull
 
-from .harness import World
-from .jobs_for_faults import Scripted
+from .harness import Program, World
+from .jobs_for_faults import HANDS, MODE, Scripted
 from .journal import OK, START
 
 NEW_NAMESPACE, NEW_USER, PRIVATE = 0x20000, 0x10000000, 0x40000 | 0x4000
@@ -25,6 +25,7 @@ NEW_NAMESPACE, NEW_USER, PRIVATE = 0x20000, 0x10000000, 0x40000 | 0x4000
 LIMITED = """
 import logging, os, sys
 import jobs_for_faults
+from jobs_for_faults import PREFETCH
 from litequeue import Queue, Worker, executor, worker
 from litequeue.worker import Limits
 
@@ -41,7 +42,7 @@ def limited(link, *statement):
 
 queue.database._fetch = limited
 print("ready", flush=True)
-sys.exit(Worker(queue, jobs_for_faults, limits=Limits(drain=True)).run())
+sys.exit(Worker(queue, jobs_for_faults, prefetch=PREFETCH, limits=Limits(drain=True)).run())
 """
 
 
@@ -65,6 +66,36 @@ def test_a_worker_that_is_killed_while_its_end_waits_for_room_loses_nothing(worl
     world.work("--drain").ends_with(0)
     assert world.ends(id) == [6]
     assert [event.attempt for event in world.journal.of(id, START)] == [1, 2]
+
+
+def a_hand_without_room(world: World) -> tuple[list[int], int, Program]:
+    """Jobs whose results are in a worker's hand, for a child, while the file is full."""
+    parents = [world.push("page") for _ in range(2)]
+    child = world.push("take", after=parents)
+    worker = world.script(LIMITED)
+    worker.said("waits to be written down")
+    assert all(world.journal.names(id) == [START, OK] for id in parents[:1])
+    return parents, child, worker
+
+
+def test_what_is_in_hand_when_the_disk_is_full_waits_for_room(world: World) -> None:
+    parents, child, worker = a_hand_without_room(world)
+    (world.folder / "room").touch()
+    worker.ends_with(0)
+    world.gone(*parents, child)
+    assert [world.journal.names(id) for id in [*parents, child]] == [[START, OK]] * 3
+
+
+def test_what_a_worker_had_in_hand_when_it_was_killed_without_room_is_completed(
+    world: World,
+) -> None:
+    parents, child, worker = a_hand_without_room(world)
+    worker.kill()
+    world.work("--drain").ends_with(0)
+    world.gone(*parents, child)
+    runs = [len(world.journal.of(id, START)) for id in [*parents, child]]
+    # One by one, the first was not noted as a success when its worker died.
+    assert runs == ([1, 1, 1] if MODE == HANDS else [2, 1, 1])
 
 
 def test_a_push_that_finds_no_room_stores_nothing_and_says_so(world: World) -> None:
@@ -94,7 +125,7 @@ os.environ["FAULTS_JOURNAL"] = os.path.abspath("journal")
 os.chdir("disk")
 
 import jobs_for_faults
-from jobs_for_faults import Scripted
+from jobs_for_faults import PREFETCH, Scripted
 from litequeue import Queue, Worker, executor, worker
 from litequeue.errors import DatabaseFull
 from litequeue.worker import Limits
@@ -165,8 +196,22 @@ queue.push(Scripted(endings=["fill"]))
 """
 )
 
+BEGINNING = """
+from litequeue.errors import CannotOpen
+from litequeue.hand import SIZE
+queue.push(Scripted())
+fill()
+for room in (0, 1, SIZE // 2, 100 * SIZE):
+    os.truncate("filler", max(0, os.path.getsize("filler") - room))
+    try:
+        Worker(queue, jobs_for_faults, prefetch=PREFETCH, limits=Limits(drain=True)).run()
+    except (CannotOpen, DatabaseFull) as error:
+        print("told", str(error).replace(chr(10), " "))
+print("left", queue.counts(), "files", os.listdir("jobs.db-workers"))
+"""
+
 WORKING = """
-status = Worker(queue, jobs_for_faults, limits=Limits(drain=True)).run()
+status = Worker(queue, jobs_for_faults, prefetch=PREFETCH, limits=Limits(drain=True)).run()
 print("left", queue.counts(), "laws", queue.check(), "complaints", Relief.count)
 sys.exit(status)
 """
@@ -203,6 +248,17 @@ def test_a_worker_on_a_full_disk_waits_and_goes_on_when_there_is_room(
     said = on_a_small_disk((CLAIMING if moment == "claim" else ENDING) + WORKING)
     assert "cannot grow" in said
     assert "left {} laws []" in said
+    assert world.journal.names(1) == [START, OK]
+
+
+def test_a_worker_without_room_for_its_hand_says_so_and_begins_when_there_is(
+    world: World, on_a_small_disk: Callable[[str], str]
+) -> None:
+    said = on_a_small_disk(BEGINNING)
+    assert said.count("told") >= 2, said
+    assert "workers keep their locks there (No space left on device)" in said
+    assert "left {} files" in said
+    assert ".hand" not in said
     assert world.journal.names(1) == [START, OK]
 
 

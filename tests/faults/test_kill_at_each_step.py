@@ -62,9 +62,9 @@ def with_one_job(path: Path, case: str) -> None:
     shutil.move(world.path, path)
 
 
-def worlds(folder: Path, template: Path) -> Iterator[World]:
+def worlds(folder: Path, template: Path, most: int = MOST_STEPS) -> Iterator[World]:
     """A fresh copy of the template's database for each step."""
-    for step in range(MOST_STEPS):
+    for step in range(most):
         place = folder / str(step)
         place.mkdir()
         shutil.copy(template, place / "jobs.db")

@@ -6,15 +6,19 @@ from pathlib import Path
 
 import pytest
 
+from .jobs_for_faults import HANDS, MODE
 from .journal import OK, START, Event
 from .storm import Storm, report
 from .verdict import Kill, judge
 
+JOBS = 10_000
+
 
 def test_a_storm_of_kills_loses_no_job_and_runs_none_twice_at_once(tmp_path: Path) -> None:
-    verdict = Storm(tmp_path, jobs=1000, kills=30, workers=4, seed=7).run()
+    verdict = Storm(tmp_path, jobs=JOBS, kills=30, workers=4, seed=7).run()
     assert verdict.wrong == ()
-    assert (verdict.lost, verdict.doubled, verdict.jobs) == (0, 0, 1000)
+    assert (verdict.lost, verdict.doubled, verdict.jobs) == (0, 0, JOBS)
+    assert (verdict.kills_of_several > 0) == (MODE == HANDS)
     assert verdict.kills >= 25
     assert verdict.supervisor_kills >= 1
     assert verdict.rerun >= 5

@@ -17,9 +17,10 @@ GRACE = ("--grace", 0.3)
 IN_BACKGROUND = f"""
 import os, time
 import jobs_for_faults
+from jobs_for_faults import PREFETCH
 from litequeue import Queue, Worker
 
-with Worker(Queue("jobs.db"), jobs_for_faults, grace={GRACE[1]}).in_background():
+with Worker(Queue("jobs.db"), jobs_for_faults, prefetch=PREFETCH, grace={GRACE[1]}).in_background():
     while not os.path.exists("enough"):
         time.sleep(0.01)
 """

@@ -27,13 +27,14 @@ NOBODY_ELSE = 65534
 IMPATIENT = """
 import logging, sys
 import jobs_for_faults
+from jobs_for_faults import PREFETCH
 from litequeue import Queue, Worker, database, executor, worker
 from litequeue.worker import Limits
 
 logging.basicConfig(format="%(message)s")
 database.BUSY_SECONDS = 0.3
 executor.SETTLE_PAUSE_SECONDS = worker.TROUBLE_SECONDS = 0.05
-sys.exit(Worker(Queue("jobs.db"), jobs_for_faults).run())
+sys.exit(Worker(Queue("jobs.db"), jobs_for_faults, prefetch=PREFETCH).run())
 """
 
 

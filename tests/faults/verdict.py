@@ -14,11 +14,13 @@ SHOWN = 20
 
 
 class Kill(NamedTuple):
-    """A SIGKILL, to a worker or the supervisor, just before it was sent."""
+    """A SIGKILL, to a worker or the supervisor, just before it was sent, and how many jobs
+    were in the worker's hand."""
 
     pid: int
     whom: str
     at: int
+    in_hand: int = 0
 
 
 @dataclass(slots=True)
@@ -49,6 +51,8 @@ class Verdict:
     supervisor_kills: int
     kills_of_running: int
     kills_of_ended: int
+    kills_of_several: int
+    most_in_hand: int
     lost: int
     doubled: int
     rerun: int
@@ -69,11 +73,13 @@ class Verdict:
 
     def lines(self) -> list[tuple[str, str]]:
         """What a report says of it."""
+        most = self.most_in_hand
         unseen = "attempts spent by a kill between the claim and the job's first line"
         return [
             ("kills", f"{self.kills} (of them {self.supervisor_kills} of the supervisor)"),
             ("", f"{self.kills_of_running} hit a worker inside a job"),
-            ("", f"{self.kills_of_ended} hit one between a job's last line and its commit"),
+            ("", f"{self.kills_of_ended} hit one between a job's last line and its note"),
+            ("", f"{self.kills_of_several} hit one with several jobs in hand, at most {most}"),
             ("jobs", f"{self.jobs}"),
             ("lost", f"{self.lost}"),
             ("doubled", f"{self.doubled}"),
@@ -115,6 +121,8 @@ def judge(
         supervisor_kills=sum(kill.whom == "supervisor" for kill in kills),
         kills_of_running=sum(run.ended_at is None for run in killed),
         kills_of_ended=sum(pair[0].ended_at is not None for pair in again),
+        kills_of_several=sum(kill.in_hand > 1 for kill in kills),
+        most_in_hand=max((kill.in_hand for kill in kills), default=0),
         lost=len(lost),
         doubled=len(doubled),
         rerun=len(again),

@@ -1,0 +1,255 @@
+"""Jobs that were fetched together: completed as each of them would be, and had back from a
+worker that does not come to them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import pytest
+
+from litequeue.errors import NoSuchJob, RunLost
+from litequeue.hand import Note
+from litequeue.queue import Queue
+from litequeue.record import NOBODY, JobRow
+from litequeue.record import Spec as Given
+from litequeue.roster import Seat
+
+WORKER, OTHER = NOBODY + 1, NOBODY + 2
+
+
+def anything(row: JobRow) -> bool:
+    return True
+
+
+def fetched(queue: Queue, most: int, queues: Sequence[str] = (), worker: int = WORKER) -> list[int]:
+    return [row.id for row in queue.fetch(worker, queues, most, anything)]
+
+
+def states(queue: Queue, ids: Sequence[int]) -> list[str]:
+    """The state of each, "gone" where the row is."""
+
+    def state(id: int) -> str:
+        try:
+            return queue.get(id).state
+        except NoSuchJob:
+            return "gone"
+
+    return [state(id) for id in ids]
+
+
+class Spec:
+    """What a batch runs at its end."""
+
+    def __litequeue_spec__(self) -> object:
+        return Given("follower", "{}", {})
+
+
+# Completing together
+
+
+def test_runs_that_are_completed_together_are_gone(queue: Queue) -> None:
+    ids = [queue.push("a") for _ in range(5)]
+    rows = queue.fetch(WORKER, (), 9, anything)
+    assert queue.complete_all([(row, None) for row in rows[:4]]) == []
+    assert states(queue, ids) == ["gone"] * 4 + ["running"]
+    assert queue.check() == []
+
+
+def test_a_run_that_was_lost_is_named_and_the_others_are_completed(queue: Queue) -> None:
+    ids = [queue.push("a") for _ in range(4)]
+    rows = queue.fetch(WORKER, (), 9, anything)
+    queue.retry(ids[0], force=True)
+    queue.retry(ids[1], force=True)
+    assert fetched(queue, 1, worker=OTHER) == ids[:1]
+    lost = queue.complete_all([(row, None) for row in rows])
+    assert [row.id for row in lost] == ids[:2]
+    assert states(queue, ids) == ["running", "ready", "gone", "gone"]
+
+
+def test_runs_of_different_attempts_are_completed_together(queue: Queue) -> None:
+    ids = [queue.push("a") for _ in range(3)]
+    queue.database.rows(f"update litequeue_jobs set attempts = 2 where id = {ids[1]}")
+    rows = queue.fetch(WORKER, (), 9, anything)
+    assert [row.attempts for row in rows] == [1, 3, 1]
+    assert queue.complete_all([(row, None) for row in rows]) == []
+    assert states(queue, ids) == ["gone"] * 3
+
+
+def test_those_who_wait_have_the_results_and_run_when_the_last_is_there(queue: Queue) -> None:
+    one, two, late = (queue.push("parent") for _ in range(3))
+    both = queue.push("child", after=[one, two])
+    waits = queue.push("child", after=[two, late])
+    rows = {row.id: row for row in queue.fetch(WORKER, (), 3, anything)}
+    assert queue.complete_all([(rows[one], '"1"'), (rows[two], None)]) == []
+    assert states(queue, [both, waits]) == ["ready", "waiting"]
+    assert queue.flows.results(both) == ['"1"', None]
+    queue.complete(rows[late], result='"3"')
+    assert states(queue, [both, waits]) == ["ready", "ready"]
+    assert queue.check() == []
+
+
+def test_what_a_job_came_after_is_forgotten_when_it_is_completed(queue: Queue) -> None:
+    parent = queue.push("parent")
+    children = [queue.push("child", after=[parent]) for _ in range(3)]
+    for expected in ([parent], children):
+        rows = queue.fetch(WORKER, (), 9, anything)
+        assert [row.id for row in rows] == expected
+        queue.complete_all([(row, None) for row in rows])
+    assert queue.database.rows("select * from litequeue_edges") == []
+    assert queue.check() == []
+
+
+def test_a_batch_counts_each_member_once_and_is_closed_by_the_last(queue: Queue) -> None:
+    with queue.batch(then=Spec()) as batch:
+        for _ in range(4):
+            batch.push("member")
+    rows = queue.fetch(WORKER, (), 9, anything)
+    queue.retry(rows[3].id, force=True)
+    assert queue.complete_all([(row, None) for row in rows]) == [rows[3]]
+    assert queue.batch(batch.id).done == 3
+    assert states(queue, [batch.id]) == ["waiting"]
+    again = queue.fetch(WORKER, (), 9, anything)
+    assert queue.complete_all([(row, None) for row in [*rows[:3], *again]]) == rows[:3]
+    assert queue.batch(batch.id).done == 4
+    assert states(queue, [batch.id]) == ["ready"]
+    assert queue.check() == []
+
+
+# Having back
+
+
+@pytest.fixture
+def seat(queue: Queue) -> Iterator[Seat]:
+    taken = queue.roster.join(())
+    yield taken
+    taken.hand.clear()
+    taken.leave()
+
+
+def in_hand(queue: Queue, seat: Seat, count: int = 5) -> list[JobRow]:
+    """Jobs that a worker has fetched; of the first two it has noted the success, the third
+    is running."""
+    for _ in range(count):
+        queue.push("job")
+    rows = queue.fetch(seat.worker, (), count, anything)
+    seat.hand.deal([row.id for row in rows])
+    for result in ('"1"', None):
+        seat.hand.finish(result)
+        assert seat.hand.start()
+    return rows
+
+
+def test_a_recall_completes_the_finished_and_gives_back_the_unstarted(
+    queue: Queue, seat: Seat
+) -> None:
+    ids = [row.id for row in in_hand(queue, seat)]
+    child = queue.push("child", after=[ids[0]])
+    assert queue.recall() == 4
+    assert states(queue, ids) == ["gone", "gone", "running", "ready", "ready"]
+    assert {queue.get(id).attempts for id in ids[3:]} == {0}
+    assert queue.flows.results(child) == ['"1"']
+    assert not seat.hand.start()
+    assert queue.check() == []
+
+
+def test_a_recall_is_of_one_worker_or_of_each(queue: Queue, seat: Seat) -> None:
+    other = queue.roster.join(())
+    mine, theirs = (in_hand(queue, each) for each in (seat, other))
+    assert queue.recall(other.worker) == 4
+    assert states(queue, [row.id for row in mine]) == ["running"] * 5
+    assert states(queue, [row.id for row in theirs])[3:] == ["ready", "ready"]
+    assert queue.recall() == 4
+    other.hand.clear()
+    other.leave()
+
+
+def test_a_recall_leaves_alone_who_has_just_started_a_job(queue: Queue, seat: Seat) -> None:
+    ids = [row.id for row in in_hand(queue, seat)]
+    assert queue.recall(rested=3600) == 0
+    assert states(queue, ids) == ["running"] * 5
+    assert seat.hand.settled == []
+
+
+def test_a_recall_whose_transaction_fails_can_be_made_again(queue: Queue, seat: Seat) -> None:
+    ids = [row.id for row in in_hand(queue, seat)]
+    with pytest.raises(NoSuchJob):
+        queue.cancel(ids[4], 10**6)
+    assert states(queue, ids) == ["running"] * 5
+    assert not seat.hand.start()
+    assert queue.recall() == 4
+    assert states(queue, ids) == ["gone", "gone", "running", "ready", "ready"]
+    assert queue.recall() == 0
+
+
+def test_a_recall_of_what_ended_by_itself_changes_nothing(queue: Queue, seat: Seat) -> None:
+    rows = in_hand(queue, seat)
+    seat.hand.end()
+    queue.retry_later(rows[2], "boom", after=0)
+    assert queue.complete_all([(rows[0], '"1"'), (rows[1], None)]) == []
+    assert queue.recall() == 2
+    assert states(queue, [row.id for row in rows]) == ["gone", "gone", "ready", "ready", "ready"]
+    assert queue.check() == []
+
+
+def test_what_was_had_back_can_be_written_down_by_nobody_else(queue: Queue, seat: Seat) -> None:
+    rows = in_hand(queue, seat)
+    queue.recall()
+    assert queue.complete_all([(row, None) for row in rows]) == [*rows[:2], *rows[3:]]
+    with pytest.raises(RunLost):
+        queue.release(rows[4])
+    assert states(queue, [row.id for row in rows]) == ["gone"] * 3 + ["ready"] * 2
+
+
+def test_a_member_of_a_batch_that_was_had_back_is_counted_once(queue: Queue, seat: Seat) -> None:
+    with queue.batch(then=Spec()) as batch:
+        for _ in range(3):
+            batch.push("member")
+    rows = queue.fetch(seat.worker, (), 9, anything)
+    seat.hand.deal([row.id for row in rows])
+    seat.hand.finish()
+    assert seat.hand.start()
+    assert queue.recall() == 2
+    assert queue.batch(batch.id).done == 1
+    assert queue.complete_all([(row, None) for row in rows[:2]]) == rows[:1]
+    assert queue.batch(batch.id).done == 2
+    assert queue.check() == []
+
+
+def test_a_fetched_job_that_was_asked_to_cancel_is_cancelled_when_it_is_had_back(
+    queue: Queue, seat: Seat
+) -> None:
+    ids = [row.id for row in in_hand(queue, seat)]
+    sql = f"update litequeue_jobs set cancelled_at = 1 where id = {ids[4]}"
+    queue.database.rows(sql)
+    queue.recall()
+    assert states(queue, ids)[3:] == ["ready", "cancelled"]
+
+
+VERBS: dict[str, tuple[Callable[[Queue, int], object], str]] = {
+    "cancel": (lambda queue, id: queue.cancel(id), "cancelled"),
+    "cancel by name": (lambda queue, id: queue.cancel(name="job"), "cancelled"),
+    "forget": (lambda queue, id: queue.forget(id), "gone"),
+    "forget all": (lambda queue, id: queue.forget(all=True), "gone"),
+    "pause": (lambda queue, id: queue.pause("default"), "ready"),
+    "retry all by force": (lambda queue, id: queue.retry(all=True, force=True), "ready"),
+}
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_to_a_verb_a_job_that_was_only_fetched_does_not_run(
+    verb: str, queue: Queue, seat: Seat
+) -> None:
+    rows = in_hand(queue, seat)
+    change, left = VERBS[verb]
+    change(queue, rows[4].id)
+    assert states(queue, [rows[0].id, rows[4].id]) == ["gone", left]
+    assert not seat.hand.start()
+    assert queue.check() == []
+
+
+def test_take_back_leaves_what_nobody_noted(queue: Queue) -> None:
+    ids = [queue.push("a") for _ in range(4)]
+    queue.fetch(WORKER, (), 9, anything)
+    assert queue.take_back(WORKER, Note(None)) == 0
+    assert queue.take_back(WORKER, Note(ids[1], {ids[0]: None}, (ids[2],))) == 2
+    assert states(queue, ids) == ["gone", "running", "ready", "running"]

@@ -1,0 +1,174 @@
+"""Workers that have several jobs in hand: killed, held up, told to end. In either mode of
+the suite each job fares as if it were alone."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+
+from .harness import Row, World
+from .jobs_for_faults import HANDS, MODE, Scripted
+from .journal import OK, START
+
+# Killed
+
+
+@pytest.mark.parametrize("next_work", [("--drain",), ("--once",), ("--workers", 2, "--drain")])
+def test_a_kill_charges_the_job_that_ran_and_no_other(
+    next_work: tuple[object, ...], world: World
+) -> None:
+    row = Row(world, "kill", "ok", max_attempts=2)
+    assert world.work().status() == -signal.SIGKILL
+    assert all(world.journal.names(id) == [START, OK] for id in row.before)
+    world.work(*next_work).ends_with(0)
+    row.ran_once(*row.before)
+    world.work("--drain").ends_with(0)
+    row.ran_once(*row.others)
+    assert [event.attempt for event in world.journal.of(row.middle, START)] == [1, 2]
+    world.gone(row.middle)
+
+
+def test_one_that_kills_each_worker_spends_its_attempts_and_the_others_none(world: World) -> None:
+    row = Row(world, "kill", max_attempts=3)
+    world.work("--workers", 2)
+    world.until(lambda: world.queue.get(row.middle).state == "failed")
+    row.ran_once(*row.others)
+    assert [event.attempt for event in world.journal.of(row.middle, START)] == [1, 2, 3]
+
+
+def test_the_results_of_what_a_killed_worker_had_finished_reach_those_who_wait(
+    world: World,
+) -> None:
+    parents = [world.push("page"), world.push("ok")]
+    row = Row(world, "kill", "ok", max_attempts=2)
+    child = world.push("take", after=parents, keep=60)
+    assert world.work().status() == -signal.SIGKILL
+    world.work("--drain").ends_with(0)
+    row.ran_once(*parents, *row.others)
+    assert world.queue.result(child) == ["x" * 2500, "ok"]
+
+
+def test_a_batch_counts_what_a_killed_worker_had_finished_once(world: World) -> None:
+    with world.queue.batch(then=Scripted()) as batch:
+        for endings in (["ok"], ["ok"], ["kill", "ok"], ["ok"]):
+            batch.push(Scripted(endings=endings))
+    assert world.work().status() == -signal.SIGKILL
+    world.work("--drain").ends_with(0)
+    world.gone(*batch.ids, batch.id)
+    record = world.queue.batch(batch.id)
+    assert (record.planned, record.done, record.failed) == (4, 4, 0)
+    assert len(world.journal.of(batch.id, START)) == 1
+
+
+# Held up
+
+
+@pytest.mark.parametrize("ending", ["stop", "freeze", "gate"])
+def test_another_worker_runs_what_waits_behind_a_job_that_holds_up_its_worker(
+    ending: str, world: World
+) -> None:
+    row = Row(world, ending, "ok")
+    first = world.work()
+    world.started(row.middle)
+    other = world.work()
+    row.ran_once(*row.others)
+    if MODE == HANDS:
+        assert {world.started(id).pid for id in row.behind} == {other.pid}
+    assert world.queue.get(row.middle).state == "running"
+    if ending == "freeze":
+        first.kill()
+    else:
+        world.open_gate(row.middle)
+        first.signal(signal.SIGCONT)
+    world.gone(row.middle)
+    after = world.push()
+    row.ran_once(after, *row.others)
+    runs = 2 if ending == "freeze" else 1
+    assert len(world.journal.of(row.middle, START)) == runs
+
+
+def test_what_came_before_a_slow_job_is_complete_while_that_runs(world: World) -> None:
+    row = Row(world, "gate")
+    worker = world.work()
+    for id in row.before:
+        assert world.queue.wait(id, timeout=30) is None
+    assert world.queue.get(row.middle).state == "running"
+    if MODE == HANDS:
+        world.until(lambda: all(world.queue.get(id).state == "ready" for id in row.behind))
+    row.unstarted(*row.behind)
+    world.open_gate(row.middle)
+    row.ran_once(*row.others, row.middle)
+    assert {event.pid for event in world.journal.events()} == {worker.pid}
+
+
+def test_a_job_may_wait_for_one_that_ran_before_it_in_the_same_hand(world: World) -> None:
+    first = world.push()
+    second = world.push("wait_for_last")
+    world.work("--drain").ends_with(0)
+    world.gone(first, second)
+
+
+# Told to end
+
+
+@pytest.mark.parametrize("ending", ["term", "term+gate"])
+def test_the_first_signal_gives_back_what_has_not_started(ending: str, world: World) -> None:
+    row = Row(world, ending, max_attempts=1)
+    worker = world.work()
+    world.started(row.middle)
+    world.open_gate(row.middle)
+    worker.ends_with(0)
+    row.ran_once(*row.before, row.middle)
+    row.unstarted(*row.behind)
+    assert world.queue.roster.listed() == []
+
+
+@pytest.mark.parametrize("ending", ["term+term", "term+term+hang", "term+hang", "hang"])
+def test_the_second_signal_gives_back_what_runs_as_well(ending: str, world: World) -> None:
+    row = Row(world, ending, max_attempts=1)
+    worker = world.work()
+    world.started(row.middle)
+    for _ in range(2 - ending.count("term")):
+        worker.signal(signal.SIGTERM)
+    worker.ends_with(128 + signal.SIGTERM)
+    row.ran_once(*row.before)
+    row.unstarted(*row.behind)
+    middle = world.queue.get(row.middle)
+    assert (middle.state, middle.attempts) == ("ready", 0)
+    assert world.queue.roster.listed() == []
+
+
+@pytest.mark.parametrize("ending", ["freeze", "swallow", "stop"])
+def test_a_supervisor_that_ends_a_worker_loses_nothing_of_its_hand(
+    ending: str, world: World
+) -> None:
+    row = Row(world, ending, max_attempts=1)
+    supervisor = world.work("--workers", 1, "--grace", 0.2)
+    world.started(row.middle)
+    supervisor.signal(signal.SIGTERM)
+    supervisor.ends_with(0)
+    row.ran_once(*row.before)
+    row.unstarted(*row.behind)
+    middle = world.queue.get(row.middle)
+    assert (middle.state, middle.attempts) == ("ready", 0)
+    assert world.queue.roster.listed() == []
+
+
+@pytest.mark.parametrize("flags", [("--once",), ("--max-jobs", 1), ("--max", 1)])
+def test_a_worker_that_may_run_one_job_fetches_no_other(
+    flags: tuple[object, ...], world: World
+) -> None:
+    row = Row(world, "ok")
+    world.work(*flags).ends_with(0)
+    row.ran_once(row.before[0])
+    row.unstarted(row.before[1], *row.behind)
+    ends = world.queue.database.rows("select count(*) from ends")
+    assert ends == [(1,)]
+
+
+def test_a_worker_that_may_run_some_jobs_runs_no_more(world: World) -> None:
+    ids = [world.push(queue=queue) for _ in range(3) for queue in ("a", "b", "c")]
+    world.work("--max-jobs", 4).ends_with(0)
+    assert sum(world.row(id) is None for id in ids) == 4
+    assert len({event.job for event in world.journal.events()}) == 4
