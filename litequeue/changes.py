@@ -59,16 +59,27 @@ class Changes(Runs):
             raise WrongState(id=id, state=before.state, verb=verb, allowed=allowed)
         return queue
 
-    def _sweep(self, verb: str, select: str, change: str, where: Parameters) -> Counter[str]:
-        """Change the rows that ``select`` finds; returns how many that were in each queue."""
+    def _sweep(
+        self, verb: str, select: str, change: str, where: Parameters, *, running: bool = False
+    ) -> Counter[str]:
+        """Change the rows that ``select`` finds, those too that run if that is said; returns
+        how many that were in each queue."""
         changed: Counter[str] = Counter()
         self._by_steps(
-            select, where, lambda ids: changed.update(self._change_group(verb, change, ids))
+            select,
+            where,
+            lambda ids: changed.update(self._change_group(verb, change, ids)),
+            recall=running,
         )
         return changed
 
     def _by_steps(
-        self, select: str, where: Parameters, change: Callable[[Sequence[int]], object]
+        self,
+        select: str,
+        where: Parameters,
+        change: Callable[[Sequence[int]], object],
+        *,
+        recall: bool = False,
     ) -> None:
         """Let ``change`` have the ids that ``select`` finds, some at a time: it reads without
         the write lock, so the change names the state that it leaves."""
@@ -79,6 +90,9 @@ class Changes(Runs):
             if not found:
                 return
             with self.database.transaction():
+                if recall:
+                    # Workers have fetched others since the last step.
+                    self.recall()
                 until, done = self.clock() + HOLD_SECONDS, 0
                 while done < len(found) and (not done or self.clock() < until):
                     group, begun = found[done : done + size], self.clock()
@@ -97,9 +111,6 @@ class Changes(Runs):
     def _change_group(self, verb: str, change: str, ids: Sequence[int]) -> Iterator[str]:
         """Change the rows without ties at once, and each other one by itself; gives the
         queue of each that was changed."""
-        if verb in ("cancel", "retry"):
-            # Workers have fetched others since the last group.
-            self.recall()
         values = {"ids": json.dumps(ids), "now": self.now()}
         rows = self.database.rows(change.format(which=UNTIED), values)
         yield from (str(queue) for _, queue, _ in rows)

@@ -152,9 +152,8 @@ class Executor:
             self._decode(row, attempt)
         return self.end(row, attempt)
 
-    def bury_finished(self, row: JobRow, text: str | None) -> None:
-        """Complete the run that a dead worker had finished, with its result."""
-        self._queue.complete(row, result=text)
+    def tell_finished(self, row: JobRow) -> None:
+        """Tell of a run that a dead worker had finished, and that was completed for it."""
         self._announce(row, Attempt(self.policy(row)), COMPLETED, State.DONE)
 
     def policy(self, row: JobRow) -> Policy:

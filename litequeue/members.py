@@ -112,7 +112,8 @@ class Membership(Pushing):
             self.batches.cancel(id, self.now())
             before = self._before(id)
             ended = 0 if before is None or self._change_one(self.CANCEL, before) is None else 1
-        members = self._sweep("cancel", self.MEMBERS, self.CANCEL, {"batch": id})
+        where = {"batch": id}
+        members = self._sweep("cancel", self.MEMBERS, self.CANCEL, where, running=True)
         return ended + members.total()
 
     MEMBERS = """

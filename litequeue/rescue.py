@@ -7,6 +7,7 @@ behind a long one are had back from the living.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 
 from litequeue.errors import JobTimeout, RunLost, WorkerDied
@@ -51,18 +52,24 @@ class Rescuer:
             blamed = note.running
             if blamed is None and len(rows) == 1:
                 blamed = rows[0].id
-            for row in rows:
-                with suppress(RunLost):
-                    self._end(row, worker, note, blamed)
+            if worker.cause == STOPPED:
+                blamed = 0
+            self._end(rows, worker, note, blamed)
             return len(rows)
 
-    def _end(self, row: JobRow, worker: WorkerRow, note: Note, blamed: int | None) -> None:
-        if row.id in note.finished:
-            self._executor.bury_finished(row, note.finished[row.id])
-        elif worker.cause == STOPPED or row.id != blamed:
-            self._queue.release(row)
-        else:
-            self._executor.bury(row, self._error(row, worker, note))
+    def _end(
+        self, rows: Sequence[JobRow], worker: WorkerRow, note: Note, blamed: int | None
+    ) -> None:
+        fetched = [row.id for row in rows if row.id not in note.finished and row.id != blamed]
+        # Together: there may be hundreds, and each by itself would wait for the lock.
+        with self._queue.database.transaction():
+            self._queue.take_back(worker.id, note._replace(fetched=fetched))
+        for row in rows:
+            if row.id in note.finished:
+                self._executor.tell_finished(row)
+            elif row.id == blamed:
+                with suppress(RunLost):
+                    self._executor.bury(row, self._error(row, worker, note))
 
     def _error(self, row: JobRow, worker: WorkerRow, note: Note) -> JobTimeout | WorkerDied:
         if note.hung:

@@ -208,7 +208,7 @@ class Upkeep(Changes):
             self.recall()
         codes = [state.code for state in leaves] + [HELD] * (State.READY in leaves)
         select = self.MATCHING_IDS.format(codes=", ".join(map(str, codes)))
-        return self._sweep(verb, select, change, where)
+        return self._sweep(verb, select, change, where, running=State.RUNNING in leaves)
 
 
 def _which(verb: str, ids: Sequence[int], all: bool, where: dict[str, object]) -> dict[str, object]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
+from litequeue.changes import AT_ONCE
 from litequeue.errors import NoSuchJob, RunLost
 from litequeue.hand import Note
 from litequeue.queue import Queue
@@ -245,6 +246,31 @@ def test_to_a_verb_a_job_that_was_only_fetched_does_not_run(
     assert states(queue, [rows[0].id, rows[4].id]) == ["gone", left]
     assert not seat.hand.start()
     assert queue.check() == []
+
+
+@pytest.mark.parametrize("verb", ["retry", "cancel"])
+def test_what_is_fetched_between_two_steps_of_a_bulk_verb_does_not_run_to_it(
+    verb: str, queue: Queue, seat: Seat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue.push_many([("job", {})] * AT_ONCE, delay=60)
+    ids = [queue.push("job", queue="now") for _ in range(3)]
+
+    def fetch() -> None:
+        if not seat.hand.count:
+            rows = queue.fetch(seat.worker, ["now"], 3, anything)
+            assert [row.id for row in rows] == ids
+            seat.hand.deal(ids)
+
+    monkeypatch.setattr(queue, "let_others_in", fetch)
+    if verb == "retry":
+        queue.retry(all=True, force=True)
+        expected = ["ready"] * 3
+    else:
+        queue.cancel(all=True)
+        expected = ["running", "cancelled", "cancelled"]
+    assert states(queue, ids) == expected
+    assert seat.hand.count == 3
+    assert not seat.hand.start()
 
 
 def test_take_back_leaves_what_nobody_noted(queue: Queue) -> None:

@@ -21,7 +21,7 @@ def test_a_storm_of_kills_loses_no_job_and_runs_none_twice_at_once(tmp_path: Pat
     assert (verdict.kills_of_several > 0) == (MODE == HANDS)
     assert verdict.kills >= 25
     assert verdict.supervisor_kills >= 1
-    assert verdict.rerun >= 5
+    assert verdict.rerun >= 2
     assert verdict.witnessed(0.5) < 1000
     assert "recovery p50" in report(verdict, "pytest")
 
