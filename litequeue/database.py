@@ -38,6 +38,8 @@ from litequeue.record import Row
 Connection = sqlite3.Connection
 Parameters = Mapping[str, object]
 Synchronous = Literal["normal", "full"]
+# The same by place, for the one insert that is to be as fast as can be.
+Bound = Parameters | tuple[object, ...]
 NOTHING: Parameters = {}
 # What a statement can raise: SQLite's own, and Python's for a text that is no UTF-8 or a
 # number of more than 64 bits.
@@ -138,23 +140,11 @@ class Database:
         self._run(link, sql, parameters)
         return link.changes
 
-    def insert(self, sql: str, parameters: Parameters) -> int:
+    def insert(self, sql: str, parameters: Bound) -> int:
         """Run one insert and return the new row's id."""
         link = self._link()
         self._run(link, sql, parameters)
         return link.last_id
-
-    def insert_many(self, sql: str, many: Sequence[Parameters]) -> range:
-        """Insert all or nothing and return the new rows' ids, in order."""
-        if not many:
-            return range(0)
-        with self.transaction() as connection:
-            try:
-                connection.executemany(sql, many)
-            except UNFIT as error:
-                raise self._ours(error) from error
-            last = int(self.rows("select last_insert_rowid()")[0][0])
-        return range(last - len(many) + 1, last + 1)
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
@@ -262,7 +252,7 @@ class Database:
             link.close()
         self._local = threading.local()
 
-    def _run(self, link: _Link, sql: str, parameters: Parameters = NOTHING) -> list[Row]:
+    def _run(self, link: _Link, sql: str, parameters: Bound = NOTHING) -> list[Row]:
         link.statements += 1
         if link.depth:
             if not link.connection.in_transaction:
@@ -276,7 +266,7 @@ class Database:
                 self.checkpoint()
         return rows
 
-    def _patiently(self, link: _Link, sql: str, parameters: Parameters) -> list[Row]:
+    def _patiently(self, link: _Link, sql: str, parameters: Bound) -> list[Row]:
         """Try until the lock is free: SQLite's own busy handler lets a process starve
         for seconds, short pauses with jitter share the lock fairly."""
         waited, longest = 0.0, FIRST_PAUSE_SECONDS
@@ -293,13 +283,13 @@ class Database:
             waited += seconds
             longest = min(2 * longest, LONGEST_PAUSE_SECONDS)
 
-    def _fetch(self, link: _Link, sql: str, parameters: Parameters = NOTHING) -> list[Row]:
+    def _fetch(self, link: _Link, sql: str, parameters: Bound = NOTHING) -> list[Row]:
+        cursor = link.cursor
         try:
-            rows = link.cursor.execute(sql, parameters).fetchall()
+            rows = cursor.execute(sql, parameters).fetchall()
         except UNFIT as error:
             raise self._ours(error) from error
-        link.changes = link.cursor.rowcount
-        link.last_id = link.cursor.lastrowid or 0
+        link.changes, link.last_id = cursor.rowcount, cursor.lastrowid or 0
         return rows
 
     def _follow_up(self, link: _Link) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, ClassVar, ParamSpec, TypeVar, overload
 
 from litequeue.context import running
 from litequeue.errors import JobError, NotBound
-from litequeue.options import Options, checked, merged
+from litequeue.options import Options, Terms, checked, merged, terms_of
 from litequeue.payload import Codec
 from litequeue.queue import Queue
 from litequeue.record import Spec, key
@@ -85,6 +85,11 @@ class Definition:
         """How the fields become JSON and come back; made when first needed, since an
         annotation may name what is defined later."""
         return Codec(self.cls, self.name)
+
+    @cached_property
+    def terms(self) -> Terms:
+        """What the options come to, for every push that gives none of its own."""
+        return terms_of(self.options)
 
 
 @dataclass_transform()
@@ -158,8 +163,10 @@ class Job:
         return _target().push(self, **options)
 
     def __litequeue_spec__(self) -> Spec:
-        made = type(self).__litequeue__
-        return Spec(made.name, made.codec.encode(self), made.options, type(self).__litequeue_step__)
+        cls = type(self)
+        made, encode = cls.__litequeue__, cls.__litequeue__.codec.encode
+        step = cls.__litequeue_step__
+        return Spec(made.name, encode(self), made.options, step, made.terms, encode)
 
 
 @overload

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import repeat
 from typing import TYPE_CHECKING
 
 from litequeue.batches import FINISH, PLAN
 from litequeue.errors import OptionError, RunLost
 from litequeue.options import Options, checked
-from litequeue.pushing import Pushable, Pushed, Pushing, Values, pair
+from litequeue.pushing import NOTHING_GIVEN, Alike, Pushable, Pushed, Pushing
 from litequeue.record import NOBODY, JobRow, State
 from litequeue.upkeep import Upkeep
 
@@ -33,7 +34,7 @@ class Members:
         **options: Unpack[Options],
     ) -> None:
         """Add a job, as Queue.push does; its id is in ``ids`` after the block."""
-        given = checked(options, "push")
+        given = checked(options, "push") if options else NOTHING_GIVEN
         self._jobs.append(((job, payload or {}) if isinstance(job, str) else job, given))
 
     def pushed(self) -> Iterator[tuple[Pushed, Options]]:
@@ -50,12 +51,12 @@ class Membership(Pushing):
         ``then`` to run once when all of them have ended; an exception in the block
         pushes nothing."""
         members = Members()
-        follower = self._values(then, None, checked(options, "batch"))
+        follower = self._row(then, checked(options, "batch"))
         if follower["step"] or follower["unique_key"]:
             problem = "then= takes a job that is no batch, and not unique"
             raise OptionError(owner="batch", problem=problem)
         yield members
-        many = [self._values(*pair(job), given) for job, given in members.pushed()]
+        many = self._rows(members.pushed())
         with self.database.transaction():
             members.id = self._push({**follower, "state": State.WAITING.code})
             now = self.now()
@@ -85,7 +86,7 @@ class Membership(Pushing):
         """Add a chunk of jobs to the batch that the run of ``row`` plans, with the cursor
         behind it, in one transaction; after the last, when ``cursor`` is None, the run is
         over and the row waits for its members. Raises RunLost."""
-        many = [self._values(*pair(job), {}) for job in jobs]
+        many = self._rows(zip(jobs, repeat(NOTHING_GIVEN)))
         last, now = cursor is None, self.now()
         with self.database.transaction():
             if not self.wanted(row):
@@ -97,11 +98,12 @@ class Membership(Pushing):
             self.batches.grow(row.id, count, cursor, last=last, now=now)
             self.close_batch(row.id)
 
-    def _push_members(self, batch: int, many: list[Values]) -> tuple[list[int], int]:
+    def _push_members(self, batch: int, many: list[Alike]) -> tuple[list[int], int]:
         """Push the members of a batch; returns their ids, and how many were stored: one
         that is unique, and was there before, is none of its members."""
         highest = self.flows.highest_id()
-        ids = self._push_many([{**each, "batch": batch} for each in many])
+        members = [Alike({**each.values, "batch": batch}, each.payloads) for each in many]
+        ids = self._push_many(members)
         return ids, len({id for id in ids if id > highest})
 
     def cancel_batch(self, id: int) -> int:

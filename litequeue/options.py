@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
-from typing import Literal, TypedDict, cast
+from typing import Literal, NamedTuple, TypedDict, cast
 
 from litequeue.errors import OptionError
 
@@ -86,6 +87,48 @@ def merged(base: Options, over: Options) -> Options:
         kept.pop("delay", None)
         kept.pop("at", None)
     return {**kept, **over}
+
+
+class Terms(NamedTuple):
+    """What the options of a push come to, but for what depends on the moment or the job."""
+
+    queue: str
+    priority: int
+    max_attempts: int | None
+    limit: int | None
+    stored: str | None
+    delayed: bool
+    when: float | timedelta | datetime | str
+    unique: bool | str | Callable[..., str]
+    overlap: bool | str | Callable[..., str]
+
+    @property
+    def plain(self) -> bool:
+        """Whether the job is ready at once, and has no key."""
+        return not (self.delayed or self.unique or self.overlap or self.limit)
+
+    @property
+    def alike(self) -> bool:
+        """Whether two rows of one name and moment differ in their payloads alone."""
+        return not self.unique and not callable(self.overlap)
+
+
+def terms_of(options: Options) -> Terms:
+    """The terms of options; a job class works out its own once, for all its pushes."""
+    stored = {
+        word: value for word, value in options.items() if word in STORED and not callable(value)
+    }
+    return Terms(
+        queue=options.get("queue", DEFAULTS["queue"]),
+        priority=options.get("priority", DEFAULTS["priority"]),
+        max_attempts=options.get("max_attempts"),
+        limit=options.get("concurrency"),
+        stored=json.dumps(stored) if stored else None,
+        delayed="delay" in options or "at" in options,
+        when=options.get("at", options.get("delay", 0)),
+        unique=options.get("unique", False),
+        overlap=options.get("without_overlapping", "concurrency" in options),
+    )
 
 
 def _name(value: object) -> bool:
