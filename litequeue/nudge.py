@@ -7,9 +7,12 @@ worker's poll finds the job: a nudge saves time, and nothing depends on it.
 
 from __future__ import annotations
 
+import math
 import os
 import stat
-from collections.abc import Sequence
+import time
+import weakref
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 ANY = "wake-any"
@@ -17,12 +20,23 @@ LISTED = "wake-for-"
 # A list too long for a file name; whoever pushes rings it for every queue.
 HASHED = "wake-hash-"
 LONGEST_NAME = 200
+# How long those who ring go by what they last found in the folder. A single stat of it at
+# each push would take a tenth of the push.
+LOOK_SECONDS = 0.005
+
+# A name and its inode: a FIFO that was removed and made anew is another.
+Place = tuple[str, int]
 
 
 class Bell:
     """The end of the FIFO that workers of one list of queues sleep on."""
 
-    def __init__(self, folder: str | os.PathLike[str], queues: Sequence[str]) -> None:
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        queues: Sequence[str],
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
         self._descriptor: int | None = None
         with suppress(OSError, AttributeError):
             path = os.path.join(folder, _name(queues))
@@ -33,6 +47,9 @@ class Bell:
                 return
             # For reading alone, select() would report the last writer's leaving.
             self._descriptor = os.open(path, os.O_RDWR | os.O_NONBLOCK)
+            # Whoever looked just before does not know of it. What they push till they
+            # look again, the worker finds: its first look at the queue comes after this.
+            sleep(LOOK_SECONDS)
 
     def descriptors(self) -> list[int]:
         """What to hand to select(); empty where there is no FIFO."""
@@ -68,36 +85,97 @@ class Bell:
 
 
 class Nudge:
-    """The side that rings, in every process that pushes."""
+    """The side that rings, in every process that pushes; it keeps the FIFOs open."""
 
-    def __init__(self, folder: str | os.PathLike[str]) -> None:
+    def __init__(
+        self, folder: str | os.PathLike[str], clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._folder = folder
+        self._clock = clock
+        self._found = _NOTHING
+        if hasattr(os, "register_at_fork"):
+            # A child may close all descriptors, as daemons do, and the next file that it
+            # opens would then have the number that a byte is written to.
+            os.register_at_fork(after_in_child=_closing(weakref.ref(self)))
 
     def ring(self, queue: str) -> None:
         """Wake a worker that serves ``queue``, if one sleeps."""
-        for name in self._names():
-            if _serves(name, queue):
-                self._write(name)
+        until, doors = self._found
+        if self._clock() >= until:
+            doors = self._look()
+        for door in doors:
+            if door.queues is None or queue in door.queues:
+                door.ring()
 
     def ring_all(self) -> None:
         """Wake a worker of each list: one has died, and left something to bring back."""
-        for name in self._names():
-            self._write(name)
+        for door in self._look():
+            door.ring()
 
-    def _names(self) -> list[str]:
+    def close(self) -> None:
+        """Close the FIFOs; a later ring opens them anew."""
+        self._found = _NOTHING
+
+    def _look(self) -> Sequence[_Door]:
+        now = self._clock()
+        known = {door.place: door for door in self._found[1] if door.open}
         try:
-            return [name for name in os.listdir(self._folder) if name.startswith("wake-")]
+            with os.scandir(self._folder) as entries:
+                places = [(each.name, each.inode()) for each in entries]
         except OSError:
-            return []
+            places = []
+        doors = [
+            known.get(place) or _Door(self._folder, place)
+            for place in places
+            if place[0].startswith("wake-")
+        ]
+        # One that is not among them closes as soon as no other thread rings it.
+        self._found = (now + LOOK_SECONDS, doors)
+        return doors
 
-    def _write(self, name: str) -> None:
-        # No reader, a full FIFO, one of another user: then no one needs this byte.
+
+class _Door:
+    """A FIFO that is open for as long as anyone holds this."""
+
+    _descriptor: int | None = None
+
+    def __init__(self, folder: str | os.PathLike[str], place: Place) -> None:
+        self.place = place
+        self.queues = _served(place[0])
+        path = os.path.join(folder, place[0])
+        # One of another user, or one that has gone meanwhile: then no one needs a byte.
         with suppress(OSError):
-            descriptor = os.open(os.path.join(self._folder, name), os.O_WRONLY | os.O_NONBLOCK)
-            try:
-                os.write(descriptor, b"\n")
-            finally:
-                os.close(descriptor)
+            if stat.S_ISFIFO(os.stat(path).st_mode):
+                # For writing alone it would not open without a reader, and once the last
+                # has left, a byte would end a process that has SIGPIPE as shells have it.
+                self._descriptor = os.open(path, os.O_RDWR | os.O_NONBLOCK)
+
+    @property
+    def open(self) -> bool:
+        """Whether a byte can go in."""
+        return self._descriptor is not None
+
+    def ring(self) -> None:
+        """Put a byte in, unless it is full."""
+        if self._descriptor is not None:
+            with suppress(OSError):
+                os.write(self._descriptor, b"\n")
+
+    def __del__(self, close: Callable[[int], None] = os.close) -> None:
+        if self._descriptor is not None:
+            close(self._descriptor)
+
+
+_NOTHING: tuple[float, Sequence[_Door]] = (-math.inf, ())
+
+
+def _closing(nudge: weakref.ref[Nudge]) -> Callable[[], None]:
+    def close() -> None:
+        living = nudge()
+        if living is not None:
+            living.close()
+
+    return close
 
 
 def _name(queues: Sequence[str]) -> str:
@@ -113,9 +191,10 @@ def _name(queues: Sequence[str]) -> str:
     return HASHED + hashlib.sha256(name.encode()).hexdigest()
 
 
-def _serves(name: str, queue: str) -> bool:
+def _served(name: str) -> frozenset[str] | None:
+    """The queues of a FIFO, by its name; None where it is to be rung for every queue."""
     if not name.startswith(LISTED):
-        return True
+        return None
     from urllib.parse import unquote  # where all workers serve all queues, none is listed
 
-    return queue in map(unquote, name[len(LISTED) :].split(","))
+    return frozenset(map(unquote, name[len(LISTED) :].split(",")))

@@ -240,6 +240,7 @@ class Queue(Membership):
 
     def close(self) -> None:
         """Close the connections that this process has; a later use opens new ones."""
+        self._nudge.close()
         self.database.close()
 
     def __enter__(self) -> Queue:

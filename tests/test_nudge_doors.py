@@ -1,0 +1,315 @@
+"""The side that rings keeps the FIFOs open: what it notices, and what it lets go of."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from waiting import Child, Clock
+
+from litequeue.nudge import LOOK_SECONDS, Bell, Nudge
+from litequeue.queue import Queue
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no FIFOs")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    path = tmp_path / "jobs.db-workers"
+    path.mkdir()
+    return path
+
+
+@pytest.fixture
+def hang(folder: Path) -> Iterator[Callable[..., Bell]]:
+    """Hangs up bells for lists of queues; they are closed after the test."""
+    bells: list[Bell] = []
+
+    def hang(*queues: str) -> Bell:
+        bells.append(Bell(folder, queues))
+        return bells[-1]
+
+    yield hang
+    for bell in bells:
+        bell.close()
+
+
+def rung(bell: Bell) -> bool:
+    """Whether a byte came since the last look."""
+    return bool(select.select(bell.descriptors(), [], [], 0)[0]) and bell.drain()
+
+
+def opened(folder: Path) -> list[str]:
+    """What this process has open in the folder, by the name of each descriptor."""
+    found = []
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            found.append(os.readlink(f"/proc/self/fd/{name}"))
+        except FileNotFoundError:
+            continue
+    return sorted(os.path.basename(path) for path in found if path.startswith(str(folder)))
+
+
+linux = pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="this system has no /proc")
+
+
+# What is new, and what has gone
+
+
+def test_a_bell_that_is_hung_after_the_first_ring_is_rung(
+    folder: Path, hang: Callable[..., Bell]
+) -> None:
+    first, nudge = hang(), Nudge(folder)
+    nudge.ring("mail")
+    second = hang("mail")
+    nudge.ring("mail")
+    assert (rung(first), rung(second)) == (True, True)
+
+
+def test_a_folder_that_is_made_after_the_first_ring_is_found(tmp_path: Path) -> None:
+    nudge = Nudge(tmp_path / "later")
+    nudge.ring("mail")
+    (tmp_path / "later").mkdir()
+    bell = Bell(tmp_path / "later", [])
+    nudge.ring("mail")
+    assert rung(bell)
+    bell.close()
+
+
+def test_the_folder_is_looked_into_once_in_a_while(folder: Path) -> None:
+    clock = Clock()
+    nudge = Nudge(folder, clock)
+    nudge.ring("mail")
+    bell = Bell(folder, [], sleep=lambda seconds: None)
+    clock.advance(LOOK_SECONDS / 2)
+    nudge.ring("mail")
+    assert not rung(bell)
+    clock.advance(LOOK_SECONDS)
+    nudge.ring("mail")
+    assert rung(bell)
+    bell.close()
+
+
+def test_who_hangs_a_bell_waits_for_those_who_have_just_looked(folder: Path) -> None:
+    # What they push till then, the first look at the queue finds: it comes after this.
+    clock = Clock()
+    nudge = Nudge(folder, clock)
+    nudge.ring("mail")
+    bell = Bell(folder, [], sleep=clock.sleep)
+    nudge.ring("mail")
+    assert rung(bell)
+    bell.close()
+
+
+def test_a_bell_that_was_removed_is_no_error_and_one_made_anew_is_rung(
+    folder: Path, hang: Callable[..., Bell]
+) -> None:
+    old, nudge = hang("mail"), Nudge(folder)
+    nudge.ring("mail")
+    assert rung(old)
+    (folder / "wake-for-mail").unlink()
+    nudge.ring("mail")
+    new = hang("mail")
+    nudge.ring("mail")
+    assert rung(new)
+
+
+def test_a_folder_that_was_removed_is_no_error_and_one_made_anew_is_found(
+    folder: Path, hang: Callable[..., Bell]
+) -> None:
+    hang()
+    nudge = Nudge(folder)
+    nudge.ring("mail")
+    (folder / "wake-any").unlink()
+    folder.rmdir()
+    nudge.ring("mail")
+    folder.mkdir()
+    bell = hang()
+    nudge.ring("mail")
+    assert rung(bell)
+
+
+def test_a_bell_that_could_not_be_opened_is_tried_again(
+    folder: Path, hang: Callable[..., Bell], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock()
+    bell, nudge = hang(), Nudge(folder, clock)
+
+    def full(*arguments: object) -> int:
+        raise OSError("too many open files")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("litequeue.nudge.os.open", full)
+        nudge.ring("mail")
+    clock.advance(LOOK_SECONDS)
+    nudge.ring("mail")
+    assert rung(bell)
+
+
+def test_a_file_that_is_no_fifo_is_not_written_to(folder: Path) -> None:
+    (folder / "wake-any").write_text("mine")
+    nudge = Nudge(folder)
+    nudge.ring("mail")
+    nudge.ring_all()
+    assert (folder / "wake-any").read_text() == "mine"
+
+
+def test_a_bell_is_rung_on_after_its_sleepers_have_gone(
+    folder: Path, hang: Callable[..., Bell]
+) -> None:
+    nudge = Nudge(folder)
+    for _ in range(3):
+        bell = hang()
+        nudge.ring("mail")
+        assert rung(bell)
+        bell.close()
+        nudge.ring("mail")
+
+
+DEADLY = """
+import signal, sys
+from litequeue.queue import Queue
+signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+with Queue(sys.argv[1]) as queue:
+    queue.push("a")
+    print("pushed", flush=True)
+    input()
+    queue.push("a")
+print("lives")
+"""
+
+
+def test_a_push_survives_the_last_sleeper_where_a_broken_pipe_is_deadly(
+    folder: Path, hang: Callable[..., Bell], start: Callable[..., Child]
+) -> None:
+    bell = hang()
+    child = start(DEADLY, folder.with_name("jobs.db"))
+    assert child.line() == "pushed"
+    assert rung(bell)
+    bell.close()
+    child.say()
+    assert child.finish() == "lives"
+
+
+# What is open
+
+
+@linux
+def test_a_bell_is_opened_once_however_often_it_is_rung(
+    folder: Path, hang: Callable[..., Bell]
+) -> None:
+    hang("mail")
+    hang("low")
+    before = opened(folder)
+    clock = Clock()
+    nudge = Nudge(folder, clock)
+    for _ in range(50):
+        nudge.ring("mail")
+        nudge.ring("low")
+        nudge.ring_all()
+        clock.advance(LOOK_SECONDS)
+    assert opened(folder) == sorted([*before, "wake-for-low", "wake-for-mail"])
+    nudge.close()
+    assert opened(folder) == before
+    nudge.ring("mail")
+    del nudge
+    assert opened(folder) == before
+
+
+@linux
+def test_a_bell_that_was_removed_is_let_go_of(folder: Path, hang: Callable[..., Bell]) -> None:
+    bell, clock = hang("mail"), Clock()
+    nudge = Nudge(folder, clock)
+    nudge.ring("mail")
+    bell.close()
+    (folder / "wake-for-mail").unlink()
+    clock.advance(LOOK_SECONDS)
+    nudge.ring("mail")
+    assert opened(folder) == []
+
+
+@linux
+def test_a_queue_that_is_closed_has_nothing_open(
+    folder: Path, hang: Callable[..., Bell], make_queue: Callable[..., Queue]
+) -> None:
+    bell = hang()
+    before = opened(folder)
+    queue = make_queue()
+    for _ in range(2):
+        queue.push("a")
+        assert rung(bell)
+        assert opened(folder) == [*before, "wake-any"]
+        queue.close()
+        assert opened(folder) == before
+
+
+@linux
+def test_a_child_of_a_fork_opens_its_own(
+    folder: Path, hang: Callable[..., Bell], make_queue: Callable[..., Queue]
+) -> None:
+    bell, queue = hang(), make_queue()
+    queue.push("a")
+    assert rung(bell)
+    reader, writer = os.pipe()
+    child = os.fork()
+    if not child:
+        try:
+            signal.alarm(30)
+            inherited = opened(folder)
+            queue.push("b")
+            os.write(writer, repr((inherited, opened(folder))).encode())
+        finally:
+            os._exit(0)
+    os.close(writer)
+    told = b""
+    while part := os.read(reader, 1000):
+        told += part
+    os.close(reader)
+    os.waitpid(child, 0)
+    # The bell's own end is the worker's, which has gone on to sleep on it.
+    assert told.decode() == repr((["wake-any"], ["wake-any", "wake-any"]))
+    assert rung(bell)
+    queue.push("c")
+    assert rung(bell)
+
+
+def test_threads_that_ring_while_bells_come_and_go_write_to_no_other_file(
+    folder: Path, tmp_path: Path, hang: Callable[..., Bell]
+) -> None:
+    over, nudge = threading.Event(), Nudge(folder)
+    troubles: list[BaseException] = []
+
+    def ring() -> None:
+        try:
+            while not over.is_set():
+                nudge.ring("mail")
+                nudge.close()
+        except BaseException as error:
+            troubles.append(error)
+
+    threads = [threading.Thread(target=ring) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    try:
+        for number in range(40):
+            bell = Bell(folder, ["mail"], sleep=lambda seconds: None)
+            with ExitStack() as files:
+                # They get the numbers of descriptors that were just closed.
+                for place in range(5):
+                    files.enter_context(open(tmp_path / f"{number}-{place}", "w"))
+                (folder / "wake-for-mail").unlink()
+                bell.close()
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
+    assert troubles == []
+    assert [
+        path.name for path in tmp_path.iterdir() if path.is_file() and path.stat().st_size
+    ] == []
