@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from types import ModuleType
+from typing import NamedTuple
 
 from litequeue.errors import DuplicateJob, NoJobsFound
 from litequeue.job import Job
@@ -26,8 +27,7 @@ OURS = os.path.dirname(__file__) + os.sep
 IMPORT_MACHINERY = ("<frozen importlib", os.sep + "importlib" + os.sep)
 
 
-@dataclass(frozen=True, slots=True)
-class ImportFailure:
+class ImportFailure(NamedTuple):
     """A module that could not be imported, and the traceback from the user's own code."""
 
     module: str

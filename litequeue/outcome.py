@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 from litequeue.backoff import pause
 from litequeue.errors import Fail, JobTimeout, PayloadError, Retry, Snooze, UnknownJob, WorkerDied
@@ -27,8 +27,7 @@ class Verb(str, Enum):
     FAIL = "fail"
 
 
-@dataclass(frozen=True, slots=True)
-class Policy:
+class Policy(NamedTuple):
     """The options that decide over a failed run, from the nearest who gave them."""
 
     max_attempts: int
@@ -38,8 +37,7 @@ class Policy:
     on_failure: str
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """How a run is to be ended: the verb, the seconds to wait where the job runs again,
     and what went wrong, in one line and in full."""
 

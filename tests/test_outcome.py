@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import dataclasses
 import math
 import traceback
 from datetime import datetime, timedelta, timezone
@@ -141,7 +140,7 @@ def test_a_job_that_kills_its_workers_fails_with_an_exception_that_says_so() -> 
 
 
 def test_a_worker_that_died_costs_no_pause_whatever_the_backoff() -> None:
-    slow = dataclasses.replace(THREE, backoff=[3600])
+    slow = THREE._replace(backoff=[3600])
     assert classify(died(1), row(1), slow, middle).after == 0
 
 
@@ -156,7 +155,7 @@ def nonsense(attempt: int) -> float:
 @pytest.mark.parametrize("backoff", [broken, nonsense])
 @pytest.mark.parametrize("error", [ValueError("no"), Retry("no")], ids=["raised", "Retry"])
 def test_a_backoff_that_raises_gives_way_to_the_default(backoff: object, error: Exception) -> None:
-    chosen = dataclasses.replace(THREE, backoff=backoff)  # type: ignore[arg-type]
+    chosen = THREE._replace(backoff=backoff)  # type: ignore[arg-type]
     outcome = classify(error, row(2), chosen, middle)
     assert outcome.after == pause(None, 2, middle) == 20
     assert outcome.reason == "no"
@@ -177,12 +176,12 @@ def test_an_after_that_is_no_seconds_does_not_cost_the_worker(
 
 
 def test_a_backoff_of_aeons_is_cut_to_what_a_row_can_hold() -> None:
-    chosen = dataclasses.replace(THREE, backoff=lambda attempt: 1e300)
+    chosen = THREE._replace(backoff=lambda attempt: 1e300)
     assert 0 <= classify(ValueError("no"), row(1), chosen, middle).after < 2**33
 
 
 def test_the_backoff_is_asked_with_the_attempt_that_failed() -> None:
-    chosen = dataclasses.replace(THREE, backoff=[10, 20, 40], max_attempts=9)
+    chosen = THREE._replace(backoff=[10, 20, 40], max_attempts=9)
     pauses = [classify(OSError(), row(attempt), chosen, middle).after for attempt in range(1, 5)]
     assert pauses == [10, 20, 40, 40]
 
@@ -200,7 +199,7 @@ def test_a_jobs_own_subclass_of_retry_snooze_or_fail_counts_as_one() -> None:
 
 
 def test_an_outcome_cannot_be_changed() -> None:
-    with pytest.raises(dataclasses.FrozenInstanceError):
+    with pytest.raises(AttributeError):
         Outcome(Verb.COMPLETE).verb = Verb.FAIL  # type: ignore[misc]
 
 
@@ -214,7 +213,7 @@ LEVELS: tuple[Options, ...] = (
 )
 
 
-@pytest.mark.parametrize("word", [field.name for field in dataclasses.fields(Policy)])
+@pytest.mark.parametrize("word", Policy._fields)
 @pytest.mark.parametrize("nearest", range(4), ids=["row", "class", "flags", "defaults"])
 def test_the_nearest_who_gave_an_option_decides(word: str, nearest: int) -> None:
     given: list[Options] = [
