@@ -3,7 +3,6 @@
 from typing import TYPE_CHECKING
 
 from litequeue import errors
-from litequeue.batches import BatchRow
 from litequeue.context import Run, current
 from litequeue.errors import (
     Fail,
@@ -23,6 +22,7 @@ from litequeue.version import VERSION as __version__
 
 if TYPE_CHECKING:
     from litequeue.batch import Batch
+    from litequeue.batches import BatchRow
     from litequeue.listeners import on
     from litequeue.worker import Worker
 
@@ -59,6 +59,10 @@ def __getattr__(name: str) -> object:
         from litequeue.batch import Batch
 
         return Batch
+    if name == "BatchRow":
+        from litequeue.batches import BatchRow
+
+        return BatchRow
     if name == "on":
         from litequeue.listeners import on
 

@@ -7,11 +7,12 @@ import json
 from collections.abc import Sequence
 from typing import ClassVar
 
-from litequeue.batches import PLAN, BatchRow
+from litequeue.batches import BatchRow
 from litequeue.context import current
 from litequeue.errors import Fail, JobError
 from litequeue.job import Job
 from litequeue.pushing import Pushed
+from litequeue.record import PLAN
 
 
 class Batch(Job):

@@ -16,9 +16,6 @@ from litequeue.database import Database
 from litequeue.errors import NoSuchJob
 from litequeue.record import State, instant, is_id, maybe_instant
 
-# What a row of a batch is to do when it runs: plan the members, or finish.
-PLAN, FINISH = "plan", "finish"
-
 _COUNTERS = {State.DONE: "done", State.FAILED: "failed", State.CANCELLED: "cancelled"}
 
 

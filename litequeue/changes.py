@@ -12,10 +12,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-from litequeue.batches import PLAN
 from litequeue.database import Parameters
 from litequeue.errors import KeyTaken, NoSuchJob, WrongState
-from litequeue.record import State, is_id, read_state
+from litequeue.record import PLAN, State, is_id, read_state
 from litequeue.runs import Runs
 
 # A step of a bulk verb ends after so many rows, or at the first group after so long.

@@ -9,17 +9,17 @@ from contextvars import ContextVar
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from litequeue.batches import FINISH, BatchRow
 from litequeue.database import Connection
 from litequeue.errors import DatabaseRefused, NoCurrentJob, NoSuchJob, RunLost
 from litequeue.options import Options
 from litequeue.pushing import Pushable, Pushed
 from litequeue.queue import Queue
-from litequeue.record import JobRow
+from litequeue.record import FINISH, JobRow
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
+    from litequeue.batches import BatchRow
     from litequeue.joblog import JobLog
 
 # Progress is written down at most this often; the last step always.

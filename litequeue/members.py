@@ -7,11 +7,10 @@ from contextlib import contextmanager
 from itertools import repeat
 from typing import TYPE_CHECKING
 
-from litequeue.batches import FINISH, PLAN
 from litequeue.errors import OptionError, RunLost
 from litequeue.options import Options, checked
 from litequeue.pushing import NOTHING_GIVEN, Alike, Pushable, Pushed, Pushing
-from litequeue.record import NOBODY, JobRow, State
+from litequeue.record import FINISH, NOBODY, PLAN, JobRow, State
 from litequeue.upkeep import Upkeep
 
 if TYPE_CHECKING:

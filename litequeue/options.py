@@ -1,6 +1,7 @@
 """The options of a job: one spelling for the class, the decorator and the push."""
 
-from __future__ import annotations
+# No "from __future__ import annotations": as texts, the types of the fields would be compiled
+# when this is imported.
 
 import json
 from collections.abc import Callable, Mapping

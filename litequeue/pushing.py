@@ -10,18 +10,18 @@ from contextlib import AbstractContextManager, nullcontext
 from itertools import repeat
 from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol
 
-from litequeue.batches import PLAN
 from litequeue.database import Connection, Database
 from litequeue.errors import OptionError, PayloadError
-from litequeue.flows import Parent
 from litequeue.options import Options, Terms, checked, merged, terms_of
 from litequeue.payload import encode_plain
-from litequeue.record import NOBODY, Spec, State, key
+from litequeue.record import NOBODY, PLAN, Spec, State, key
 from litequeue.upkeep import Upkeep
 from litequeue.when import due
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
+
+    from litequeue.flows import Parent
 
 # A longer key is stored as its hash: it stands in an index, and payloads can be long.
 LONGEST_KEY = 200

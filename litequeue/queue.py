@@ -16,7 +16,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING, overload
 
 from litequeue import schema
-from litequeue.batches import BatchRow
 from litequeue.database import LONGEST_PAUSE_SECONDS, Database, Synchronous
 from litequeue.errors import DamagedRow, JobFailed, NoResult, NoSuchJob, OptionError, WaitTimeout
 from litequeue.members import Members, Membership
@@ -37,6 +36,7 @@ from litequeue.upkeep import MATCHING, matching
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
+    from litequeue.batches import BatchRow
     from litequeue.roster import Roster
 
 FIRST_LOOK_SECONDS = 0.001

@@ -1,6 +1,7 @@
 """What the queue stores and returns, as frozen values: no class of a job, no SQL."""
 
-from __future__ import annotations
+# No "from __future__ import annotations": as texts, the types of the fields would be compiled
+# when this is imported.
 
 import json
 from collections.abc import Callable
@@ -50,6 +51,9 @@ _STATES = {code: state for state, code in _CODES.items()} | {HELD: State.READY}
 
 # The worker of a row that no worker has; as wide as the id of any.
 NOBODY = 1 << 40
+
+# What a row of a batch is to do when it runs: plan the members, or finish.
+PLAN, FINISH = "plan", "finish"
 
 
 class Spec(NamedTuple):

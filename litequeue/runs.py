@@ -10,18 +10,18 @@ those that wait for the job, those of its key, its batch, is part of the transac
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING
 
-from litequeue.batches import Batches
 from litequeue.claims import Claims
-from litequeue.database import NOTHING, Database, Parameters
+from litequeue.database import NOTHING, Parameters
 from litequeue.errors import RunLost
-from litequeue.flows import Flows
 from litequeue.record import COLUMNS, NOBODY, JobRow, State
 
 if TYPE_CHECKING:
+    from litequeue.batches import Batches
+    from litequeue.flows import Flows
     from litequeue.hand import Note
 
 EXPIRE_AT_ONCE = 100
@@ -30,10 +30,19 @@ EXPIRE_AT_ONCE = 100
 class Runs(Claims):
     """What a worker does with the rows that it has claimed."""
 
-    def __init__(self, database: Database, clock: Callable[[], float] = time.time) -> None:
-        super().__init__(database, clock)
-        self.flows = Flows(database)
-        self.batches = Batches(database)
+    @cached_property
+    def flows(self) -> Flows:
+        """Which job waits for which."""
+        from litequeue.flows import Flows  # most producers tie no job to another
+
+        return Flows(self.database)
+
+    @cached_property
+    def batches(self) -> Batches:
+        """The records of batches."""
+        from litequeue.batches import Batches  # and most push no batch
+
+        return Batches(self.database)
 
     THIS_RUN = "where id = :id and state = 5 and attempts = :attempts and worker = :worker"
 

@@ -7,7 +7,6 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 
-from litequeue.batches import Batches
 from litequeue.changes import Changes
 from litequeue.errors import OptionError
 from litequeue.record import HELD, NOBODY, State
@@ -139,7 +138,7 @@ class Upkeep(Changes):
         before = self.now() - int(older * 1000)
         pruned = self._sweep("prune", self.FINISHED_BEFORE, self.PRUNE, {"before": before})
         self._by_steps(
-            Batches.OVER, {"before": before}, lambda ids: self.batches.forget(ids, before)
+            self.batches.OVER, {"before": before}, lambda ids: self.batches.forget(ids, before)
         )
         return pruned.total()
 

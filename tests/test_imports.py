@@ -25,8 +25,8 @@ statistics string subprocess sysconfig tempfile textwrap traceback urllib uuid z
 
 # Of litequeue's own: for who works, looks, or asks for more.
 NOT_FOR_PUSHING = """
-batch check cli cron discovery doctor executor joblog listeners locks outcome overview rescue
-roster stop supervisor timeout timetable timing wording worker
+batch batches check cli cron discovery doctor executor flows joblog listeners locks outcome
+overview rescue roster stop supervisor timeout timetable timing wording worker
 """
 
 # A worker has these, and needs no more until a job does.
