@@ -102,11 +102,8 @@ class Terms(NamedTuple):
     when: float | timedelta | datetime | str
     unique: bool | str | Callable[..., str]
     overlap: bool | str | Callable[..., str]
-
-    @property
-    def plain(self) -> bool:
-        """Whether the job is ready at once, and has no key."""
-        return not (self.delayed or self.unique or self.overlap or self.limit)
+    plain: bool
+    """Whether the job is ready at once, and has no key; asked at each push."""
 
     @property
     def alike(self) -> bool:
@@ -119,16 +116,21 @@ def terms_of(options: Options) -> Terms:
     stored = {
         word: value for word, value in options.items() if word in STORED and not callable(value)
     }
+    delayed = "delay" in options or "at" in options
+    unique = options.get("unique", False)
+    limit = options.get("concurrency")
+    overlap = options.get("without_overlapping", "concurrency" in options)
     return Terms(
         queue=options.get("queue", DEFAULTS["queue"]),
         priority=options.get("priority", DEFAULTS["priority"]),
         max_attempts=options.get("max_attempts"),
-        limit=options.get("concurrency"),
+        limit=limit,
         stored=json.dumps(stored) if stored else None,
-        delayed="delay" in options or "at" in options,
+        delayed=delayed,
         when=options.get("at", options.get("delay", 0)),
-        unique=options.get("unique", False),
-        overlap=options.get("without_overlapping", "concurrency" in options),
+        unique=unique,
+        overlap=overlap,
+        plain=not (delayed or unique or overlap or limit),
     )
 
 

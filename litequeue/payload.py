@@ -35,24 +35,22 @@ class Codec:
         self._name = name
         with _errors_of(name):
             self._record = _Record(cls, {})
-        forms = self._record.forms
+        self._cls, forms = cls, self._record.forms
         texts = [form.texts for form in forms.values()]
         self._parts = list(zip(forms, heads(forms), texts, strict=True))
 
     def encode(self, instance: object) -> str:
         """The JSON text of a job's fields; raises PayloadError."""
-        try:
-            return self._at_once(instance)
-        except Exception:
-            pass  # the long way says what is wrong, if anything is
+        if type(instance) is self._cls:
+            try:
+                return self._at_once(instance)
+            except Exception:
+                pass  # the long way says what is wrong, if anything is
         with _errors_of(self._name):
             return _text(self._record.encode(instance))
 
     def _at_once(self, instance: object) -> str:
-        """The JSON text where all fields are single values; raises for any other, which
-        the long way takes, or refuses with the reason."""
-        if type(instance) is not self._record.cls:
-            raise TypeError
+        """The JSON text of fields that are all single values; raises where one is not."""
         text = "{"
         for name, head, texts in self._parts:
             field = getattr(instance, name)

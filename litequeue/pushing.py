@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from itertools import repeat
-from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 from litequeue.database import Connection, Database
 from litequeue.errors import OptionError, PayloadError
@@ -75,7 +74,8 @@ class Pushing(Upkeep):
     ) -> None:
         super().__init__(database, clock)
         self._max_payload = max_payload
-        self._light = min(max_payload or LARGE_BYTES, LARGE_BYTES)
+        # So many characters of four bytes are neither too many nor large.
+        self._light = min(max_payload or LARGE_BYTES, LARGE_BYTES) // 4
         self._large: set[str] = set()
 
     def push(
@@ -108,18 +108,17 @@ class Pushing(Upkeep):
         with self._on(connection):
             return self._push({**values, "payload": spec.payload}, after)
 
-    # What is null is left out, or made null here: sqlite3 takes six times as long to bind
-    # a None as a number or a text.
-    PLAIN = f"""
+    INTO = """
     insert into litequeue_jobs (
       name, queue, priority, state, attempts, max_attempts, worker,
       available_at, reserved_at, created_at, options, payload
-    ) values (
-      :name, :queue, :priority, {READY}, 0, nullif(:max_attempts, 0), {NOBODY},
-      :now, :now, :now, nullif(:options, ''), :payload
     )"""
-    # By place: a dict, and the look for each name, take twice as long as the binding.
-    PUSH_PLAIN = re.sub(r":\w+", "?", PLAIN)
+    # What is null is left out, or made null here: sqlite3 takes six times as long to bind
+    # a None as a number or a text. And by place: to look for each name takes as long again.
+    PUSH_PLAIN = f"""{INTO} values (
+      ?, ?, ?, {READY}, 0, nullif(?, 0), {NOBODY},
+      ?, ?, ?, nullif(?, ''), ?
+    )"""
 
     def _push_plain(self, spec: Spec, terms: Terms) -> int:
         """Push a job that is ready at once and tied to nothing, as most are."""
@@ -202,6 +201,10 @@ class Pushing(Upkeep):
             self.pushed(queue)
         return ids
 
+    PLAIN = f"""{INTO} values (
+      :name, :queue, :priority, {READY}, 0, :max_attempts, {NOBODY},
+      :now, :now, :now, :options, :payload
+    )"""
     MANY_PLAIN: ClassVar = _many(PLAIN)
     MANY: ClassVar = _many(PUSH)
 
@@ -243,21 +246,24 @@ class Pushing(Upkeep):
 
     def _rows(self, jobs: Iterable[tuple[Pushed, Options]]) -> list[Alike]:
         """The rows of jobs that are pushed at one moment."""
-        now, rows = self.clock(), list[Alike]()
-        spec, last = NO_SPEC, None
+        now, rows, last, before = self.clock(), list[Alike](), None, NOTHING_GIVEN
+        name, payloads = "", list[str]()
+        encode: Callable[[Any], str] = _fields
         for each, given in jobs:
             kind = each[0] if isinstance(each, tuple) else type(each)
-            if spec.encode is not None and (kind, given) == last:
-                text = spec.encode(each)
-                self._weigh(spec.name, text)
-                rows[-1].payloads.append(text)
+            if kind == last and given is before:
+                text = encode(each)
+                if len(text) > self._light:
+                    self._weigh(name, text)
+                payloads.append(text)
             else:
                 job, payload = each if isinstance(each, tuple) else (each, None)
                 spec = self._spec(job, payload)
                 terms = _terms(spec, given)
                 plain = terms.plain and not spec.step
-                rows.append(Alike(_values(job, spec, terms, now), [spec.payload], plain))
-                last = (kind, given) if terms.alike else None
+                name, encode, payloads = spec.name, spec.encode or encode, [spec.payload]
+                rows.append(Alike(_values(job, spec, terms, now), payloads, plain))
+                last, before = kind if spec.encode and terms.alike else None, given
         return rows
 
     def _row(self, job: Pushable, given: Options) -> Values:
@@ -272,15 +278,13 @@ class Pushing(Upkeep):
             spec = job.__litequeue_spec__()
         else:
             raise OptionError(owner="push", problem="a job has its payload in it; give a name")
-        self._weigh(spec.name, spec.payload)
+        if len(spec.payload) > self._light:
+            self._weigh(spec.name, spec.payload)
         return spec
 
     def _weigh(self, name: str, payload: str) -> None:
         """Refuse a payload that is larger than this queue takes, and remark on a large
         one, once for each name. Raises PayloadError."""
-        # A character has four bytes at most.
-        if 4 * len(payload) <= self._light:
-            return
         size = len(payload.encode("utf-8", "surrogatepass"))
         if self._max_payload is not None and size > self._max_payload:
             raise PayloadError(
@@ -321,9 +325,9 @@ def _fields(pair: tuple[str, Mapping[str, object] | None]) -> str:
 
 
 def _terms(spec: Spec, given: Options) -> Terms:
-    if given:
-        return terms_of(merged(spec.options, given))
-    return spec.terms or terms_of(spec.options)
+    if spec.terms and not given:
+        return spec.terms
+    return terms_of(merged(spec.options, given))
 
 
 def _values(job: Pushable | str, spec: Spec, terms: Terms, now: float) -> Values:

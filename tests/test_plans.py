@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from waiting import Clock
 
+from litequeue.database import PAGE_BYTES
 from litequeue.queue import Queue
 from litequeue.record import COLUMNS, NOBODY, State
 from litequeue.roster import Roster
@@ -200,6 +201,6 @@ def test_a_claim_of_a_large_job_writes_few_pages(
     queue.database.checkpoint()
     row = queue.reserve(WORKER)
     assert row is not None
-    # A frame of the WAL is a page of 4096 bytes and a head of 24.
-    frames = (tmp_path / "jobs.db-wal").stat().st_size // (4096 + 24)
+    # A frame of the WAL is a page and a head of 24 bytes.
+    frames = (tmp_path / "jobs.db-wal").stat().st_size // (PAGE_BYTES + 24)
     assert frames < 15

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from litequeue import Queue
+from litequeue.database import PAGE_BYTES
 from litequeue.record import State
 
 from . import jobs_for_faults
@@ -19,7 +20,7 @@ from .jobs_for_faults import Scripted
 
 JOBS = 60
 CUTS = 60
-PAGE_BYTES, FRAME_BYTES, HEADER_BYTES = 4096, 4096 + 24, 32
+FRAME_BYTES, HEADER_BYTES = PAGE_BYTES + 24, 32
 
 
 @pytest.fixture
