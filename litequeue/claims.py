@@ -130,8 +130,12 @@ class Claims:
         queues = list(self._ready_queues())
         if len(queues) <= 1:
             return queues
-        heads = [(queue, self.database.rows(self.HEAD, {"queue": queue})) for queue in queues]
-        return [queue for _, queue in sorted((head[0], queue) for queue, head in heads if head)]
+        heads = [(self._head(queue), queue) for queue in queues]
+        return [queue for _, queue in sorted((head, queue) for head, queue in heads if head)]
+
+    def _head(self, queue: str) -> tuple[float, int] | None:
+        rows = self.database.rows(self.HEAD, {"queue": queue})
+        return rows[0] if rows else None
 
     def _several(self, worker: int, queues: Sequence[str], most: int, fits: Fits) -> list[JobRow]:
         """Claim the first jobs together; none where the first one has to be alone."""
@@ -161,15 +165,23 @@ class Claims:
                 if not all_of_it:
                     break
             return found
-        served = list(self._ready_queues())
+        served = self._best_first()
+        if not served:
+            return found
+        rows, _ = self._ahead(worker, now, served[0], most)
         if len(served) == 1:
-            return self._ahead(worker, now, served[0], most)[0]
-        heads = [self._ahead(worker, now, queue, -(-most // len(served))) for queue in served]
-        # Behind the last that was read of a queue there may be others of it.
+            return rows
+        others = self._head(served[1])
+        found = [row for row in rows if others is None or _order(row) < others]
+        if len(found) == len(rows):
+            return found
+        # The queues take turns. Behind the last that is read of one may be others of it.
+        share = max(2, 2 * most // len(served))
+        heads = [self._ahead(worker, now, queue, share) for queue in served]
         ends = [_order(rows[-1]) if rows else NOTHING for rows, all_of_it in heads if not all_of_it]
         end = min(ends, default=EVERYTHING)
         found = sorted((row for rows, _ in heads for row in rows), key=_order)
-        return list(takewhile(lambda row: _order(row) <= end, found))
+        return list(takewhile(lambda row: _order(row) <= end, found))[:most]
 
     AHEAD = f"""
     select {FRESH_COLUMNS}

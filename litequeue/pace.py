@@ -32,12 +32,13 @@ class Pace:
         self._seconds[name] = known + WEIGHT * (seconds - known)
 
     def most(self) -> int:
-        """How many jobs to fetch: at first one, then twice as many as last time."""
+        """How many jobs to fetch: at first one, then twice as many as came the last time,
+        and never fewer than before."""
         return self._next
 
     def fetched(self, count: int) -> None:
         """Note how many there were."""
-        self._next = max(1, min(self._most, 2 * count))
+        self._next = min(self._most, max(self._next, 2 * count))
 
     def fits(self) -> Callable[[str], bool]:
         """A function that says of one name after the other whether the job is known to

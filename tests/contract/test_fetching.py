@@ -59,6 +59,20 @@ def test_no_more_are_fetched_than_asked_for(queue: Queue) -> None:
     assert fetched(queue, 250) == []
 
 
+def test_jobs_of_a_lower_priority_elsewhere_do_not_make_a_hand_smaller(queue: Queue) -> None:
+    low = queue.push_many([("a", {})] * 9, queue="low", priority=-5)
+    ids = queue.push_many([("a", {})] * 9)
+    assert [fetched(queue, most) for most in (2, 4)] == [ids[:2], ids[2:6]]
+    assert fetched(queue, 9) == ids[6:]
+    assert fetched(queue, 9) == low
+
+
+@pytest.mark.parametrize("most", [2, 3, 8])
+def test_queues_that_take_turns_fill_a_hand(queue: Queue, most: int) -> None:
+    ids = [queue.push("a", queue=name) for _ in range(8) for name in ("one", "two")]
+    assert fetched(queue, most) == ids[:most]
+
+
 def test_what_does_not_fit_is_left_and_all_behind_it(queue: Queue) -> None:
     ids = [queue.push(name) for name in "aabaa"]
     rows = queue.fetch(WORKER, (), 9, lambda row: row.name == "a")
