@@ -38,13 +38,13 @@ def growth(sizes: Sizes, folder: Path) -> Iterator[Table]:
     )
     yield Table(
         "All at once",
-        ("verb", "rows", "seconds", "a row", "lock held", "another waited", "reached"),
+        ("verb", "rows", "seconds", "a row", "a step", "a checkpoint", "another waited", "reached"),
         [row for count in sizes.growth for row in _bulk_verbs(count, folder)],
         (
             "",
-            "lock held: the longest time in one piece, checkpoints of the WAL among them.",
-            "another waited: the longest that a process waited that writes every millisecond.",
-            f"reached: both within {HOLD_TARGET_SECONDS * 1000:.0f} ms.",
+            "a step, a checkpoint: the longest time for which one held the write lock. another",
+            "waited: the longest that a process had to wait which writes every millisecond.",
+            f"reached: all within {HOLD_TARGET_SECONDS * 1000:.0f} ms.",
         ),
     )
 
@@ -93,15 +93,14 @@ def _bulk_verbs(count: int, folder: Path) -> Iterator[list[str]]:
             watch.clear()
             with another_writer(queue.path) as wait:
                 seconds = timed(partial(act, queue))
-            held, waited = watch.longest_hold, wait.longest
-        within = max(held, waited) <= HOLD_TARGET_SECONDS
+        longest = [max(watch.holds), max(watch.checkpoints, default=0.0), wait.longest]
+        within = max(longest) <= HOLD_TARGET_SECONDS
         yield [
             verb,
             grouped(count),
             f"{seconds:.2f}",
             brief(seconds / count),
-            brief(held),
-            brief(waited),
+            *map(brief, longest),
             "yes" if within else "NO",
         ]
 

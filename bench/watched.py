@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from unittest import mock
 
-WRITES = ("insert", "update", "delete", "replace", "pragma wal_checkpoint")
+WRITES = ("insert", "update", "delete", "replace")
 
 
 @dataclass(slots=True)
@@ -27,17 +27,15 @@ class Watch:
     """For each statement's text, how often it ran."""
     holds: list[float] = field(default_factory=list)
     """How long the write lock was held, each time, in seconds."""
+    checkpoints: list[float] = field(default_factory=list)
+    """How long each checkpoint took, which holds it too, in seconds."""
 
     def clear(self) -> None:
         """Forget what was seen so far."""
         self.seconds.clear()
         self.calls.clear()
         self.holds.clear()
-
-    @property
-    def longest_hold(self) -> float:
-        """The longest time for which the write lock was held, in seconds."""
-        return max(self.holds, default=0.0)
+        self.checkpoints.clear()
 
     def saw(self, sql: str, started: float, ended: float) -> None:
         """Note one call."""
@@ -99,6 +97,8 @@ class _Connection(sqlite3.Connection):
             self.held_since = None
         elif self.held_since is None and words.startswith(WRITES):
             self.watch.holds.append(ended - started)
+        elif words.startswith("pragma wal_checkpoint"):
+            self.watch.checkpoints.append(ended - started)
 
 
 @contextmanager

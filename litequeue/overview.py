@@ -31,17 +31,30 @@ NAMED = 3
 LINES = 20
 
 # A job that was pushed for a time in the past has waited since it was pushed.
-OLDEST_WAITS = """
-select queue, max(:now - max(available_at, created_at))
+SINCE = "max(available_at, created_at)"
+
+# The ids of the first stand in the index; only their rows are read.
+FIRST_WAITS = f"""
+select queue, :now - {SINCE}, available_at <= created_at
 from litequeue_jobs
-where state = 3
-group by queue"""
+where id in (select min(id) from litequeue_jobs where state = 3 group by queue)"""
+
+LONGEST_WAIT = f"""
+select :now - min({SINCE})
+from litequeue_jobs
+where state = 3 and queue = :queue"""
 
 
 def oldest_waits(queue: Queue) -> dict[str, float]:
     """Return, for each queue with a ready job, the seconds that the oldest has waited."""
-    found = queue.database.rows(OLDEST_WAITS, {"now": queue.now()})
-    return {str(name): max(0.0, waited / 1000) for name, waited in found}
+    waits, now = {}, queue.now()
+    for name, waited, when_pushed in queue.database.rows(FIRST_WAITS, {"now": now}):
+        if not when_pushed:
+            # It was due or retried later than others may have been, which came after it.
+            found = queue.database.rows(LONGEST_WAIT, {"now": now, "queue": name})
+            waited = found[0][0] or waited
+        waits[str(name)] = max(0.0, waited / 1000)
+    return waits
 
 
 NEXT_SCHEDULED = f"""

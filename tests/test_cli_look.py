@@ -84,6 +84,24 @@ def test_the_oldest_wait_counts_from_when_the_job_was_due(queue: Queue, capsys: 
     assert re.search(r"default +3 +0 +0 +0 +6 min", capsys.readouterr().out)
 
 
+def test_the_oldest_wait_may_be_that_of_a_later_job(queue: Queue, capsys: Capture) -> None:
+    start = datetime.now().timestamp()
+    with Queue("jobs.db", clock=lambda: start - 400) as before:
+        first = before.push("first", delay=1000)
+        before.push("second", priority=-1)
+    queue.retry(first)
+    litequeue("status", "jobs.db")
+    assert re.search(r"default +2 +0 +0 +0 +6 min", capsys.readouterr().out)
+
+
+def test_the_oldest_wait_is_read_off_one_row_where_it_can_be(queue: Queue) -> None:
+    plan = queue.database.rows("explain query plan" + overview.FIRST_WAITS, {"now": 0})
+    reads = [step for *_, step in plan if "litequeue_jobs" in step]
+    assert len(reads) == 2
+    assert "INTEGER PRIMARY KEY" in reads[0]
+    assert "INDEX litequeue_ready" in reads[1]
+
+
 def test_a_worker_is_told_of_with_what_it_runs(queue: Queue, capsys: Capture) -> None:
     queue.push("send-mail")
     row = reserved(queue)
@@ -156,7 +174,7 @@ def test_a_closed_pipe_ends_a_command_in_silence(queue: Queue) -> None:
 @pytest.mark.parametrize(
     ("sql", "index"),
     [
-        (overview.OLDEST_WAITS, "litequeue_ready"),
+        (overview.LONGEST_WAIT, "litequeue_ready"),
         (overview.AHEAD, "litequeue_ready"),
         (overview.NEXT_SCHEDULED, "litequeue_timer"),
         (overview.RUNNING_OF_WORKERS, "litequeue_running"),
