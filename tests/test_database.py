@@ -14,6 +14,7 @@ import pytest
 from waiting import Child, Clock
 
 from litequeue import locks
+from litequeue.database import PAGE_BYTES
 from litequeue.errors import (
     CannotOpen,
     DatabaseError,
@@ -140,6 +141,18 @@ def test_the_pragmas_are_those_that_were_measured(
     # SQLite that was built without memory maps has no answer.
     assert {name: rows[0][0] for name, rows in found.items() if rows}.items() <= wanted.items()
     assert found["journal_mode"] == [("wal",)]
+
+
+def test_a_new_file_has_small_pages_and_one_that_there_is_keeps_its_own(
+    make_queue: MakeQueue, tmp_path: Path
+) -> None:
+    with closing(sqlite3.connect(tmp_path / "app.db")) as connection:
+        connection.execute("pragma page_size = 8192")
+        connection.execute("create table mine (id)")
+    sizes = [make_queue(name).database.rows("pragma page_size") for name in ("jobs.db", "app.db")]
+    assert sizes == [[(PAGE_BYTES,)], [(8192,)]]
+    make_queue("jobs.db").backup(tmp_path / "copy.db")
+    assert make_queue("copy.db").database.rows("pragma page_size") == [(PAGE_BYTES,)]
 
 
 # What may not be read or written
