@@ -11,9 +11,10 @@ import math
 import os
 import stat
 import time
-import weakref
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+
+from litequeue import forks
 
 ANY = "wake-any"
 LISTED = "wake-for-"
@@ -93,10 +94,9 @@ class Nudge:
         self._folder = folder
         self._clock = clock
         self._found = _NOTHING
-        if hasattr(os, "register_at_fork"):
-            # A child may close all descriptors, as daemons do, and the next file that it
-            # opens would then have the number that a byte is written to.
-            os.register_at_fork(after_in_child=_closing(weakref.ref(self)))
+        # A child may close all descriptors, as daemons do, and the next file that it
+        # opens would then have the number that a byte is written to.
+        forks.tell_child(self)
 
     def ring(self, queue: str) -> None:
         """Wake a worker that serves ``queue``, if one sleeps."""
@@ -115,6 +115,8 @@ class Nudge:
     def close(self) -> None:
         """Close the FIFOs; a later ring opens them anew."""
         self._found = _NOTHING
+
+    forked = close
 
     def _look(self) -> Sequence[_Door]:
         now = self._clock()
@@ -167,15 +169,6 @@ class _Door:
 
 
 _NOTHING: tuple[float, Sequence[_Door]] = (-math.inf, ())
-
-
-def _closing(nudge: weakref.ref[Nudge]) -> Callable[[], None]:
-    def close() -> None:
-        living = nudge()
-        if living is not None:
-            living.close()
-
-    return close
 
 
 def _name(queues: Sequence[str]) -> str:

@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import os
 import stat
-import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from litequeue import locks
+from litequeue import forks, locks
 from litequeue.database import Database
 from litequeue.errors import CannotOpen
 from litequeue.hand import Hand, Note, read, recall, rests
@@ -41,9 +40,7 @@ class Seat:
         self.hand = hand
         self._path = path
         self._descriptor: int | None = descriptor
-        if hasattr(os, "register_at_fork"):
-            # A forked child would keep a dead worker's lock alive.
-            os.register_at_fork(after_in_child=_let_go_of(weakref.ref(self)))
+        forks.tell_child(self)
 
     def fileno(self) -> int:
         """The descriptor of the locked file, for word of where a job hung."""
@@ -69,6 +66,9 @@ class Seat:
         if descriptor is not None:
             self.hand.close()
             os.close(descriptor)
+
+    # A forked child would keep a dead worker's lock alive.
+    forked = let_go
 
 
 class Roster:
@@ -227,15 +227,6 @@ class Roster:
             mode = os.stat(self._database.path).st_mode & 0o666
             group = os.stat(self._folder).st_mode & stat.S_ISGID
             os.chmod(self._folder, group | mode | (mode & 0o444) >> 2)
-
-
-def _let_go_of(seat: weakref.ref[Seat]) -> Callable[[], None]:
-    def let_go() -> None:
-        held = seat()
-        if held is not None:
-            held.let_go()
-
-    return let_go
 
 
 def _hand_of(path: str) -> str:
