@@ -4,13 +4,13 @@ chunk, and finishes when all of them have ended."""
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from litequeue.batches import BatchRow
 from litequeue.context import current
 from litequeue.errors import Fail, JobError
-from litequeue.job import Job
+from litequeue.job import Called, Job
 from litequeue.pushing import Pushed
 from litequeue.record import PLAN
 
@@ -32,6 +32,12 @@ class Batch(Job):
     """
 
     __litequeue_step__: ClassVar[str | None] = PLAN
+    __litequeue_calls__: ClassVar[Mapping[str, Called]] = {
+        **Job.__litequeue_calls__,
+        "plan": Called(("cursor",)),
+        "finished": Called(("counts",), awaited=True),
+    }
+    __litequeue_work__: ClassVar[str] = "plan"
 
     def plan(self, cursor: object) -> tuple[Sequence[Pushed], object]:
         """Return the next jobs, and where to go on: any JSON value, or None after the
@@ -46,11 +52,6 @@ class Batch(Job):
     def finished(self, counts: BatchRow) -> object:
         """Called after the last member has ended, also where there was none; runs as a
         job of its own, with all attempts."""
-
-    @classmethod
-    def is_whole(cls) -> bool:
-        """Whether this has a plan, and is not a base for others."""
-        return cls.plan is not Batch.plan
 
     def handle(self) -> object:
         """Plan the batch, or finish it."""

@@ -8,12 +8,14 @@ import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
+from types import AsyncGeneratorType, GeneratorType
 from typing import Protocol, TypeVar
 
 from litequeue.context import Run
 from litequeue.errors import (
     DatabaseBusy,
     DatabaseFull,
+    JobError,
     JobTimeout,
     PayloadError,
     RunLost,
@@ -321,4 +323,8 @@ def _handled(job: Job, seconds: float | None) -> object:
         import asyncio  # a worker without async jobs does without its 10 MB
 
         return asyncio.run(cancelled_after(result, seconds))
+    if isinstance(result, GeneratorType | AsyncGeneratorType):
+        # Where handle itself has a yield, its class was refused; a decorator can hide one.
+        problem = "handle() returned a generator, and nothing of that has run"
+        raise JobError(job=type(job).__litequeue__.place, problem=problem)
     return result

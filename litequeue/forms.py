@@ -18,13 +18,13 @@ from functools import cache, partial
 from itertools import combinations
 from typing import Literal, NamedTuple, NoReturn, Protocol, TypeVar, Union
 
+from litequeue.messages import cut, show
 from litequeue.scalars import TEXTS, Text, storable, texts_of
 
 Convert = Callable[..., object]
 S = TypeVar("S")
 T = TypeVar("T")
 
-SHOWN_CHARACTERS = 60
 INFINITY = float("inf")
 # The tree that it is given is a copy: a circle in the value has been found by then.
 _ENCODER = json.JSONEncoder(
@@ -40,7 +40,7 @@ class _Refused(Exception):
         self.path = path
 
     def __str__(self) -> str:
-        path = _cut(self.path.removeprefix("."))
+        path = cut(self.path.removeprefix("."))
         return f"field {path!r} {self.problem}" if path else f"the value {self.problem}"
 
 
@@ -65,20 +65,6 @@ def refuse(wanted: str, value: object) -> NoReturn:
     """Raise a refusal for a value of the wrong type."""
     found = "None" if value is None else f"{type(value).__name__} ({show(value)})"
     raise _Refused(f"must be {wanted}, not {found}")
-
-
-def show(value: object) -> str:
-    """The value in a few words, whatever its repr() does."""
-    try:
-        text = " ".join(repr(value).split())
-    except Exception:
-        text = object.__repr__(value)
-    # A repr is anyone's code, and its text must still fit a log and a column.
-    return _cut(text.encode("utf-8", "backslashreplace").decode())
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= SHOWN_CHARACTERS else text[: SHOWN_CHARACTERS - 3] + "..."
 
 
 def finite(value: str | float) -> float:

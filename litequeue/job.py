@@ -7,14 +7,15 @@ import dataclasses
 import inspect
 import os
 import types
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from functools import cached_property, lru_cache
-from typing import TYPE_CHECKING, ClassVar, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, ParamSpec, TypeVar, overload
 
 from litequeue.context import running
-from litequeue.errors import JobError, NotBound
-from litequeue.options import Options, Terms, checked, merged, terms_of
+from litequeue.errors import JobError, NotBound, OptionError
+from litequeue.messages import nearest, show
+from litequeue.options import WORDS, Options, Terms, checked, merged, terms_of
 from litequeue.payload import Codec
 from litequeue.queue import Queue
 from litequeue.record import Spec, key
@@ -35,10 +36,25 @@ T = TypeVar("T")
 
 _bound: list[Queue] = []
 
+# What the class statement takes beside the options.
+CLASS_WORDS = ("name", "aliases", "cron", "every", "tz", *WORDS)
+# The options that may be a callable, and so look like a method where they stand in the body.
+CALLABLES = ("backoff", "unique", "without_overlapping")
+# What other libraries call the method that does the work.
+OTHER_NAMES = ("run", "perform", "execute", "process", "call", "__call__", "work", "main")
+
 
 def bind(queue: Queue | None) -> None:
     """Let ``dispatch`` push to ``queue`` in this process; None takes that back."""
     _bound[:] = [] if queue is None else [queue]
+
+
+class Called(NamedTuple):
+    """How a worker calls a method of a job: with which arguments, and whether it awaits
+    what comes back."""
+
+    arguments: tuple[str, ...] = ()
+    awaited: bool = False
 
 
 class Definition:
@@ -83,7 +99,10 @@ class Definition:
     @cached_property
     def codec(self) -> Codec:
         """How the fields become JSON and come back; made when first needed, since an
-        annotation may name what is defined later."""
+        annotation may name what is defined later. Raises PayloadError, and JobError for a
+        class that has no work to do."""
+        if not self.cls.is_whole():
+            raise JobError(job=self.place, problem=self.cls.what_is_missing())
         return Codec(self.cls, self.name)
 
     @cached_property
@@ -113,6 +132,14 @@ class Job:
     __litequeue__: ClassVar[Definition]
     # What its row is to do first; a batch plans.
     __litequeue_step__: ClassVar[str | None] = None
+    # The methods that a worker calls.
+    __litequeue_calls__: ClassVar[Mapping[str, Called]] = {
+        "handle": Called(awaited=True),
+        "succeeded": Called(("result",)),
+        "failed": Called(("error",)),
+    }
+    # The one that a subclass has to have.
+    __litequeue_work__: ClassVar[str] = "handle"
 
     def __init_subclass__(
         cls,
@@ -132,6 +159,8 @@ class Job:
             dataclasses.dataclass(cls)
         except (TypeError, ValueError) as error:
             raise JobError(job=place, problem=str(error)) from error
+        _check_methods(place, cls)
+        _check_body(place, cls, options)
         inherited = getattr(cls, "__litequeue__", None)
         own = checked(options, place)
         whole = merged(inherited.options, own) if inherited else own
@@ -145,7 +174,18 @@ class Job:
     @classmethod
     def is_whole(cls) -> bool:
         """Whether this is a job to run, and not a base for others."""
-        return cls.handle is not Job.handle
+        work = cls.__litequeue_work__
+        base = next(each for each in cls.__mro__ if "__litequeue_work__" in vars(each))
+        return getattr(cls, work) is not getattr(base, work) and not inspect.isabstract(cls)
+
+    @classmethod
+    def what_is_missing(cls) -> str:
+        """Why this is a base for others, and what to do, as a message says it."""
+        work = cls.__litequeue_work__
+        methods = [name for name in dir(cls) if not hasattr(Job, name) or name == "__call__"]
+        meant = next((name for name in OTHER_NAMES if name in methods), nearest(work, methods))
+        missing = f"it has no {work}(), which does the work"
+        return f"{missing}; rename {meant}() to {work}()" if meant else f"{missing}; write one"
 
     def succeeded(self, result: object) -> None:
         """Called after the job has succeeded, in the worker; best effort."""
@@ -216,6 +256,8 @@ def job(
 def from_function(function: Callable[..., object], keywords: dict[str, object]) -> type[Job]:
     """Make a job class of a function, with the keywords of a class."""
     place = f"{function.__module__}.{function.__qualname__}"
+    if _yields(function):
+        raise JobError(job=place, problem=f"{function.__name__}() {NEVER_RUN}")
     parameters = inspect.signature(function).parameters.values()
 
     def payload(job: Job) -> dict[str, object]:
@@ -285,6 +327,90 @@ def _check_fields(place: str, cls: type) -> None:
     for name in inspect.get_annotations(cls):
         if name not in Job.__annotations__ and hasattr(Job, name):
             raise JobError(job=place, problem=f"every job has a method {name}, so it is no field")
+
+
+NEVER_RUN = "has a yield in it, so that a call would run nothing of it; return a value instead"
+
+
+def _yields(function: object) -> bool:
+    return inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
+
+
+def _check_methods(place: str, cls: type[Job]) -> None:
+    """Refuse methods that a worker could not call, or would call without running them."""
+    for name, called in cls.__litequeue_calls__.items():
+        problem = _wrong(name, inspect.getattr_static(cls, name), called)
+        if problem:
+            raise JobError(job=place, problem=problem)
+    work = cls.__litequeue_work__
+    if not cls.is_whole():
+        for name, value in vars(cls).items():
+            if inspect.isfunction(value) and _misspelt(name, work):
+                problem = f"it has {name}(), and no {work}(); did you mean {work}?"
+                raise JobError(job=place, problem=problem)
+
+
+def _wrong(name: str, method: object, called: Called) -> str | None:
+    """What keeps a worker from calling this method, if that is certain."""
+    static = isinstance(method, staticmethod)
+    function = method.__func__ if isinstance(method, staticmethod | classmethod) else method
+    arguments = called.arguments if static else ("self", *called.arguments)
+    written = f"def {name}({', '.join(arguments)})"
+    if not inspect.isfunction(function):
+        # Another object may be callable in ways of its own.
+        unfit = isinstance(method, property) or not (callable(method) or hasattr(method, "__get__"))
+        return f"{name} is no method; write {written}" if unfit else None
+    if _yields(function):
+        return f"{name}() {NEVER_RUN}"
+    if not called.awaited and inspect.iscoroutinefunction(function):
+        return f"nobody awaits {name}(); write {written}, without async"
+    # A decorator may give the function beneath it more than it is given itself.
+    signature = inspect.signature(function, follow_wrapped=False)
+    try:
+        signature.bind(*arguments)
+    except TypeError as error:
+        fields = "; what the work needs are the job's fields" if name == "handle" else ""
+        return f"{name}{signature} would fail ({error}); write {written}{fields}"
+    return None
+
+
+def _misspelt(name: str, word: str) -> bool:
+    """Whether a name is certainly meant to be this word: handler or do_handle is not."""
+    if abs(len(name) - len(word)) > 1 or name.startswith(word) or name.endswith(word):
+        return False
+    if sorted(name) == sorted(word):
+        return True
+    from difflib import SequenceMatcher  # only for a base class, which few modules have
+
+    return SequenceMatcher(None, name.casefold(), word).ratio() >= 0.8
+
+
+def _check_body(place: str, cls: type[Job], options: Mapping[str, object]) -> None:
+    """Refuse an option that is written into the body of the class, where nobody reads it.
+    With an annotation it is a field."""
+    for base in (each for each in cls.__mro__ if each is cls or not issubclass(each, Job)):
+        for word, value in _lost_options(cls, base):
+            if not inspect.isfunction(value):
+                shown = show(value)
+            elif word in CALLABLES and word not in options:
+                shown = "..."
+            else:
+                continue
+            raise OptionError(
+                owner=place,
+                problem=f"{word} in the body of {base.__name__} has no effect; write "
+                f"class {cls.__name__}({cls.__bases__[-1].__name__}, {word}={shown})",
+            )
+
+
+def _lost_options(cls: type[Job], base: type) -> Iterator[tuple[str, object]]:
+    fields = {field.name for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    for word in CLASS_WORDS:
+        value = vars(base).get(word)
+        # A property, and whatever else says itself what it is read as, is the user's own.
+        own = hasattr(type(value), "__get__") and not inspect.isfunction(value)
+        if word in vars(base) and word not in fields and not own:
+            yield word, value
 
 
 def _target() -> Queue:

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import Literal, NamedTuple, TypedDict, cast
 
 from litequeue.errors import OptionError
+from litequeue.messages import nearest, show
 
 Backoff = float | list[float] | Callable[[int], float]
 
@@ -68,15 +69,19 @@ def checked(given: Mapping[str, object], owner: str) -> Options:
     for word, value in given.items():
         wanted = _CHECKS.get(word)
         if wanted is None:
-            raise OptionError(
-                owner=owner, problem=f"there is no option {word!r}; there are {', '.join(_CHECKS)}"
-            )
+            raise OptionError(owner=owner, problem=_unknown(word))
         fits, what = wanted
         if not fits(value):
-            raise OptionError(owner=owner, problem=f"{word} must be {what}, not {value!r}")
+            raise OptionError(owner=owner, problem=f"{word} must be {what}, not {show(value)}")
     if "delay" in given and "at" in given:
         raise OptionError(owner=owner, problem="give delay or at, not both")
     return cast(Options, dict(given))
+
+
+def _unknown(word: str) -> str:
+    meant = nearest(word, WORDS)
+    advice = f"did you mean {meant}?" if meant else f"there are {', '.join(WORDS)}"
+    return f"there is no option {show(word)}; {advice}"
 
 
 def merged(base: Options, over: Options) -> Options:
@@ -198,3 +203,6 @@ _CHECKS: dict[str, tuple[Callable[[object], bool], str]] = {
     "keep": (is_seconds, "seconds, 0 or more"),
     "on_failure": (_on_failure, "'keep' or 'delete'"),
 }
+
+# All words that an option can be.
+WORDS = tuple(_CHECKS)

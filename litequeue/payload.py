@@ -22,8 +22,8 @@ from litequeue.forms import (
     refusal,
     refuse,
     refused,
-    show,
 )
+from litequeue.messages import nearest, show
 from litequeue.scalars import flat, heads, storable
 
 
@@ -185,11 +185,9 @@ class _Record:
                 raise refused("is missing", f".{name}")
 
     def _advice(self, name: str) -> str:
-        import difflib  # a name that is right needs no advice
-
-        nearest = difflib.get_close_matches(name, self.forms, n=1)
-        if nearest:
-            return f"did you mean {nearest[0]!r}?"
+        meant = nearest(name, self.forms)
+        if meant:
+            return f"did you mean {meant!r}?"
         return f"the fields are: {', '.join(self.forms) or 'none'}"
 
 
