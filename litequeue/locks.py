@@ -12,6 +12,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+from litequeue import forks
+
 if sys.platform == "win32":
     import msvcrt
 
@@ -79,8 +81,32 @@ def leads_to(path: str | os.PathLike[str], descriptor: int) -> bool:
 def tried(path: str | os.PathLike[str], mode: int | None = None) -> Iterator[bool]:
     """Hold the lock of ``path`` for a block, or say False where another has it."""
     descriptor = acquire(path, mode)
+    if descriptor is None:
+        yield False
+        return
+    with kept(descriptor):
+        yield True
+
+
+@contextmanager
+def kept(descriptor: int) -> Iterator[None]:
+    """Close the descriptor of a lock after a block, and at once in each child that is
+    forked meanwhile: a lock is free when the last process that has it open closes it."""
+    lock = _Kept(descriptor)
     try:
-        yield descriptor is not None
+        yield
     finally:
+        lock.close()
+
+
+class _Kept:
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor: int | None = descriptor
+        forks.tell_child(self)
+
+    def close(self) -> None:
+        descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
             os.close(descriptor)
+
+    forked = close

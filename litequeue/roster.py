@@ -175,7 +175,7 @@ class Roster:
             # Another user's worker: those who may look will see to it.
             yield None
             return
-        try:
+        with locks.kept(descriptor):
             if not locks.lock(descriptor) or not locks.leads_to(path, descriptor):
                 yield None
                 return
@@ -183,8 +183,6 @@ class Roster:
             yield read(_hand_of(path))._replace(hung=hung)
             self.dismiss(worker)
             _remove(path)
-        finally:
-            os.close(descriptor)
 
     EXPLAIN = """
     update litequeue_workers
@@ -212,10 +210,8 @@ class Roster:
             return False
         except PermissionError:
             return True
-        try:
+        with locks.kept(descriptor):
             return not locks.lock(descriptor)
-        finally:
-            os.close(descriptor)
 
     def _path(self, worker: int) -> str:
         return os.path.join(self._folder, worker_name(worker))

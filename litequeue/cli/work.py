@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from litequeue import locks
 from litequeue.cli.lines import Lines
@@ -243,15 +243,12 @@ def _single(args: argparse.Namespace) -> Iterator[bool]:
     if not args.single_id.strip():
         raise OptionError(owner="work", problem="--single-id must not be empty")
     lock = _lock_file(args)
-    try:
-        descriptor = locks.acquire(lock)
-    except OSError as error:
-        raise CannotOpen(path=lock, problem=str(error.strerror)) from error
-    try:
-        yield descriptor is not None
-    finally:
-        if descriptor is not None:
-            os.close(descriptor)
+    with ExitStack() as held:
+        try:
+            single = held.enter_context(locks.tried(lock))
+        except OSError as error:
+            raise CannotOpen(path=lock, problem=str(error.strerror)) from error
+        yield single
 
 
 def _lock_file(args: argparse.Namespace) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 
-from .harness import World
+from .harness import World, ended
 
 REFUSED = "Instance is already running. Exiting."
 
@@ -71,3 +71,16 @@ def test_the_lock_may_lie_elsewhere_and_is_of_the_database_still(world: World) -
     )  # fmt: skip
     other.ends_with(0)
     assert REFUSED not in other.err()
+
+
+def test_what_a_job_has_forked_off_does_not_keep_the_id(world: World) -> None:
+    id = world.push("fork_and_gate", "ok")
+    worker = world.work("--single-id", "mail")
+    left = world.noted(id, "forked").pid
+    worker.process.kill()
+    worker.status()
+    world.work("--single-id", "mail", "--drain").ends_with(0)
+    assert left != worker.pid
+    assert not ended(left)
+    world.gone(id)
+    world.open_gate(id)
