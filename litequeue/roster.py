@@ -187,12 +187,13 @@ class Roster:
     EXPLAIN = """
     update litequeue_workers
     set cause = :cause
-    where pid = :pid"""
+    where id = :worker"""
 
-    def explain(self, pid: int, cause: str) -> bool:
+    # By id: the process ids of two containers can be equal.
+    def explain(self, worker: int, cause: str) -> bool:
         """Write down how a worker's process ended, for whoever buries it; False where
-        it had no seat."""
-        return self._database.change(self.EXPLAIN, {"pid": pid, "cause": cause}) > 0
+        it has no seat."""
+        return self._database.change(self.EXPLAIN, {"worker": worker, "cause": cause}) > 0
 
     def recall(self, worker: int, rested: float = 0) -> Note | None:
         """Keep a worker from starting more of what it has fetched, as hand.recall does; to

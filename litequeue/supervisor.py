@@ -1,13 +1,17 @@
 """N worker processes: started, replaced when they end, stopped together.
 
-The supervisor runs no job and imports none. Its children hold the read end of a pipe
-whose write end dies with it, so that they end too, after their job.
+The supervisor runs no job and imports none. Its children hold one end of a pair of
+sockets whose other end dies with it, so that they end too, after their job. What they say
+through it counts, and not their exit status alone: a job can exit with any status.
 """
 
 from __future__ import annotations
 
+import math
+import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -17,29 +21,43 @@ from dataclasses import dataclass
 
 from litequeue.errors import DatabaseMoved, RunLost
 from litequeue.nudge import Nudge
+from litequeue.parent_pipe import FINISHED, RECYCLED, WRONG_USE, Reports
 from litequeue.queue import Queue
 from litequeue.roster import STOPPED
 from litequeue.stop import Stop
 
-# The exit status of a worker that has reached --max-jobs or --memory-limit, and is to
-# be replaced by a fresh one.
-RECYCLED = 90
-WRONG_USE = 2
+# What a supervisor exits with where its workers cannot work as they were started.
+WRONG_USE_STATUS = 2
 
 # A worker that ends sooner than this has died at its start.
 SETTLED_SECONDS = 5.0
 FIRST_PAUSE_SECONDS = 0.2
 LONGEST_PAUSE_SECONDS = 30.0
-# What a child has between the second signal and the one that nothing can refuse.
+# What a child has between the second signal and the one that nothing can refuse, and
+# what one has that has done its work and should have ended within the grace.
 LAST_SECONDS = 2.0
+
+
+@dataclass(slots=True, eq=False)
+class Child:
+    """A worker process, and what it has said."""
+
+    process: subprocess.Popen[bytes]
+    reports: Reports
+    started_at: float
+    # When it is ended, where its work is over and it does not end by itself.
+    kill_at: float = math.inf
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
 
 
 @dataclass(slots=True)
 class Place:
     """One of the N places: the process in it, or when the next one is to start."""
 
-    process: subprocess.Popen[bytes] | None = None
-    started_at: float = 0.0
+    child: Child | None = None
     start_at: float = 0.0
     deaths: int = 0
     finished: bool = False
@@ -74,7 +92,7 @@ class Supervisor:
         self._complain = complain
         self._clock = clock
         self._places = [Place() for _ in range(count)]
-        self._ever_settled = False
+        self._ever_registered = False
         self._status = 0
         self._oom_kills = _oom_kills()
 
@@ -88,7 +106,7 @@ class Supervisor:
                         # A new worker would make a new, empty file in its place.
                         raise DatabaseMoved(path=self._queue.path)
                     self._fill()
-                    self._stop.sleep(self._until_next_start())
+                    self._stop.sleep(self._seconds_left(), self._descriptors())
                     self._collect()
             finally:
                 self._end_all()
@@ -105,58 +123,82 @@ class Supervisor:
     def _fill(self) -> None:
         now = self._clock()
         for place in self._places:
-            if place.process is None and not place.finished and place.start_at <= now:
-                place.process = self._start()
-                place.started_at = now
+            if place.child is None and not place.finished and place.start_at <= now:
+                place.child = self._start(now)
 
-    def _start(self) -> subprocess.Popen[bytes]:
-        # A session of its own: Ctrl-C in a terminal goes to the supervisor alone, which
-        # passes it on once, and not to the children a second time.
-        return subprocess.Popen(
-            [sys.executable, "-m", "litequeue", *self._command],
-            stdin=subprocess.PIPE,
-            start_new_session=True,
-        )
+    def _start(self, now: float) -> Child:
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        with theirs:
+            # A session of its own: Ctrl-C in a terminal goes to the supervisor alone, which
+            # passes it on once, and not to the children a second time.
+            process = subprocess.Popen(
+                [sys.executable, "-m", "litequeue", *self._command],
+                stdin=theirs.fileno(),
+                start_new_session=True,
+            )
+        return Child(process, Reports(ours.detach()), now)
 
-    def _until_next_start(self) -> float:
-        waiting = [p.start_at for p in self._places if p.process is None and not p.finished]
-        return max(0.0, min(waiting) - self._clock()) if waiting else SETTLED_SECONDS
+    def _seconds_left(self) -> float:
+        """How long to sleep: until a worker is to start, or to be ended."""
+        waiting = [p.start_at for p in self._places if p.child is None and not p.finished]
+        ending = [child.kill_at for child in self._children()]
+        at = min(waiting + ending, default=math.inf)
+        return min(SETTLED_SECONDS, max(0.0, at - self._clock()))
+
+    def _descriptors(self) -> list[int]:
+        return [each for child in self._children() for each in child.reports.descriptors()]
+
+    def _children(self) -> list[Child]:
+        return [place.child for place in self._places if place.child is not None]
 
     def _collect(self) -> None:
         for place in self._places:
-            if place.process is not None:
-                status = place.process.poll()
+            if place.child is not None:
+                # In this order: what a dead one has said is all there then.
+                status = place.child.process.poll()
+                place.child.reports.read()
                 if status is not None:
-                    self._ended(place, place.process, status)
+                    self._ended(place, place.child, status)
+                elif place.child.reports.ended is not None:
+                    self._hasten(place.child)
 
-    def _ended(self, place: Place, process: subprocess.Popen[bytes], status: int) -> None:
-        lived = self._clock() - place.started_at
-        self._ever_settled = self._ever_settled or lived >= SETTLED_SECONDS
-        place.process = None
-        _close_leash(process)
-        if status == RECYCLED:
-            place.deaths = 0
-        elif status == 0:
-            place.finished = self._until_done
-        elif status == WRONG_USE and not self._ever_settled:
+    def _hasten(self, child: Child) -> None:
+        """See to it that a worker whose work is over ends: it does so by itself within the
+        grace, unless what a job has left behind keeps it even from that."""
+        if child.kill_at == math.inf:
+            child.kill_at = self._clock() + self._grace + LAST_SECONDS
+        elif child.kill_at <= self._clock():
+            _kill_all(child)
+
+    def _ended(self, place: Place, child: Child, status: int) -> None:
+        lived = self._clock() - child.started_at
+        place.child = None
+        child.reports.close()
+        how = child.reports.ended
+        self._ever_registered = self._ever_registered or child.reports.worker is not None
+        if how == WRONG_USE and not self._ever_registered:
             # It has said what is wrong, and the others would say the same.
-            self._status = WRONG_USE
+            self._status = WRONG_USE_STATUS
             self._stop.request()
+        elif how == RECYCLED:
+            place.deaths = 0
+        elif how == FINISHED:
+            place.finished = self._until_done
         else:
-            self._died(place, process, status, lived)
+            self._died(place, child, status, lived)
 
-    def _died(
-        self, place: Place, process: subprocess.Popen[bytes], status: int, lived: float
-    ) -> None:
+    def _died(self, place: Place, child: Child, status: int, lived: float) -> None:
         cause = death_of(status, self._out_of_memory())
-        seated = self._queue.roster.explain(process.pid, cause)
+        worker = child.reports.worker
+        seated = worker is not None and self._queue.roster.explain(worker, cause)
         # Whoever is idle buries it now, and does not wait for its next look.
         Nudge(self._queue.roster.folder).ring_all()
         place.deaths = 0 if seated or lived >= SETTLED_SECONDS else place.deaths + 1
         pause = self._pause(place.deaths)
         place.start_at = self._clock() + pause
         when = f"in {pause:.1f} s" if pause else "now"
-        self._complain(f"Worker process {process.pid} died ({cause}); another starts {when}")
+        self._complain(f"Worker process {child.pid} died ({cause}); another starts {when}")
 
     def _pause(self, deaths: int) -> float:
         """None after the first death, then more and more, if they die at their start."""
@@ -175,12 +217,12 @@ class Supervisor:
         if not self._wait(self._grace):
             self._signal_all()
             if not self._wait(LAST_SECONDS):
-                for process in self._living():
-                    self._kill(process)
+                for child in self._living():
+                    self._kill(child)
 
     def _signal_all(self) -> None:
-        for process in self._living():
-            process.send_signal(signal.SIGTERM)
+        for child in self._living():
+            child.process.send_signal(signal.SIGTERM)
 
     def _wait(self, seconds: float) -> bool:
         """Wait until no child lives; a second signal here cuts it short."""
@@ -193,23 +235,35 @@ class Supervisor:
             self._stop.sleep(left)
         return True
 
-    def _living(self) -> list[subprocess.Popen[bytes]]:
-        processes = [place.process for place in self._places if place.process is not None]
-        return [process for process in processes if process.poll() is None]
+    def _living(self) -> list[Child]:
+        return [child for child in self._children() if child.process.poll() is None]
 
-    def _kill(self, process: subprocess.Popen[bytes]) -> None:
+    def _kill(self, child: Child) -> None:
         """End a worker that does not listen, and give its job back unspent."""
-        self._queue.roster.explain(process.pid, STOPPED)
-        process.kill()
-        process.wait()
-        for worker in self._queue.roster.listed():
-            if worker.pid == process.pid:
-                with self._queue.roster.burial(worker.id) as note:
-                    if note is not None:
-                        self._queue.take_back(worker.id, note)
-                        for row in self._queue.running(worker.id):
-                            with suppress(RunLost):
-                                self._queue.release(row)
+        worker = child.reports.read().worker
+        if worker is not None:
+            self._queue.roster.explain(worker, STOPPED)
+        _kill_all(child)
+        child.process.wait()
+        worker = child.reports.read().worker
+        if worker is not None:
+            self._give_back(worker)
+
+    def _give_back(self, worker: int) -> None:
+        with self._queue.roster.burial(worker) as note:
+            if note is not None:
+                self._queue.take_back(worker, note)
+                for row in self._queue.running(worker):
+                    with suppress(RunLost):
+                        self._queue.release(row)
+
+
+def _kill_all(child: Child) -> None:
+    """End a worker, and with it what its job has started and left in its group: the job
+    is to run again, and must not be at work twice."""
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(child.pid, signal.SIGKILL)
+    child.process.kill()
 
 
 def death_of(status: int, out_of_memory: bool) -> str:
@@ -217,12 +271,6 @@ def death_of(status: int, out_of_memory: bool) -> str:
     if status >= 0:
         return f"exit code {status}"
     return "signal 9, out of memory" if status == -9 and out_of_memory else f"signal {-status}"
-
-
-def _close_leash(process: subprocess.Popen[bytes]) -> None:
-    if process.stdin is not None:
-        with suppress(OSError):
-            process.stdin.close()
 
 
 def _oom_kills() -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from types import ModuleType
@@ -84,6 +84,8 @@ class Worker:
     """Runs the jobs of a queue, one at a time, until it is told to stop."""
 
     recycled = False
+    registered: Callable[[int], None] | None = None
+    """Called with the id of this worker each time that it registers."""
     _done = _polls = 0
     _started_at = _looked_at = 0.0
 
@@ -211,6 +213,8 @@ class Worker:
     def _seated(self) -> Iterator[Seat]:
         seat = self.queue.roster.join(self.queues)
         try:
+            if self.registered is not None:
+                self.registered(seat.worker)
             yield seat
         finally:
             if seat.leave():

@@ -22,13 +22,18 @@ from litequeue.cli.parser import (
 )
 from litequeue.cli.terminal import complain
 from litequeue.discovery import Found, discover
-from litequeue.errors import CannotOpen, ImportsFailed, OptionError
+from litequeue.errors import CannotOpen, ImportsFailed, LitequeueError, OptionError
 from litequeue.hand import MOST
 from litequeue.options import Options, checked
+from litequeue.parent_pipe import FINISHED, RECYCLED, WRONG_USE, ParentPipe
 from litequeue.queue import Queue
 from litequeue.record import State
 from litequeue.stop import Stop
 from litequeue.worker import GRACE_SECONDS, Limits, Worker
+
+# A worker that has reached --max-jobs or --memory-limit under a supervisor ends with this.
+RECYCLED_STATUS = 90
+WRONG_USE_STATUS = 2
 
 WORK_EXAMPLE = """\
 examples:
@@ -140,24 +145,38 @@ def work_command(args: argparse.Namespace) -> int:
         if not single:
             complain("Instance is already running. Exiting.")
             return 0
-        stop = Stop(None if args.leash is None else _set_apart(args.leash))
+        parent = None if args.leash is None else ParentPipe(_set_apart(args.leash))
+        stop = Stop(None if parent is None else parent.descriptor)
         # From here on, and not only once the worker runs: a signal while jobs are
         # imported must end it as cleanly.
         with stop.on_signals():
-            return _supervise(args, stop) if args.workers else _work(args, stop)
+            if args.workers:
+                return _supervise(args, stop)
+            return _work(args, stop) if parent is None else _work_for(parent, args, stop)
 
 
-def _work(args: argparse.Namespace, stop: Stop) -> int:
+def _work_for(parent: ParentPipe, args: argparse.Namespace, stop: Stop) -> int:
+    """Work as a supervisor's child: what its status would not tell is said to it."""
+    try:
+        return _work(args, stop, parent)
+    except LitequeueError as error:
+        if error.exit_code == WRONG_USE_STATUS:
+            parent.over(WRONG_USE)
+        raise
+
+
+def _work(args: argparse.Namespace, stop: Stop, parent: ParentPipe | None = None) -> int:
     lines = _lines(args)
     found = _discovered(args)
     with Queue(args.database) as queue:
         worker = _worker(queue, found, args, lines, stop)
+        if parent is not None:
+            worker.registered = parent.registered
         _introduce(worker, lines)
         status = worker.run()
-    if args.leash is not None and worker.recycled:
-        from litequeue.supervisor import RECYCLED  # subprocess is for who starts some
-
-        return RECYCLED
+    if parent is not None:
+        parent.over(RECYCLED if worker.recycled else FINISHED)
+        return RECYCLED_STATUS if worker.recycled else status
     return status
 
 

@@ -152,6 +152,29 @@ def exit_() -> NoReturn:
     os._exit(3)
 
 
+def exit_0() -> NoReturn:
+    os._exit(0)
+
+
+def exit_2() -> NoReturn:
+    os._exit(2)
+
+
+def exit_90() -> NoReturn:
+    os._exit(90)
+
+
+def system_exit_2() -> NoReturn:
+    sys.exit(2)
+
+
+def small_files_only() -> None:
+    """Let the whole process write into no file that is larger than what it says."""
+    import resource  # there is none on Windows
+
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8192, resource.RLIM_INFINITY))
+
+
 def kill() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
@@ -302,6 +325,11 @@ ENDINGS: dict[str, Callable[[], object]] = {
     "system_exit": system_exit,
     "interrupt": interrupt,
     "exit": exit_,
+    "exit_0": exit_0,
+    "exit_2": exit_2,
+    "exit_90": exit_90,
+    "system_exit_2": system_exit_2,
+    "small_files_only": small_files_only,
     "kill": kill,
     "stop": stop,
     "term": term,

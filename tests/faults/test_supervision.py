@@ -172,3 +172,61 @@ def test_wrong_use_ends_the_supervisor_instead_of_being_tried_again(world: World
     assert "No jobs found: there is no module 'nothing_there'" in supervisor.err()
     assert "Traceback" not in supervisor.err()
     assert children_of(supervisor.pid) == []
+
+
+@pytest.mark.parametrize("status", [0, 2, 90])
+@pytest.mark.parametrize("flags", [(), ("--drain",)])
+def test_the_status_of_a_job_that_ends_its_process_is_only_its_own(
+    flags: tuple[str, ...], status: int, world: World
+) -> None:
+    id = world.push(f"exit_{status}", "ok")
+    supervisor = world.work("--workers", 2, *flags)
+    pid = world.started(id).pid
+    world.gone(id)
+    supervisor.said(f"Worker process {pid} died (exit code {status}); another starts now")
+    if not flags:
+        assert supervisor.process.poll() is None
+        supervisor.signal(signal.SIGTERM)
+    supervisor.ends_with(0)
+    assert [event.attempt for event in world.journal.of(id, START)] == [1, 2]
+
+
+def test_a_job_that_asks_for_the_status_of_wrong_use_fails_alone(world: World) -> None:
+    ids = [world.push("system_exit_2", "ok"), world.push()]
+    supervisor = world.work("--workers", 1)
+    world.gone(*ids)
+    assert len({world.started(id).pid for id in ids}) == 1
+    assert supervisor.process.poll() is None
+
+
+def test_a_worker_that_may_not_write_any_more_is_replaced_and_its_job_charged(
+    world: World,
+) -> None:
+    id = world.push("small_files_only", "ok")
+    supervisor = world.work("--workers", 1)
+    first = world.started(id).pid
+    world.gone(id)
+    assert [event.attempt for event in world.journal.of(id, START)] == [1, 2]
+    assert world.started(id, 2).pid != first
+    supervisor.said(f"Worker process {first} died (exit code 2)")
+    assert supervisor.process.poll() is None
+
+
+def test_the_end_of_a_worker_says_nothing_of_another_with_the_same_pid(world: World) -> None:
+    """As for two containers on one file, each of which counts its processes from 1."""
+    id = world.push("swallow", max_attempts=1)
+    supervisor = world.work("--workers", 1, "--grace", 0.3)
+    pid = world.started(id).pid
+    elsewhere = world.queue.roster.join(())
+    world.queue.database.change(
+        "update litequeue_workers set pid = :pid where id = :id",
+        {"pid": pid, "id": elsewhere.worker},
+    )
+    supervisor.signal(signal.SIGTERM)
+    supervisor.ends_with(0)
+    assert world.queue.get(id).state == "ready"
+    assert [(row.id, row.cause) for row in world.queue.roster.listed()] == [
+        (elsewhere.worker, None)
+    ]
+    elsewhere.leave()
+    world.queue.roster.dismiss(elsewhere.worker)
