@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Literal
 
-from litequeue.checkpoint import CHECKPOINT_BYTES, LOOK_STATEMENTS, Checkpoints
+from litequeue.checkpoint import LOOK_STATEMENTS, Checkpoints, Execute
 from litequeue.errors import (
     CannotOpen,
     DatabaseBusy,
@@ -61,7 +61,8 @@ PRAGMAS = (
     "pragma wal_autocheckpoint = 0",  # see litequeue.checkpoint
     # Debian's SQLite overwrites what it deletes: twice the pages for a large payload.
     "pragma secure_delete = off",
-    f"pragma journal_size_limit = {CHECKPOINT_BYTES}",
+    # Whoever starts the WAL over shortens it: its size says how much there is to copy.
+    "pragma journal_size_limit = 0",
     "pragma mmap_size = 0",
 )
 
@@ -131,7 +132,7 @@ class Database:
         self._sleep = sleep
         self._local = threading.local()
         self._links: weakref.WeakSet[_Link] = weakref.WeakSet()
-        self._checkpoints = Checkpoints(self.path)
+        self._checkpoints = Checkpoints(self.path, self._apart)
 
     def rows(self, sql: str, parameters: Parameters = NOTHING) -> list[Row]:
         """Run one statement and return all its rows; waits while another one writes."""
@@ -211,12 +212,16 @@ class Database:
         link = self._link()
         return link.depth > 0 and link.connection.in_transaction
 
-    def checkpoint(self) -> None:
-        """Copy the WAL into the database, unless this thread is in a transaction."""
+    def checkpoint(self) -> bool:
+        """Copy the WAL into the database, and say whether it was emptied; waits for
+        nobody, and does nothing in a transaction or where the file was replaced."""
         link = self._link()
-        if not link.depth:
-            # Not by _fetch: whoever has just changed rows will yet ask how many.
-            self._checkpoints.run(lambda sql: self._aside(link, sql))
+        return not link.depth and not self.moved() and self._checkpoints.run()
+
+    def checkpoint_while_idle(self) -> None:
+        """Copy the WAL into the database if it is worth it to who has nothing to do."""
+        if self._checkpoints.due_while_idle():
+            self.checkpoint()
 
     def backup(self, target: str | os.PathLike[str]) -> None:
         """Copy the live database to a file that there is not yet; raises CannotOpen.
@@ -315,6 +320,21 @@ class Database:
             return link.connection.execute(sql).fetchall()
         except sqlite3.Error as error:
             raise self._ours(error) from error
+
+    @contextmanager
+    def _apart(self) -> Iterator[Execute]:
+        """A connection beside this thread's own, for a block."""
+        try:
+            connection = sqlite3.connect(self.path, timeout=0, isolation_level=None)
+        except sqlite3.Error as error:
+            raise self._ours(error) from error
+        link = _Link(connection)
+        try:
+            for pragma in (*PRAGMAS, f"pragma synchronous = {self.synchronous}"):
+                self._aside(link, pragma)
+            yield lambda sql: self._aside(link, sql)
+        finally:
+            link.close()
 
     def _link(self) -> _Link:
         link: _Link | None = getattr(self._local, "link", None)

@@ -120,15 +120,13 @@ def wal(patient: Patient) -> Iterator[Finding]:
     if before <= CHECKPOINT_BYTES:
         yield Finding("ok", "WAL", f"it has {size(before)}")
         return
-    patient.database.checkpoint()
-    after = _bytes(path)
-    if after <= CHECKPOINT_BYTES:
+    if patient.database.checkpoint():
         yield Finding("ok", "WAL", f"it had {size(before)} and could be emptied")
     else:
         yield Finding(
             "note",
             "WAL",
-            f"it has {size(after)} and cannot be emptied: something has been reading for long",
+            f"it has {size(before)} and cannot be emptied: something has been reading for long",
             f"look for a program that holds a transaction or an unfinished query open: "
             f"`fuser -v {shlex.quote(str(path))}` lists who has the file open",
         )

@@ -335,7 +335,7 @@ class Worker:
         """What is better done when there is nothing else to do."""
         try:
             self.queue.expire()
-            self.queue.database.checkpoint()
+            self.queue.database.checkpoint_while_idle()
         except DatabaseError as error:
             logger.warning("%s", error)
 

@@ -7,7 +7,7 @@ import re
 import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -25,6 +25,10 @@ from litequeue.errors import (
 from litequeue.queue import Queue
 
 MakeQueue = Callable[..., Queue]
+
+
+# What a WAL has that was started over: its header, and the one page of the commit that did it.
+EMPTY_WAL = 32 + 24 + PAGE_BYTES
 
 
 def wal_bytes(queue: Queue) -> int:
@@ -293,38 +297,104 @@ def test_a_full_disk_reaches_the_caller_through_their_own_connection(full: Queue
 def test_a_checkpoint_empties_the_wal(make_queue: MakeQueue) -> None:
     queue = make_queue()
     queue.push("a")
-    assert wal_bytes(queue) > 0
-    queue.database.checkpoint()
-    assert wal_bytes(queue) == 0
+    assert wal_bytes(queue) > EMPTY_WAL
+    assert queue.database.checkpoint()
+    assert wal_bytes(queue) == EMPTY_WAL
     assert [row.name for row in make_queue().find()] == ["a"]
 
 
 def test_one_process_at_a_time_checkpoints(make_queue: MakeQueue) -> None:
     queue = make_queue()
     queue.push("a")
+    before = wal_bytes(queue)
     with locks.tried(Path(f"{queue.path}-checkpoint")) as ours:
         assert ours
-        queue.database.checkpoint()
-        assert wal_bytes(queue) > 0
-    queue.database.checkpoint()
-    assert wal_bytes(queue) == 0
+        assert not queue.database.checkpoint()
+        assert wal_bytes(queue) == before
+    assert queue.database.checkpoint()
+    assert wal_bytes(queue) == EMPTY_WAL
 
 
-def test_a_reader_that_pins_the_wal_does_not_make_a_checkpoint_fail(
-    make_queue: MakeQueue, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("litequeue.checkpoint.WAIT_MS", 1)
-    queue = make_queue()
+def test_a_checkpoint_waits_for_no_writer(make_queue: MakeQueue) -> None:
+    queue = make_queue(sleep=never)
     queue.push("a")
+    before = wal_bytes(queue)
+    with closing(sqlite3.connect(queue.path, isolation_level=None)) as writer:
+        writer.execute("begin immediate")
+        assert not queue.database.checkpoint()
+        assert wal_bytes(queue) == before
+        writer.execute("rollback")
+    assert queue.database.checkpoint()
+
+
+def test_a_checkpoint_waits_for_no_reader_and_keeps_no_writer_out(make_queue: MakeQueue) -> None:
+    queue = make_queue(sleep=never)
+    queue.push("a")
+    with reading(queue):
+        queue.push("b")
+        assert not queue.database.checkpoint()
+        assert wal_bytes(queue) > EMPTY_WAL
+        assert queue.push("c") == 3
+    assert queue.database.checkpoint()
+    assert wal_bytes(queue) == EMPTY_WAL
+    assert len(queue.find()) == 3
+
+
+def test_a_file_that_took_the_place_of_the_queues_is_not_touched(
+    make_queue: MakeQueue, tmp_path: Path
+) -> None:
+    queue, other = make_queue(), make_queue("other.db")
+    queue.push("a")
+    other.close()
+    os.replace(tmp_path / "other.db", queue.path)
+    before = Path(queue.path).read_bytes()
+    assert not queue.database.checkpoint()
+    assert Path(queue.path).read_bytes() == before
+
+
+def never(seconds: float) -> None:
+    raise AssertionError("it waited")
+
+
+@contextmanager
+def reading(queue: Queue) -> Iterator[None]:
+    """Another program has a read transaction open, which keeps the WAL as it is."""
     with closing(sqlite3.connect(queue.path, isolation_level=None)) as reader:
         reader.execute("begin")
         reader.execute("select * from litequeue_jobs").fetchall()
-        queue.push("b")
-        queue.database.checkpoint()
-        assert wal_bytes(queue) > 0
-    queue.database.checkpoint()
-    assert wal_bytes(queue) == 0
-    assert len(queue.find()) == 2
+        yield
+
+
+def test_a_wal_that_a_reader_pins_is_tried_again_ever_more_seldom(
+    make_queue: MakeQueue, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue = make_queue()
+    monkeypatch.setattr(queue.database._checkpoints, "_clock", clock)
+    monkeypatch.setattr("litequeue.checkpoint.IDLE_BYTES", EMPTY_WAL)
+    with reading(queue):
+        queue.push("a")
+        tries = []
+        for second in range(200):
+            before = wal_bytes(queue)
+            queue.database.checkpoint_while_idle()
+            if wal_bytes(queue) != before:
+                tries.append(second)
+            clock.advance(1)
+    assert tries == [0, 1, 3, 7, 15, 31, 63, 123, 183]
+    clock.advance(60)
+    queue.database.checkpoint_while_idle()
+    assert wal_bytes(queue) == EMPTY_WAL
+    assert queue.push("b") == 2
+    queue.database.checkpoint_while_idle()
+    assert wal_bytes(queue) == EMPTY_WAL
+
+
+def test_an_idle_worker_leaves_a_short_wal_alone(make_queue: MakeQueue) -> None:
+    queue = make_queue()
+    queue.push("a")
+    before = wal_bytes(queue)
+    queue.database.checkpoint_while_idle()
+    assert wal_bytes(queue) == before
 
 
 @pytest.fixture
@@ -337,7 +407,7 @@ def eager(make_queue: MakeQueue, monkeypatch: pytest.MonkeyPatch) -> Queue:
 
 def test_the_wal_is_checkpointed_as_it_grows(eager: Queue) -> None:
     eager.push("a")
-    assert wal_bytes(eager) == 0
+    assert wal_bytes(eager) == EMPTY_WAL
 
 
 def test_a_transaction_that_begins_beside_a_large_wal_goes_on(
