@@ -14,6 +14,7 @@ from litequeue.record import COLUMNS, FRESH_COLUMNS, JobRow, Row, State, read_fr
 from litequeue.slots import Slots
 
 PROMOTE_AT_ONCE = 100
+ADOPT_AT_ONCE = 1000
 
 # Whether a job is to be fetched together with those before it.
 Fits = Callable[[JobRow], bool]
@@ -228,6 +229,47 @@ class Claims:
         """The due jobs, in the order of running, whose folded name is ``key``."""
         rows = self.database.rows(self.DUE_NAMED, {"now": self.now(), "key": key})
         return [int(id) for (id,) in rows]
+
+    # From one name to the next in the index: the jobs of one may be many.
+    NEXT_UNKNOWN = """
+    select min(name)
+    from litequeue_jobs
+    where unknown_since is not null and name > :after"""
+
+    def unknown_names(self) -> Iterator[str]:
+        """The names, as they were pushed, of jobs that some worker has no class for."""
+        after = ""
+        while True:
+            name = self.database.rows(self.NEXT_UNKNOWN, {"after": after})[0][0]
+            if not isinstance(name, str):
+                return
+            yield name
+            after = name
+
+    ADOPT = f"""
+    update litequeue_jobs
+    set state = case state when 4 then 3 else state end,
+        available_at = min(available_at, :now),
+        unknown_since = null
+    where id in (
+      select id
+      from litequeue_jobs
+      where unknown_since is not null and name = :name and state in (3, 4, 9)
+        and (:queues is null or queue in (select value from json_each(:queues)))
+      limit {ADOPT_AT_ONCE}
+    )"""
+
+    def adopt(self, known: Callable[[str], bool], queues: Sequence[str] = ()) -> int:
+        """Make ready now what other workers have put back for want of a class, where its
+        name is ``known`` here; returns how many jobs."""
+        adopted = 0
+        for name in self.unknown_names():
+            values = {"name": name, "queues": json.dumps(queues) if queues else None}
+            changed = ADOPT_AT_ONCE if known(name) else 0
+            while changed == ADOPT_AT_ONCE:
+                changed = self.database.change(self.ADOPT, {**values, "now": self.now()})
+                adopted += changed
+        return adopted
 
     PROMOTE = f"""
     update litequeue_jobs

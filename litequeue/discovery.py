@@ -47,6 +47,11 @@ class Found:
         """Each job once, by name."""
         return sorted(set(self.jobs.values()), key=lambda cls: cls.__litequeue__.name)
 
+    @property
+    def unimported(self) -> list[str]:
+        """The modules that failed to import."""
+        return [failure.module for failure in self.failures]
+
 
 def discover(packages: Sequence[str] = (), folder: str | os.PathLike[str] = ".") -> Found:
     """Import the packages, or those named by LITEQUEUE_JOBS (separated by commas), or

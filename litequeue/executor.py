@@ -75,10 +75,12 @@ class Executor:
         grace: float,
         stop: Stop,
         listener: Listener,
+        unimported: Sequence[str] = (),
     ) -> None:
         """Run jobs of ``queue`` by the classes of ``jobs`` (by folded name), under the
-        worker's own ``flags``. A job has ``grace`` seconds to end after its timeout; a
-        hard ``stop`` gives the running one back."""
+        worker's own ``flags``; the modules ``unimported`` may have others. A job has
+        ``grace`` seconds to end after its timeout; a hard ``stop`` gives the running one
+        back."""
         self._queue = queue
         self._jobs = jobs
         self._flags = flags
@@ -86,6 +88,10 @@ class Executor:
         self._stop = stop
         self._listener = listener
         self.pid = os.getpid()
+        self.put_back = 0
+        """How many jobs were put back, since no class here answers to their names."""
+        self._unimported = tuple(unimported)
+        self._unknown: set[str] = set()
         self._classes: dict[str, type[Job]] = {}
         self._policies: dict[tuple[str, int | None], Policy] = {}
 
@@ -97,6 +103,9 @@ class Executor:
         that is told where it hung.
         """
         attempt = Attempt(self.policy(row))
+        if self._class_of(row.name) is None:
+            attempt.error = UnknownJob(name=row.name)
+            return attempt
         self._tell(self._listener.started, row, attempt.policy.max_attempts)
         try:
             self._attempt(row, attempt, report_to)
@@ -232,13 +241,17 @@ class Executor:
             left = State.WAITING if attempt.planned else State.DONE
             self._report_late_error(row, attempt)
         else:
-            outcome = classify(attempt.error, row, attempt.policy, _chance)
+            outcome = classify(attempt.error, row, attempt.policy, _chance, self._queue.clock())
             try:
                 left = self._patiently(row, lambda: self._write(row, outcome, attempt))
             except RunLost as error:
                 self._tell(self._listener.lost, row, error)
                 return None
-        self._announce(row, attempt, outcome, left)
+        if outcome.verb is Verb.PUT_BACK and left is State.SCHEDULED:
+            self.put_back += 1
+            self._report_unknown(row)
+        else:
+            self._announce(row, attempt, outcome, left)
         return left
 
     def _announce(self, row: JobRow, attempt: Attempt, outcome: Outcome, left: State) -> None:
@@ -263,6 +276,8 @@ class Executor:
             return State.DONE
         if outcome.verb is Verb.RELEASE:
             return self._queue.release(row, after=outcome.after)
+        if outcome.verb is Verb.PUT_BACK:
+            return self._queue.put_back(row, after=outcome.after)
         if outcome.verb is Verb.RETRY_LATER:
             return self._queue.retry_later(row, outcome.exception, after=outcome.after)
         delete = attempt.policy.on_failure == "delete"
@@ -278,6 +293,20 @@ class Executor:
             level = logging.ERROR if keep else logging.DEBUG
             logger.log(level, "the result of job %d was not kept: %s", row.id, error)
             return None
+
+    def _report_unknown(self, row: JobRow) -> None:
+        """Say once for each name that its jobs wait; they are looked at again and again."""
+        if row.name in self._unknown:
+            return
+        self._unknown.add(row.name)
+        failed = ", ".join(self._unimported)
+        logger.warning(
+            "Job %d was put back, its attempt not used: this worker has no job named %s%s. Such "
+            "jobs are looked at again, and fail for good a day after the first look.",
+            row.id,
+            row.name,
+            f", and these modules failed to import: {failed}" if failed else "",
+        )
 
     def _report_late_error(self, row: JobRow, attempt: Attempt) -> None:
         if attempt.error is not None:

@@ -16,14 +16,20 @@ from litequeue.record import JobRow
 OURS = os.path.dirname(__file__) + os.sep
 LONGEST_EXCEPTION = 20_000
 SNOOZE_SECONDS = 60.0
+# A job that no class answers to is looked at again after so long, doubling up to the longest;
+# so long after the first look it fails for good.
+UNKNOWN_PAUSE_SECONDS = 10.0
+LONGEST_UNKNOWN_PAUSE_SECONDS = 300.0
+UNKNOWN_SECONDS = 24 * 3600.0
 
 
 class Verb(str, Enum):
-    """The four ways in which a run can end."""
+    """The ways in which a run can end."""
 
     COMPLETE = "complete"
     RETRY_LATER = "retry_later"
     RELEASE = "release"
+    PUT_BACK = "put_back"
     FAIL = "fail"
 
 
@@ -63,13 +69,22 @@ def policy(row: JobRow, declared: Options, flags: Options) -> Policy:
 
 
 def classify(
-    error: BaseException | None, row: JobRow, policy: Policy, random: Callable[[], float]
+    error: BaseException | None,
+    row: JobRow,
+    policy: Policy,
+    random: Callable[[], float],
+    now: float,
 ) -> Outcome:
-    """Decide how the run of ``row`` ends that raised ``error``, or nothing."""
+    """Decide how the run of ``row`` ends that raised ``error``, or nothing, at the instant
+    ``now`` in seconds since the epoch."""
     if error is None:
         return Outcome(Verb.COMPLETE)
     if isinstance(error, Snooze):
         return Outcome(Verb.RELEASE, after=_snooze(error), reason=describe(error))
+    if isinstance(error, UnknownJob):
+        after = _unknown_pause(row, now)
+        if after > 0:
+            return Outcome(Verb.PUT_BACK, after=after, reason=describe(error))
     reason, exception = describe(error), full(error)
     if isinstance(error, Fail | PayloadError | UnknownJob):
         return Outcome(Verb.FAIL, reason=reason, exception=exception)
@@ -122,6 +137,15 @@ def _snooze(error: Snooze) -> float:
     # What a job raises is not typed; nonsense must not become a busy loop.
     after = clipped(error.after)
     return SNOOZE_SECONDS if after is None else after
+
+
+def _unknown_pause(row: JobRow, now: float) -> float:
+    """The seconds until a job that no class answers to is looked at again; 0 where it is to
+    fail. With each look as long after the first as the pauses before it took, they double."""
+    since = now if row.unknown_since is None else row.unknown_since.timestamp()
+    waited = max(0.0, now - since)
+    pause = min(waited + UNKNOWN_PAUSE_SECONDS, LONGEST_UNKNOWN_PAUSE_SECONDS)
+    return max(0.0, min(pause, UNKNOWN_SECONDS - waited))
 
 
 def _pause(error: BaseException, row: JobRow, policy: Policy, random: Callable[[], float]) -> float:

@@ -11,6 +11,7 @@ from datetime import datetime, timezone
 from litequeue.batches import BatchRow
 from litequeue.errors import NoSuchJob
 from litequeue.options import DEFAULTS
+from litequeue.outcome import UNKNOWN_SECONDS
 from litequeue.queue import Queue
 from litequeue.record import (
     COLUMNS,
@@ -69,6 +70,19 @@ def next_scheduled(queue: Queue) -> JobRow | None:
     """Return the scheduled job that is due first."""
     rows = queue.database.rows(NEXT_SCHEDULED)
     return read_row(rows[0]) if rows else None
+
+
+UNKNOWN = f"""
+select name, count(*)
+from litequeue_jobs
+where unknown_since is not null and state in (3, 4, 9)
+group by name
+limit {LINES}"""
+
+
+def unknown_jobs(queue: Queue) -> list[tuple[str, int]]:
+    """Return the names that some worker has no class for, each with how many jobs wait."""
+    return [(str(name), count) for name, count in queue.database.rows(UNKNOWN)]
 
 
 # Two ranges of the index; one condition with "or" would walk over the whole queue.
@@ -314,7 +328,15 @@ def parent_in_words(parent: Parent, database: str) -> str:
 
 
 def _when_due(queue: Queue, row: JobRow) -> str:
-    due = f"due in {span(row.available_at.timestamp() - queue.clock())}"
+    again = span(row.available_at.timestamp() - queue.clock())
+    if row.unknown_since is not None:
+        until = row.unknown_since.timestamp() + UNKNOWN_SECONDS
+        return (
+            f"no worker that has looked at it has a job named {row.name}; it is looked at again "
+            f"in {again}, and fails for good in {span(until - queue.clock())}; start a worker "
+            f"whose jobs package has it"
+        )
+    due = f"due in {again}"
     if row.exception is None:
         return f"it is {due}"
     return f"attempt {row.attempts} failed ({row.reason}), and the next one is {due}"

@@ -103,6 +103,7 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "options": MAYBE_TEXT,
     "exception": MAYBE_TEXT,
     "result": MAYBE_TEXT,
+    "unknown_since": MAYBE_NUMBER,
     "payload": TEXT,
 }
 COLUMNS = ", ".join(_KINDS)
@@ -114,7 +115,8 @@ _NULLS = (None,) * (len(_KINDS) - 1 - _FIRST_NULL)
 # happened to, that is no step of a batch and has no key.
 FRESH_COLUMNS = """id, name, queue, priority, attempts, max_attempts, available_at, created_at,
       batch, unique_key, options, payload,
-      coalesce(step, overlap_key, exception, progress_total, cancelled_at, failed_at)"""
+      coalesce(step, overlap_key, exception, progress_total, cancelled_at, failed_at,
+               unknown_since)"""
 
 
 class JobRow(NamedTuple):
@@ -148,6 +150,8 @@ class JobRow(NamedTuple):
     unique_key: str | None = None
     overlap_key: str | None = None
     overlap_limit: int | None = None
+    unknown_since: datetime | None = None
+    """Since when no worker that has looked at it has a class of its name."""
 
     @property
     def reason(self) -> str:
@@ -242,7 +246,7 @@ def _row(values: Row) -> JobRow:
     (id, name, queue, priority, state, attempts, max_attempts, worker,
      available_at, reserved_at, created_at, cancelled_at, finished_at, failed_at,
      done, total, batch, step, unique_key, overlap_key, overlap_limit,
-     options, exception, result, payload) = values  # fmt: skip
+     options, exception, result, unknown_since, payload) = values  # fmt: skip
     if not (
         type(name) is type(queue) is str
         and type(priority) is type(attempts) is type(worker) is int
@@ -274,6 +278,7 @@ def _row(values: Row) -> JobRow:
         unique_key,
         overlap_key,
         overlap_limit,
+        maybe_instant(unknown_since),
     )
 
 

@@ -124,7 +124,7 @@ class Runs(Claims):
     RETRY_LATER = f"""
     update litequeue_jobs
     set state = :state, available_at = :available_at, worker = {NOBODY},
-        failed_at = :now, exception = :exception
+        failed_at = :now, exception = :exception, unknown_since = null
     {THIS_RUN} and cancelled_at is null"""
 
     def retry_later(self, row: JobRow, exception: str, *, after: float) -> State:
@@ -134,13 +134,26 @@ class Runs(Claims):
 
     RELEASE = f"""
     update litequeue_jobs
-    set state = :state, available_at = :available_at, worker = {NOBODY}, attempts = attempts - 1
+    set state = :state, available_at = :available_at, worker = {NOBODY}, attempts = attempts - 1,
+        unknown_since = null
     {THIS_RUN} and cancelled_at is null"""
 
     def release(self, row: JobRow, *, after: float = 0) -> State:
         """Give a run back with its attempt unspent, to run ``after`` seconds from now.
         Returns the state that it left. Raises RunLost."""
         return self._again(self.RELEASE, row, after, row.exception)
+
+    PUT_BACK = f"""
+    update litequeue_jobs
+    set state = :state, available_at = :available_at, worker = {NOBODY}, attempts = attempts - 1,
+        unknown_since = coalesce(unknown_since, :now)
+    {THIS_RUN} and cancelled_at is null"""
+
+    def put_back(self, row: JobRow, *, after: float) -> State:
+        """Release a run whose worker has no class for it, to be looked at again ``after``
+        seconds from now, by whichever worker. Returns the state that it left. Raises
+        RunLost."""
+        return self._again(self.PUT_BACK, row, after, row.exception)
 
     def _again(self, sql: str, row: JobRow, after: float, exception: str | None) -> State:
         state = State.SCHEDULED if after > 0 else State.READY

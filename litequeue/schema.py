@@ -146,6 +146,15 @@ create table litequeue_paused (
   paused_at integer not null
 ) without rowid"""
 
+# Since when no class that a worker has answers to the job's name; null for all others. At the
+# end of the row and null, it takes one byte and leaves what a claim writes as it is.
+UNKNOWN_SINCE = """
+alter table litequeue_jobs add column unknown_since integer
+check (unknown_since is null or typeof(unknown_since) = 'integer')"""
+
+UNKNOWN_INDEX = """
+create index litequeue_unknown on litequeue_jobs (name) where unknown_since is not null"""
+
 LIST = """
 create view litequeue_list as
 select
@@ -207,6 +216,10 @@ STEPS = {
         PAUSED,
         LIST,
         FAILED,
+    ),
+    2: (
+        UNKNOWN_SINCE,
+        UNKNOWN_INDEX,
     ),
 }
 KNOWN = max(STEPS)

@@ -41,7 +41,7 @@ class Upkeep(Changes):
     update litequeue_jobs
     set state = 3, available_at = :now, worker = {NOBODY},
         attempts = case state when 4 then attempts else 0 end,
-        cancelled_at = null, finished_at = null"""
+        cancelled_at = null, finished_at = null, unknown_since = null"""
 
     RETRY = f"""
     {START_OVER}

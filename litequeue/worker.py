@@ -115,8 +115,7 @@ class Worker:
         self.queue = queue
         self.found = _found(jobs)
         self.queues = tuple(queues)
-        self._sleep = sleep
-        self._limits = limits
+        self._sleep, self._limits = sleep, limits
         self._stop = stop or Stop()
         self._executor = Executor(
             queue,
@@ -125,6 +124,7 @@ class Worker:
             grace=grace,
             stop=self._stop,
             listener=listener or LogListener(),
+            unimported=self.found.unimported,
         )
         self._rescuer = Rescuer(queue, self._executor)
         self._ticker = Ticker(queue, self.found.classes)
@@ -259,10 +259,14 @@ class Worker:
             return True
         if limits.polls is not None and self._polls >= limits.polls:
             return True
-        full = limits.jobs is not None and self._done >= limits.jobs
+        full = limits.jobs is not None and self._ran() >= limits.jobs
         heavy = limits.memory is not None and self._done and resident_bytes() > limits.memory
         self.recycled = bool(full or heavy)
         return self.recycled
+
+    def _ran(self) -> int:
+        """How many jobs have run; those that were put back, for want of a class, have not."""
+        return self._done - self._executor.put_back
 
     def _seconds_left(self) -> float:
         seconds = self._limits.seconds
@@ -289,7 +293,7 @@ class Worker:
     def _fetch(self, worker: int) -> list[JobRow]:
         most, limits = self._pace.most(), self._limits
         if limits.jobs is not None:
-            most = min(most, limits.jobs - self._done)
+            most = min(most, limits.jobs - self._ran())
         if limits.polls is not None:
             most = 1
         short = self._pace.fits()
@@ -340,12 +344,15 @@ class Worker:
             logger.warning("%s", error)
 
     def _look_around(self, worker: int) -> int:
-        """Bring back what dead workers have left, and see that the file is still there;
-        returns how many runs were brought back."""
+        """Bring back what dead workers have left, and what others have put back for want of
+        a class that is here, and see that the file is still there; returns how many jobs."""
         self._looked_at = self.queue.clock()
         if self.queue.database.moved():
             raise DatabaseMoved(path=self.queue.path)
-        return self._rescuer.rescue(worker)
+        return self._rescuer.rescue(worker) + self.queue.adopt(self._knows, self.queues)
+
+    def _knows(self, name: str) -> bool:
+        return key(name) in self.found.jobs
 
 
 def _found(jobs: Jobs) -> Found:

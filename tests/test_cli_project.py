@@ -255,7 +255,7 @@ def test_schema_prints_sql_that_makes_the_tables(workplace: Path, capsys: Captur
 
 def test_schema_makes_a_file_that_is_missing_and_says_so(workplace: Path, capsys: Capture) -> None:
     assert litequeue("schema", "jobs.db") == 0
-    assert capsys.readouterr().out == f"Made {workplace / 'jobs.db'} (1 step).\n"
+    assert capsys.readouterr().out == f"Made {workplace / 'jobs.db'} (2 steps).\n"
 
 
 def test_schema_brings_an_applications_file_up_to_date(workplace: Path, capsys: Capture) -> None:
@@ -263,7 +263,7 @@ def test_schema_brings_an_applications_file_up_to_date(workplace: Path, capsys: 
     connection.execute("create table users (id integer)")
     connection.close()
     assert litequeue("schema", "app.db") == 0
-    assert capsys.readouterr().out == f"Brought {workplace / 'app.db'} up to date (1 step).\n"
+    assert capsys.readouterr().out == f"Brought {workplace / 'app.db'} up to date (2 steps).\n"
 
 
 @pytest.mark.parametrize(("path", "expected"), [(".", "directory"), ("no/such.db", "no folder")])

@@ -24,6 +24,7 @@ from litequeue.outcome import (
 from litequeue.record import JobRow, State
 
 THEN = datetime(2030, 1, 1, tzinfo=timezone.utc)
+NOW = THEN.timestamp()
 ROW = JobRow(
     id=7,
     name="SendMail",
@@ -93,7 +94,7 @@ ENDINGS: list[tuple[BaseException | None, int, Verb, float, str]] = [
     (Fail("no such user"), 1, Verb.FAIL, 0, "no such user"),
     (Fail(), 1, Verb.FAIL, 0, "Fail"),
     (PAYLOAD, 1, Verb.FAIL, 0, NO_USER),
-    (UnknownJob(name="Nope"), 1, Verb.FAIL, 0, "Job (Nope) not found!"),
+    (UnknownJob(name="Nope"), 1, Verb.PUT_BACK, 10, "Job (Nope) not found!"),
     (SystemExit(3), 1, Verb.RETRY_LATER, 30, "SystemExit: 3"),
     (SystemExit(), 3, Verb.FAIL, 0, "SystemExit"),
     (KeyboardInterrupt(), 1, Verb.RETRY_LATER, 30, "KeyboardInterrupt"),
@@ -116,32 +117,32 @@ ENDINGS: list[tuple[BaseException | None, int, Verb, float, str]] = [
 def test_a_run_ends_so(
     error: BaseException | None, attempt: int, verb: Verb, after: float, reason: str
 ) -> None:
-    outcome = classify(error, row(attempt), THREE, middle)
+    outcome = classify(error, row(attempt), THREE, middle, NOW)
     assert (outcome.verb, outcome.after, outcome.reason) == (verb, after, reason)
 
 
 @pytest.mark.parametrize("attempt", [1, 3])
-def test_whatever_is_no_success_and_no_snooze_leaves_an_exception(attempt: int) -> None:
+def test_whatever_has_failed_leaves_an_exception(attempt: int) -> None:
     for error, _, verb, _, _ in ENDINGS:
-        outcome = classify(error, row(attempt), THREE, middle)
-        assert bool(outcome.exception) == (verb not in (Verb.COMPLETE, Verb.RELEASE)), error
+        outcome = classify(error, row(attempt), THREE, middle, NOW)
+        assert bool(outcome.exception) == (verb in (Verb.RETRY_LATER, Verb.FAIL)), error
 
 
 def test_the_last_line_of_the_exception_is_the_reason_of_the_row() -> None:
-    outcome = classify(ValueError("no"), row(3), THREE, middle)
+    outcome = classify(ValueError("no"), row(3), THREE, middle, NOW)
     failed = ROW._replace(exception=outcome.exception)
     assert failed.reason == "ValueError: no"
 
 
 def test_a_job_that_kills_its_workers_fails_with_an_exception_that_says_so() -> None:
-    outcome = classify(died(3), row(3), THREE, middle)
+    outcome = classify(died(3), row(3), THREE, middle, NOW)
     assert outcome.exception.endswith("attempt 3 of 3; its worker died each time\n")
-    assert "each time" not in classify(died(2), row(2), THREE, middle).exception
+    assert "each time" not in classify(died(2), row(2), THREE, middle, NOW).exception
 
 
 def test_a_worker_that_died_costs_no_pause_whatever_the_backoff() -> None:
     slow = THREE._replace(backoff=[3600])
-    assert classify(died(1), row(1), slow, middle).after == 0
+    assert classify(died(1), row(1), slow, middle, NOW).after == 0
 
 
 def broken(attempt: int) -> float:
@@ -156,7 +157,7 @@ def nonsense(attempt: int) -> float:
 @pytest.mark.parametrize("error", [ValueError("no"), Retry("no")], ids=["raised", "Retry"])
 def test_a_backoff_that_raises_gives_way_to_the_default(backoff: object, error: Exception) -> None:
     chosen = THREE._replace(backoff=backoff)  # type: ignore[arg-type]
-    outcome = classify(error, row(2), chosen, middle)
+    outcome = classify(error, row(2), chosen, middle, NOW)
     assert outcome.after == pause(None, 2, middle) == 20
     assert outcome.reason == "no"
 
@@ -170,19 +171,21 @@ def test_an_after_that_is_no_seconds_does_not_cost_the_worker(
     kind: type[Retry] | type[Snooze], after: float
 ) -> None:
     # What classify raises, or cannot be stored, would end the worker and not the job.
-    outcome = classify(kind("no", after=after), row(1), THREE, middle)
+    outcome = classify(kind("no", after=after), row(1), THREE, middle, NOW)
     assert outcome.reason
     assert 0 <= outcome.after < 2**33
 
 
 def test_a_backoff_of_aeons_is_cut_to_what_a_row_can_hold() -> None:
     chosen = THREE._replace(backoff=lambda attempt: 1e300)
-    assert 0 <= classify(ValueError("no"), row(1), chosen, middle).after < 2**33
+    assert 0 <= classify(ValueError("no"), row(1), chosen, middle, NOW).after < 2**33
 
 
 def test_the_backoff_is_asked_with_the_attempt_that_failed() -> None:
     chosen = THREE._replace(backoff=[10, 20, 40], max_attempts=9)
-    pauses = [classify(OSError(), row(attempt), chosen, middle).after for attempt in range(1, 5)]
+    pauses = [
+        classify(OSError(), row(attempt), chosen, middle, NOW).after for attempt in range(1, 5)
+    ]
     assert pauses == [10, 20, 40, 40]
 
 
@@ -194,8 +197,8 @@ def test_a_jobs_own_subclass_of_retry_snooze_or_fail_counts_as_one() -> None:
     class Gone(Fail):
         pass
 
-    assert classify(Throttled(), row(3), THREE, middle).verb is Verb.RELEASE
-    assert classify(Gone("gone"), row(1), THREE, middle).verb is Verb.FAIL
+    assert classify(Throttled(), row(3), THREE, middle, NOW).verb is Verb.RELEASE
+    assert classify(Gone("gone"), row(1), THREE, middle, NOW).verb is Verb.FAIL
 
 
 def test_an_outcome_cannot_be_changed() -> None:
@@ -334,6 +337,6 @@ def test_a_user_class_whose_traceback_cannot_be_formatted_loses_no_run() -> None
         def __str__(self) -> str:
             raise SystemExit(2)
 
-    outcome = classify(Hostile(), row(1), THREE, middle)
+    outcome = classify(Hostile(), row(1), THREE, middle, NOW)
     assert outcome.verb is Verb.RETRY_LATER
     assert "Hostile" in outcome.exception

@@ -96,6 +96,7 @@ def _instants_as_json(row: JobRow) -> dict[str, object]:
         "cancelled_at": row.cancelled_at,
         "finished_at": row.finished_at,
         "failed_at": row.failed_at,
+        "unknown_since": row.unknown_since,
     }
     return {word: None if at is None else utc(at) for word, at in instants.items()}
 

@@ -24,6 +24,7 @@ from litequeue.overview import (
     parent_in_words,
     span,
     stuck,
+    unknown_jobs,
 )
 from litequeue.queue import Queue
 from litequeue.record import JobRow, State, WorkerRow
@@ -163,6 +164,7 @@ def _status(queue: Queue, args: argparse.Namespace) -> None:
     say("")
     _say_workers(queue, shlex.quote(args.database))
     _say_flows(queue, shlex.quote(args.database))
+    _say_unknown(queue)
     _say_next(queue)
 
 
@@ -207,6 +209,13 @@ def _say_flows(queue: Queue, database: str) -> None:
         say(f"{wait} for {printable(parent_in_words(parent, database))}")
 
 
+def _say_unknown(queue: Queue) -> None:
+    waiting = [f"{printable(name)} ({jobs_counted(count)})" for name, count in unknown_jobs(queue)]
+    if waiting:
+        names = ", ".join(waiting)
+        say(f"Unknown to a worker: {names}. Start a worker whose jobs package has them.")
+
+
 def _say_next(queue: Queue) -> None:
     following, periodic = next_scheduled(queue), next_periodic(queue)
     if following is not None:
@@ -240,6 +249,7 @@ def _status_as_json(queue: Queue) -> dict[str, object]:
         "left_behind": left_behind,
         "batches": [batch_as_json(batch) for batch in open_batches(queue)],
         "stuck": [{**parent_as_json(parent), "waiting": count} for parent, count in stuck(queue)],
+        "unknown": [{"name": name, "jobs": count} for name, count in unknown_jobs(queue)],
         "next_scheduled": None if following is None else row_as_json(following),
         "next_periodic": None if periodic is None else line_as_json(periodic),
     }

@@ -25,6 +25,7 @@ ENDINGS: dict[str, Act] = {
     "retry later": lambda queue, row: queue.retry_later(row, "boom", after=5),
     "release": lambda queue, row: queue.release(row),
     "release for later": lambda queue, row: queue.release(row, after=5),
+    "put back": lambda queue, row: queue.put_back(row, after=5),
     "progress": lambda queue, row: queue.progress(row, 1, 2),
 }
 
