@@ -7,7 +7,7 @@ import inspect
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import suppress
 from types import AsyncGeneratorType, GeneratorType
 from typing import Protocol, TypeVar
 
@@ -29,7 +29,7 @@ from litequeue.payload import encode_result
 from litequeue.queue import Queue
 from litequeue.record import JobRow, State, key
 from litequeue.stop import HardStop, Stop
-from litequeue.timeout import cancelled_after, limited
+from litequeue.timeout import limited, unlimited
 
 T = TypeVar("T")
 
@@ -199,10 +199,10 @@ class Executor:
             self._stop.begin_job()
             with run:
                 if seconds is None:
-                    attempt.result = _handled(job, None)
+                    result = unlimited(job.handle)
                 else:
-                    with self._limited(row, job, seconds, report_to):
-                        attempt.result = _handled(job, seconds)
+                    result = self._limited(row, job, seconds, report_to)
+                attempt.result = _no_generator(result, job)
         finally:
             self._stop.end_job()
             if os.getpid() != self.pid:
@@ -213,11 +213,11 @@ class Executor:
         if attempt.result is not None and not attempt.completed:
             attempt.text = self._result(row, attempt.result, attempt.policy.keep)
 
-    def _limited(
-        self, row: JobRow, job: Job, seconds: float, report_to: int
-    ) -> AbstractContextManager[None]:
+    def _limited(self, row: JobRow, job: Job, seconds: float, report_to: int) -> object:
         return limited(
+            job.handle,
             seconds,
+            alarm=self._stop.alarm,
             grace=self._grace,
             interrupt=not inspect.iscoroutinefunction(job.handle),
             report_to=report_to,
@@ -346,12 +346,7 @@ def _chance() -> float:
     return random.random()
 
 
-def _handled(job: Job, seconds: float | None) -> object:
-    result = job.handle()
-    if result is not None and inspect.isawaitable(result):
-        import asyncio  # a worker without async jobs does without its 10 MB
-
-        return asyncio.run(cancelled_after(result, seconds))
+def _no_generator(result: object, job: Job) -> object:
     if isinstance(result, GeneratorType | AsyncGeneratorType):
         # Where handle itself has a yield, its class was refused; a decorator can hide one.
         problem = "handle() returned a generator, and nothing of that has run"

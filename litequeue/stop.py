@@ -18,9 +18,12 @@ from contextlib import contextmanager, suppress
 from io import RawIOBase
 from types import FrameType
 
+from litequeue.interrupt import RETRY_SECONDS, Alarm, within_job
+
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 # What a job has after the second signal; one more then ends the process.
 DEAF_SECONDS = 2.0
+FORCED = "forced stop"
 
 
 def unsignalled() -> None:
@@ -49,6 +52,7 @@ class Stop:
         self._times = 0
         self._interruptible = False
         self._hard_at = 0.0
+        self.alarm = Alarm(clock)
         self.signal = 0
 
     @property
@@ -97,9 +101,13 @@ class Stop:
             yield
             return
         before = {number: signal.signal(number, self._handle) for number in SIGNALS}
+        if hasattr(signal, "SIGALRM"):
+            before[signal.SIGALRM] = signal.signal(signal.SIGALRM, self.alarm.ring)
+            self.alarm.begin()
         try:
             yield
         finally:
+            self.alarm.end()
             for number, handler in before.items():
                 signal.signal(number, handler)
 
@@ -112,6 +120,7 @@ class Stop:
     def end_job(self) -> None:
         """The job is over; to be called in any case."""
         self._interruptible = False
+        self.alarm.cancel(FORCED)
 
     def wake(self) -> None:
         """End the sleep, if there is one; a signal handler or any thread may call this."""
@@ -132,11 +141,17 @@ class Stop:
         self.wake()
         if self._times == 2:
             self._hard_at = self._clock()
-            if self._interruptible:
-                raise HardStop
+            self._force(frame)
         elif self.hard and self._interruptible and self._clock() > self._hard_at + DEAF_SECONDS:
             # A job that swallows every exception would keep the process for ever.
             os._exit(128 + number)
+
+    def _force(self, frame: FrameType | None) -> None:
+        """Raise HardStop in the job, as soon as its own code runs."""
+        if self._interruptible:
+            if within_job(frame):
+                raise HardStop
+            self.alarm.set(FORCED, RETRY_SECONDS, self._force)
 
 
 def _pipe() -> tuple[RawIOBase, RawIOBase]:
