@@ -27,10 +27,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import MAXYEAR, date, datetime, timedelta, tzinfo
 from itertools import pairwise
-from math import floor, inf
+from math import floor
 from typing import TypeAlias
 
 from .errors import ScheduleError
+from .messages import show
 
 LONGEST_DAYS = 3650
 
@@ -56,6 +57,7 @@ _PART = re.compile(r"(?i)(?:\*|([0-9a-z]+)(?:-([0-9a-z]+))?)(?:/([0-9]{1,9}))?")
 _NUMBER = r"(?:[0-9]+(?:\.[0-9]+)?|\.[0-9]+)"
 _UNIT = r"(?:s(?:ecs?|econds?)?|m(?:ins?|inutes?)?|h(?:rs?|ours?)?|d(?:ays?)?|w(?:eeks?)?)(?![a-z])"
 _TERM = re.compile(rf"({_NUMBER})\s?({_UNIT})")
+_ZONE = re.compile(r"(?:CRON_)?TZ=(\S+)|([A-Za-z_]+/[A-Za-z_/+-]+|UTC|GMT)")
 _PERIOD = re.compile(rf"(?:{_NUMBER}\s?{_UNIT}\s?)+")
 
 
@@ -115,7 +117,7 @@ class Cron:
             for tick in self._ticks(wall, tz)[::step]:
                 if wanted(tick):
                     return tick
-        raise ScheduleError(value=self.text, problem="it comes no more before the year 10000")
+        raise ScheduleError(value=show(self.text), problem="it comes no more before the year 10000")
 
     def _walls(self, start: datetime, step: int) -> Iterator[datetime]:
         """Yield the wall clock times that match, from ``start`` on, or back where step is -1."""
@@ -188,7 +190,7 @@ def parse_cron(text: str) -> Cron:
     try:
         return _read(text)
     except ValueError as error:
-        raise ScheduleError(value=text, problem=str(error)) from None
+        raise ScheduleError(value=show(text), problem=str(error)) from None
 
 
 def parse_every(value: str | float | timedelta) -> Every:
@@ -199,9 +201,7 @@ def parse_every(value: str | float | timedelta) -> Every:
             raise ValueError(f"a period is from 1 second to {LONGEST_DAYS} days long")
         return Every(float(seconds))
     except ValueError as error:
-        # Python refuses to write out an int of more than 4300 digits.
-        shown = inf if isinstance(value, int) and abs(value) > 10**100 else value
-        raise ScheduleError(value=shown, problem=str(error)) from None
+        raise ScheduleError(value=show(value), problem=str(error)) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,11 +221,11 @@ class _Field:
         if not found:
             raise self._refused(text, "cannot be read")
         first, last, step = found.groups()
+        low = self._number(first) if first else self.low
         if step and first and not last:
             raise self._refused(text, f"has a step but no range, as in {first}-{self.high}/{step}")
         if step and not int(step):
             raise self._refused(text, "has a step of 0")
-        low = self._number(first) if first else self.low
         high = self._number(last or first) if first else self.high
         # Only the day of week has both: fri-sun and 5-0 are 5-7.
         if (high, self.high) == (0, 7) and low:
@@ -244,7 +244,9 @@ class _Field:
 
     def _refused(self, text: str, why: str) -> ValueError:
         names = f" or {self.names[0]}-{self.names[-1]}" if self.names else ""
-        return ValueError(f"{text!r} {why} (the {self.name} takes {self.low}-{self.high}{names})")
+        return ValueError(
+            f"{show(text)} {why} (the {self.name} takes {self.low}-{self.high}{names})"
+        )
 
 
 _FIELDS = (
@@ -280,9 +282,19 @@ def _fields(text: str) -> list[str]:
         raise ValueError(f"the words are {_listed(_NICKNAMES)}")
     fields = _NICKNAMES.get(word, text).split()
     if len(fields) != len(_FIELDS):
-        names = _listed(field.name for field in _FIELDS)
-        raise ValueError(f"it has {_counted(len(fields), 'field')} and needs five: {names}")
+        raise ValueError(_wrong_count(fields))
     return fields
+
+
+def _wrong_count(fields: Sequence[str]) -> str:
+    names = _listed(field.name for field in _FIELDS)
+    problem = f"it has {_counted(len(fields), 'field')} and needs five: {names}"
+    if len(fields) < len(_FIELDS):
+        return problem
+    # Other crons take a zone before or behind the fields.
+    found = _ZONE.fullmatch(fields[0]) or _ZONE.fullmatch(fields[-1])
+    zone = show(found[1] or found[2] if found else "Europe/Berlin").replace("'", '"')
+    return f'{problem}; there are no seconds (every="10s" has them), and a zone goes in tz={zone}'
 
 
 def _seconds(value: str | float | timedelta) -> float:

@@ -75,13 +75,13 @@ class OptionError(LitequeueError, ValueError):
 
 
 class WhenError(LitequeueError, ValueError):
-    """{value!r} is no time that litequeue can read. Write seconds (30), "30s",
-    "+1 hour 30 minutes", "tomorrow 10:00", "next monday",
-    "2030-01-01 10:00:00" or "@1893456000"."""
+    """{value} is no time that litequeue can read: {problem}. Write "30s",
+    "+1 hour 30 minutes", "tomorrow 10:00", "next monday", "2030-01-01 10:00:00",
+    "@1893456000", or under delay= seconds (30)."""
 
 
 class ScheduleError(LitequeueError, ValueError):
-    """{value!r} is no schedule that litequeue can read: {problem}. Write five fields of
+    """{value} is no schedule that litequeue can read: {problem}. Write five fields of
     crontab(5), as in cron="0 2 * * *", a word such as cron="@daily", or a period, as in
     every="15m"."""
 

@@ -26,9 +26,9 @@ def cut(text: str) -> str:
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """``; did you mean retry?``, for the known word that is nearest, or nothing."""
+    """`` (did you mean retry?)``, for the known word that is nearest, or nothing."""
     found = nearest(word, known)
-    return f"; did you mean {found}?" if found else ""
+    return f" (did you mean {found}?)" if found else ""
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:

@@ -34,7 +34,8 @@ class Options(TypedDict, total=False):
     delay: float | timedelta | datetime | str
     """How long to wait first: seconds, or any form that litequeue.when reads."""
     at: float | timedelta | datetime | str
-    """When to run first; the same forms as ``delay``."""
+    """When to run first; the same forms as ``delay``, but that a number is an instant, in
+    seconds since the epoch."""
     unique: bool | str | Callable[..., str]
     """While a job with this key is unfinished, a push returns its id and stores no second
     one: True for one of this name and payload, a text, or a callable of the job."""
@@ -105,6 +106,8 @@ class Terms(NamedTuple):
     stored: str | None
     delayed: bool
     when: float | timedelta | datetime | str
+    at: bool
+    """Whether ``when`` was given as ``at``."""
     unique: bool | str | Callable[..., str]
     overlap: bool | str | Callable[..., str]
     plain: bool
@@ -133,6 +136,7 @@ def terms_of(options: Options) -> Terms:
         stored=json.dumps(stored) if stored else None,
         delayed=delayed,
         when=options.get("at", options.get("delay", 0)),
+        at="at" in options,
         unique=unique,
         overlap=overlap,
         plain=not (delayed or unique or overlap or limit),

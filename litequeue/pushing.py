@@ -15,7 +15,7 @@ from litequeue.options import Options, Terms, checked, merged, terms_of
 from litequeue.payload import encode_plain
 from litequeue.record import NOBODY, PLAN, Spec, State, key
 from litequeue.upkeep import Upkeep
-from litequeue.when import due
+from litequeue.when import due, due_at
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -332,7 +332,7 @@ def _terms(spec: Spec, given: Options) -> Terms:
 
 def _values(job: Pushable | str, spec: Spec, terms: Terms, now: float) -> Values:
     """The columns of a row, but for its payload."""
-    at = due(terms.when, now) if terms.delayed else now
+    at = (due_at if terms.at else due)(terms.when, now) if terms.delayed else now
     return {
         "name": spec.name,
         "queue": terms.queue,

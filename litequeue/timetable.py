@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from litequeue.errors import DatabaseError, NoSuchSchedule, ScheduleError
 from litequeue.job import Job
+from litequeue.messages import show
 from litequeue.options import Options
 from litequeue.outcome import describe
 from litequeue.queue import Queue
@@ -157,7 +158,7 @@ class Timetable:
     def _due(self, line: ScheduleRow) -> dict[str, object]:
         now, timing = self._queue.clock(), line.timing
         if line.next_at == EDITED:
-            raise ScheduleError(value=line.text, problem="its next time was edited")
+            raise ScheduleError(value=show(line.text), problem="its next time was edited")
         return {
             "name": line.name,
             "seen": round(line.next_at.timestamp() * 1000),

@@ -9,6 +9,8 @@ from datetime import timedelta, timezone, tzinfo
 
 from litequeue.cron import Cron, Schedule, parse_cron, parse_every
 from litequeue.errors import ScheduleError
+from litequeue.messages import show
+from litequeue.wording import no_such_zone
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +43,7 @@ def timing(
     """Read the keywords of a job class; None where they name no time. Raises
     ScheduleError."""
     if cron is not None and every is not None:
-        raise ScheduleError(value=cron, problem="give cron or every, not both")
+        raise ScheduleError(value=show(cron), problem="give cron or every, not both")
     if cron is not None:
         by_the_clock = parse_cron(cron)
         return Timing(f"cron {by_the_clock.text}", tz, by_the_clock, _zone(tz))
@@ -51,7 +53,7 @@ def timing(
         seconds = str(period.seconds).removesuffix(".0")
         return Timing(f"every {seconds}", tz, period, _zone(tz))
     if tz is not None:
-        raise ScheduleError(value=tz, problem="a tz goes with cron or every")
+        raise ScheduleError(value=show(tz), problem="a tz goes with cron or every")
     return None
 
 
@@ -67,11 +69,11 @@ def _zone(name: str | None) -> tzinfo | None:
     if name is None:
         return None
     if not isinstance(name, str):
-        raise ScheduleError(value=name, problem='a tz is a name, as in tz="Europe/Berlin"')
+        raise ScheduleError(value=show(name), problem='a tz is a name, as in tz="Europe/Berlin"')
     if name == "UTC":
         # It must work where no time zone data is installed.
         return timezone.utc
     try:
         return zoneinfo.ZoneInfo(name)
     except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError) as error:
-        raise ScheduleError(value=name, problem="there is no such time zone") from error
+        raise ScheduleError(value=show(name), problem=no_such_zone(name)) from error

@@ -9,24 +9,63 @@ from datetime import datetime, timedelta
 from typing import TypeAlias
 
 from .errors import WhenError
+from .messages import show
 
 When: TypeAlias = float | int | timedelta | datetime | str
 
 _EPOCH = datetime(1970, 1, 1)
-_LONGEST_INT = 10**100
+# A number from here on is an instant, in seconds since the epoch, and no length: 2001-09-09
+# as the one, 31 years as the other.
+FIRST_INSTANT_SECONDS = 1e9
+# Beyond are milliseconds, and dates written as digits: 203001011200.
+LAST_INSTANT_SECONDS = 1e11
 
 
 def due(value: When, now: float) -> float:
-    """Return the instant, in seconds since the epoch, that `value` names, seen from `now`.
+    """Return the instant, in seconds since the epoch, that `delay=` names, seen from `now`.
 
-    Raises `WhenError` for what cannot be read, and for what lies outside the years
-    1 to 9999 in UTC.
+    Raises `WhenError` for what cannot be read, for a bare number that is no length but an
+    instant, and for what lies outside the years 1 to 9999 in UTC.
     """
+    number = _number(value)
+    if number is not None and number > FIRST_INSTANT_SECONDS:
+        problem = "as seconds it is more than 31 years; an instant goes in at="
+        raise WhenError(value=show(value), problem=problem)
+    return _due(value, now)
+
+
+def due_at(value: When, now: float) -> float:
+    """Return the instant that `at=` names: as `due`, but a bare number is seconds since the
+    epoch. Raises `WhenError`."""
+    number = _number(value)
+    if number is None:
+        return _due(value, now)
+    if FIRST_INSTANT_SECONDS <= number < LAST_INSTANT_SECONDS:
+        return float(number)
+    problem = (
+        "a bare number under at= is an instant, in seconds since the epoch, from 1000000000 on"
+    )
+    hint = "; a length of time goes in delay=" if number < FIRST_INSTANT_SECONDS else ""
+    raise WhenError(value=show(value), problem=problem + hint)
+
+
+def length(text: str) -> float:
+    """Return the seconds that a length of time in words means: "30", "15m", "7d". Raises
+    `WhenError`."""
+    from .wording import read_length
+
+    try:
+        return read_length(" ".join(text.split()))
+    except (ValueError, OverflowError, OSError) as error:
+        raise WhenError(value=show(text), problem=_problem(error)) from error
+
+
+def _due(value: When, now: float) -> float:
     try:
         instant = float(_instant(value, now))
         _EPOCH + timedelta(seconds=instant)
-    except (ValueError, LookupError, OverflowError, OSError) as error:
-        raise WhenError(value=_shown(value)) from error
+    except (ValueError, OverflowError, OSError) as error:
+        raise WhenError(value=show(value), problem=_problem(error)) from error
     return instant
 
 
@@ -44,6 +83,15 @@ def _instant(value: When, now: float) -> float:
     raise ValueError(f"a {type(value).__name__} is neither a delay nor an instant")
 
 
-def _shown(value: When) -> When:
-    # Python refuses to write out an int of more than 4300 digits.
-    return float("inf") if isinstance(value, int) and abs(value) > _LONGEST_INT else value
+def _number(value: When) -> float | None:
+    """The value as a bare number, or None: "30" is one, and "+30" is a length of time."""
+    if isinstance(value, str):
+        text = value.strip()
+        bare = text.isascii() and text.replace(".", "", 1).isdecimal()
+        return float(text) if bare else None
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def _problem(error: Exception) -> str:
+    # What overflows is said in terms of C.
+    return str(error) if isinstance(error, ValueError) else "it lies outside the years 1 to 9999"

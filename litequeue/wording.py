@@ -10,7 +10,10 @@ from __future__ import annotations
 import re
 from datetime import date, datetime, time, timedelta, timezone, tzinfo
 
+from litequeue.messages import did_you_mean, show
+
 _DAY_SECONDS = 86_400
+_LARGEST = 1e15
 
 # Every spelling in full: a rule for plurals would make "500ms" five hundred minutes.
 _UNITS: dict[str, tuple[int, int, int]] = {
@@ -68,7 +71,7 @@ _MOMENT = re.compile(
 
 def read(text: str, now: float) -> float:
     """Return the instant, in seconds since the epoch, that a text with single spaces
-    names, seen from `now`; raises ValueError, and what datetime and zoneinfo raise."""
+    names, seen from `now`; raises ValueError, OverflowError and OSError."""
     if text.lower() == "now":
         return now
     if found := _EPOCH_TEXT.fullmatch(text):
@@ -77,7 +80,25 @@ def read(text: str, now: float) -> float:
         return _moment(found, now)
     if _SPAN.fullmatch(text):
         return _after_span(text.lower(), now)
-    raise ValueError("this is neither a length of time nor a date or time of day")
+    raise ValueError("it is neither a length of time nor a date or time of day")
+
+
+def read_length(text: str) -> float:
+    """Return the seconds of a length of time; raises ValueError and OverflowError."""
+    if _SPAN.fullmatch(text):
+        # Seen from 1970, an instant is its distance.
+        return _after_span(text.lower(), 0.0)
+    raise ValueError("it is no length of time")
+
+
+def no_such_zone(name: str) -> str:
+    """Why a time zone cannot be found, as a message says it."""
+    from zoneinfo import available_timezones
+
+    known = available_timezones()
+    if not known:
+        return "there is no time zone data here; install the package tzdata"
+    return f"there is no such time zone{did_you_mean(name, known)}"
 
 
 def _moment(found: re.Match[str], now: float) -> float:
@@ -145,7 +166,11 @@ def _named(name: str) -> tzinfo:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
         # Listing them all takes 20 ms, so only a name in another case pays for it.
-        return ZoneInfo({known.lower(): known for known in available_timezones()}[name.lower()])
+        known = {each.lower(): each for each in available_timezones()}.get(name.lower(), name)
+    try:
+        return ZoneInfo(known)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise ValueError(no_such_zone(name)) from error
 
 
 def _after_span(text: str, now: float) -> float:
@@ -155,6 +180,10 @@ def _after_span(text: str, now: float) -> float:
         # A sign holds until the next one: "-1h30m" is ninety minutes ago.
         sign = _SIGNS.get(mark.strip(), sign)
         amount = sign * float(number)
+        if abs(amount) > _LARGEST:
+            raise OverflowError  # an infinity of hours would be no number of months
+        if unit and unit not in _UNITS:
+            raise ValueError(f"there is no unit {show(unit)}{did_you_mean(unit, _UNITS)}")
         in_months, in_days, in_seconds = _UNITS[unit or "s"]
         months += amount * in_months
         days += amount * in_days

@@ -13,6 +13,7 @@ import pytest
 
 from litequeue.cron import Cron, Every, Schedule, parse_cron, parse_every
 from litequeue.errors import ScheduleError
+from litequeue.messages import show
 
 UTC = timezone.utc
 ALL = {
@@ -148,6 +149,15 @@ def test_a_schedule_is_a_value() -> None:
         ("* * 30 2 *", "it never comes, as none of its months has such a day"),
         ("* * 31 feb,apr,jun,sep,nov *", "it never comes"),
         ("* * 30,31 2 */2", "it never comes"),
+        ("0 2 L/2 * *", "'L' is not allowed (the day of month takes 1-31)"),
+        ("0 2 * * 5L/2", "'5L' is not allowed (the day of week takes 0-7 or sun-sat)"),
+        ("5/15 * * * *", "'5/15' has a step but no range, as in 5-59/15 (the minute"),
+        ("0 0 2 * * *", 'there are no seconds (every="10s" has them), and a zone goes in tz='),
+        ("0 2 * * * 2030", 'and a zone goes in tz="Europe/Berlin"'),
+        ("0 2 * * * America/New_York", 'and a zone goes in tz="America/New_York"'),
+        ("CRON_TZ=Asia/Tokyo 0 2 * * *", 'and a zone goes in tz="Asia/Tokyo"'),
+        ("TZ=UTC 0 2 * * *", 'and a zone goes in tz="UTC"'),
+        ("0 " * 10**5, "it has 100000 fields and needs five"),
         ("@reboot", "@reboot is no time, and litequeue does not see the machine start"),
         ("@fortnightly", "the words are @hourly, @daily, @midnight, @weekly, @monthly, @yearly"),
         ("@daily 5", "the words are @hourly"),
@@ -161,7 +171,8 @@ def test_what_is_no_cron_expression_is_refused(text: object, problem: str) -> No
     with pytest.raises(ScheduleError) as caught:
         parse_cron(text)  # type: ignore[arg-type]
     message = str(caught.value)
-    assert message.startswith(f"{text!r} is no schedule that litequeue can read: ")
+    assert message.startswith(f"{show(text)} is no schedule that litequeue can read: ")
+    assert len(message) < 500
     assert problem in message
     assert message.endswith('a word such as cron="@daily", or a period, as in every="15m".')
 

@@ -11,8 +11,9 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import pytest
 
+from litequeue import Job, Queue
 from litequeue.errors import WhenError
-from litequeue.when import due
+from litequeue.when import due, due_at, length
 
 PAGE = Path(__file__).parent.parent / "docs" / "delays.md"
 WEDNESDAY = "2030-01-16 14:00"
@@ -89,6 +90,107 @@ def test_an_aware_datetime_that_utc_cannot_hold_is_refused() -> None:
 def test_the_error_names_the_value_and_is_a_value_error() -> None:
     with pytest.raises(ValueError, match="'half past' is no time"):
         due("half past", 0.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("2030-02-30", "day.* range"),
+        ("2030-13-01", "month must be in 1..12"),
+        ("25:00", "hour must be in 0..23"),
+        ("13pm", "there is no 13 am or pm"),
+        ("500ms", r"there is no unit 'ms' \(did you mean s\?\)"),
+        ("5 huors", r"there is no unit 'huors' \(did you mean hours\?\)"),
+        ("10:00 Europe/Berln", r"there is no such time zone \(did you mean Europe/Berlin\?\)"),
+        ("soon", "it is neither a length of time nor a date or time of day"),
+        ("9" * 400 + "h", "it lies outside the years 1 to 9999"),
+    ],
+)
+def test_the_error_says_what_is_wrong(text: str, reason: str) -> None:
+    with pytest.raises(WhenError, match=f"is no time that litequeue can read: {reason}") as caught:
+        due(text, 1000.0)
+    assert len(str(caught.value)) < 400
+
+
+def test_where_there_is_no_zone_data_the_error_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def absent(name: str) -> ZoneInfo:
+        raise ZoneInfoNotFoundError(name)
+
+    monkeypatch.setattr("zoneinfo.ZoneInfo", absent)
+    monkeypatch.setattr("zoneinfo.available_timezones", set)
+    with pytest.raises(WhenError, match="no time zone data here; install the package tzdata"):
+        due("2030-07-01 10:00 Europe/Berlin", 1000.0)
+
+
+@pytest.mark.parametrize("value", ["x" * 10**6, 10**5000, ["x"] * 10**5, "1" * 10**5], ids=type)
+def test_a_huge_value_is_cut_in_the_message(value: object) -> None:
+    for read in (due, due_at):
+        with pytest.raises(WhenError) as caught:
+            read(value, 1000.0)  # type: ignore[arg-type]
+        assert len(str(caught.value)) < 500
+
+
+# A bare number: a length under delay=, an instant under at=
+
+
+@pytest.mark.parametrize(
+    "value", [1e9, 1_893_456_000, 1_893_456_000.5, "1893456000", " 1893456000.5 "]
+)
+def test_under_at_a_bare_number_is_an_instant(value: float | str) -> None:
+    assert due_at(value, 1_700_000_000.0) == float(value)
+
+
+@pytest.mark.parametrize("value", [0, 30, 0.5, -5, 999_999_999, "30", "0.5", "20300101"])
+def test_under_at_a_small_number_is_refused_with_the_way_out(value: float | str) -> None:
+    with pytest.raises(WhenError, match="a length of time goes in delay="):
+        due_at(value, 1_700_000_000.0)
+
+
+@pytest.mark.parametrize("value", [1_893_456_000_000, "203001011200", math.inf, 10**400])
+def test_under_at_milliseconds_are_refused(value: float | str) -> None:
+    with pytest.raises(WhenError, match="in seconds since the epoch"):
+        due_at(value, 1_700_000_000.0)
+
+
+@pytest.mark.parametrize("value", [1_893_456_000, 1.9e9, "1893456000", 10**400])
+def test_under_delay_an_instant_is_refused_with_the_way_out(value: float | str) -> None:
+    with pytest.raises(WhenError, match="an instant goes in at="):
+        due(value, 1_700_000_000.0)
+
+
+@pytest.mark.parametrize(
+    "value", ["30s", "+30", "in 30", "tomorrow 10:00", timedelta(1), "@1893456000"]
+)
+def test_whatever_else_means_the_same_under_both(value: str | timedelta) -> None:
+    assert due_at(value, 1_700_000_000.0) == due(value, 1_700_000_000.0)
+
+
+def test_a_push_tells_at_from_delay(tmp_path: Path) -> None:
+    class Greet(Job, at=1_893_456_000):
+        def handle(self) -> None: ...
+
+    with Queue(tmp_path / "jobs.db", clock=lambda: 1_700_000_000.0) as queue:
+        ids = [
+            queue.push("greet", at=1_893_456_000.0),
+            queue.push(Greet()),
+            *queue.push_many([Greet()], at="1893456000"),
+            *queue.chain(Greet(), at=1_893_456_000),
+        ]
+        assert {queue.get(id).available_at.timestamp() for id in ids} == {1_893_456_000.0}
+        for options in ({"at": 60}, {"delay": 1_893_456_000}):
+            with pytest.raises(WhenError):
+                queue.push("greet", **options)  # type: ignore[arg-type]
+        # The nearer word wins, and says what the number is.
+        assert queue.get(queue.push(Greet(), delay=60)).available_at.timestamp() == 1_700_000_060.0
+
+
+def test_a_length_of_time_is_no_instant() -> None:
+    assert [length(text) for text in ("30", "15m", "in 2h", "7d")] == [30, 900, 7200, 604_800]
+    for text in ("2030-01-01", "tomorrow 10:00", "now", "@1893456000", "soon", "x" * 10**6):
+        with pytest.raises(WhenError):
+            length(text)
 
 
 # Lengths of time

@@ -9,8 +9,9 @@ from typing import NoReturn
 
 from litequeue.errors import WhenError
 from litequeue.memory import parse_bytes
+from litequeue.messages import show
 from litequeue.version import VERSION
-from litequeue.when import due
+from litequeue.when import length
 
 Run = Callable[[argparse.Namespace], int]
 
@@ -109,7 +110,7 @@ def positive(text: str) -> int:
     except ValueError:
         number = 0
     if not 1 <= number < 2**63:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+        raise argparse.ArgumentTypeError(f"{show(text)} is not a whole number of at least 1")
     return number
 
 
@@ -119,19 +120,18 @@ def size(text: str) -> int:
         return parse_bytes(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(
-            f"{text!r} is not a size; write bytes, or 512K, 256M, 1G"
+            f"{show(text)} is not a size; write bytes, or 512K, 256M, 1G"
         ) from error
 
 
 def seconds(text: str) -> float:
     """A length of time: seconds, or text such as 30s, 15m, 7d."""
     try:
-        # Seen from 1970, an instant is its distance.
-        length = due(text, 0.0)
+        found = length(text)
     except WhenError:
-        length = -1.0
-    if length < 0:
+        found = -1.0
+    if found < 0:
         raise argparse.ArgumentTypeError(
-            f"{text!r} is not a length of time; write seconds, or 30s, 15m, 2h, 7d"
+            f"{show(text)} is not a length of time; write seconds, or 30s, 15m, 2h, 7d"
         )
-    return length
+    return found

@@ -52,7 +52,7 @@ def test_a_job_brings_its_name_its_payload_and_its_options(queue: Queue) -> None
 
 def test_the_options_of_the_push_win_over_those_of_the_job(queue: Queue) -> None:
     job = Job(queue="low", priority=4, timeout=5, delay=60)
-    row = queue.get(queue.push(job, queue="high", timeout=6, at=0))
+    row = queue.get(queue.push(job, queue="high", timeout=6, at="now"))
     assert (row.queue, row.priority, row.options["timeout"]) == ("high", 4, 6)
     assert row.state is State.READY
 

@@ -100,7 +100,7 @@ GIVEN: list[Options] = [
     {"queue": "given"},
     {"priority": 3, "max_attempts": 1},
     {"delay": 30},
-    {"at": 0, "without_overlapping": "all"},
+    {"at": "now", "without_overlapping": "all"},
     {"backoff": 5, "on_failure": "delete"},
     {"max_attempts": 4, "without_overlapping": False},
 ]
