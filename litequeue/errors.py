@@ -190,6 +190,11 @@ class DatabaseMoved(LitequeueError):
     replaced, and what is written here would be seen by nobody. Start the worker again."""
 
 
+class WorkerRunning(LitequeueError, RuntimeError):
+    """This worker is at work already. Make another Worker for another thread; this one can
+    be used again when it has ended."""
+
+
 class RunLost(LitequeueError):
     """Attempt {attempt} of job {id} is no longer this worker's: the row was taken
     from it, and nothing of this run was written."""

@@ -75,6 +75,10 @@ class Stop:
         self._times = max(1, self._times)
         self.wake()
 
+    def renew(self) -> None:
+        """Forget a stop that was asked for: whom it was for has ended, and works anew."""
+        self._times = self.signal = 0
+
     def sleep(self, seconds: float, also: Sequence[int] = ()) -> list[int]:
         """Sleep until a stop, ``seconds`` at most, or until one of the descriptors
         ``also`` can be read; returns those that can."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
+import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
-from types import ModuleType
+from types import ModuleType, TracebackType
 
 from litequeue.discovery import Found, collect, collect_events, discover, jobs_in
 from litequeue.errors import (
@@ -19,6 +21,7 @@ from litequeue.errors import (
     LitequeueError,
     NoJobsFound,
     RunLost,
+    WorkerRunning,
     WrongState,
 )
 from litequeue.executor import Executor, Listener
@@ -27,12 +30,12 @@ from litequeue.job import Job
 from litequeue.memory import resident_bytes
 from litequeue.nudge import Bell
 from litequeue.options import Options, checked
-from litequeue.outcome import Outcome
+from litequeue.outcome import Outcome, describe
 from litequeue.pace import Pace
 from litequeue.queue import Queue
 from litequeue.record import JobRow, State, key, workers_folder
 from litequeue.rescue import Rescuer
-from litequeue.roster import Seat
+from litequeue.roster import STOPPED, Seat
 from litequeue.stop import HardStop, Stop
 from litequeue.timetable import Ticker
 from litequeue.turn import Turn
@@ -86,6 +89,10 @@ class Worker:
     recycled = False
     registered: Callable[[int], None] | None = None
     """Called with the id of this worker each time that it registers."""
+    error: BaseException | None = None
+    """What it has died of in the background, if it has."""
+    _thread: threading.Thread | None = None
+    _id: int | None = None
     _done = _polls = 0
     _started_at = _looked_at = 0.0
 
@@ -115,7 +122,7 @@ class Worker:
         self.queue = queue
         self.found = _found(jobs)
         self.queues = tuple(queues)
-        self._sleep, self._limits = sleep, limits
+        self._sleep, self._grace, self._limits = sleep, grace, limits
         self._stop = stop or Stop()
         self._executor = Executor(
             queue,
@@ -136,8 +143,28 @@ class Worker:
 
         In the main thread, SIGTERM and SIGINT ask for the stop: the first lets the
         running job finish, the second gives it back with its attempt unspent. Raises
-        DatabaseMoved, and other DatabaseErrors that waiting does not mend.
+        DatabaseMoved, and other DatabaseErrors that waiting does not mend; WorkerRunning
+        where another thread has it at work.
         """
+        self._begin(threading.current_thread())
+        try:
+            return self._work()
+        finally:
+            self._thread = None
+
+    @property
+    def alive(self) -> bool:
+        """Whether it is at work, in the background or in run()."""
+        thread = self._thread
+        return thread is not None and thread.is_alive()
+
+    def _begin(self, thread: threading.Thread) -> None:
+        if self.alive:
+            raise WorkerRunning
+        self._thread, self.error = thread, None
+        self._done = self._polls = self._executor.put_back = 0
+
+    def _work(self) -> int:
         self._started_at = self.queue.clock()
         self._ticker.begin()
         over = False
@@ -189,17 +216,17 @@ class Worker:
         """Let the running job finish and start no other; any thread may call this."""
         self._stop.request()
 
-    @contextmanager
-    def in_background(self) -> Iterator[Worker]:
+    def in_background(self) -> Background:
         """Work in a thread of this process for as long as the block lasts; its end waits
-        for the running job. No signal is handled."""
-        thread = threading.Thread(target=self.run, name="litequeue-worker")
-        thread.start()
-        try:
-            yield self
-        finally:
-            self.stop()
-            thread.join()
+        for the running job. No signal is handled.
+
+        An error that ends the worker is logged at once, is its ``error`` from then on, and
+        is raised at the block's end, unless the block itself raises. Where the block is
+        never left, the worker ends with the program: a job that then takes longer than
+        ``grace`` seconds is run again by another worker, its attempt not used. Raises
+        WorkerRunning.
+        """
+        return Background(self)
 
     @contextmanager
     def _session(self) -> Iterator[Turn]:
@@ -213,6 +240,7 @@ class Worker:
     def _seated(self) -> Iterator[Seat]:
         seat = self.queue.roster.join(self.queues)
         try:
+            self._id = seat.worker
             if self.registered is not None:
                 self.registered(seat.worker)
             yield seat
@@ -353,6 +381,60 @@ class Worker:
 
     def _knows(self, name: str) -> bool:
         return key(name) in self.found.jobs
+
+
+class Background:
+    """The block for whose length a worker works in a thread."""
+
+    # No generator: one that nobody keeps is closed at once, and would end the worker.
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+        self._pid = os.getpid()
+
+    def __enter__(self) -> Worker:
+        # A daemon: the program would wait for any other thread, and this one waits for jobs.
+        thread = threading.Thread(target=self._work, name="litequeue-worker", daemon=True)
+        self._worker._begin(thread)
+        self._thread = thread
+        thread.start()
+        atexit.register(self._end_with_program)
+        return self._worker
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._worker.stop()
+        self._thread.join()
+        atexit.unregister(self._end_with_program)
+        self._worker._stop.renew()
+        if error is None and self._worker.error is not None:
+            raise self._worker.error
+
+    def _work(self) -> None:
+        try:
+            self._worker._work()
+        except BaseException as error:
+            self._worker.error = error
+            logger.error(
+                "the worker in the background has died, and runs no more jobs of %s: %s",
+                self._worker.queue.path,
+                describe(error),
+                exc_info=None if isinstance(error, LitequeueError) else error,
+            )
+
+    def _end_with_program(self) -> None:
+        """The block was never left: let the running job end, or be run by another worker."""
+        if os.getpid() != self._pid:
+            # A forked child has this to do at its end, and not the thread.
+            return
+        self._worker.stop()
+        self._thread.join(self._worker._grace)
+        if self._thread.is_alive() and self._worker._id is not None:
+            with suppress(DatabaseError):
+                self._worker.queue.roster.explain(self._worker._id, STOPPED)
 
 
 def _found(jobs: Jobs) -> Found:
