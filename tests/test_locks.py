@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from waiting import Child
+from waiting import Child, wait_until
 
 from litequeue import locks
 
@@ -32,8 +32,13 @@ def test_a_forked_child_keeps_no_lock_that_its_parent_held_for_a_block(
     path = tmp_path / "lock"
     holder = start(HOLDER, path)
     assert holder.line() == "True"
-    with locks.tried(path) as ours:
-        assert ours
+
+    def free() -> bool:
+        with locks.tried(path) as ours:
+            return ours
+
+    # The child is still there, and has closed it as soon as it has run at all.
+    wait_until(free)
     holder.say()
     holder.finish()
 

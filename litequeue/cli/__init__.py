@@ -6,6 +6,7 @@ and for a file that cannot be used. Bad input is one line, and never a traceback
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -34,10 +35,23 @@ ADDED_BY = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit status."""
+    """Run one command and return its exit status. Without ``arguments`` it is the command
+    of this process, which then ends soon after, whatever a job has left running."""
     words = sys.argv[1:] if arguments is None else arguments
     commands = commands_for(words[0] if words else "")
     args = commands.parser.parse_args(words)
+    status = 1
+    try:
+        status = _status_of(args)
+    finally:
+        if arguments is None and args.ends_within is not None:
+            from litequeue.ending import end_within  # only what runs jobs needs it
+
+            end_within(args.ends_within, status)
+    return status
+
+
+def _status_of(args: argparse.Namespace) -> int:
     try:
         settle(args)
         return int(args.run(args))

@@ -68,7 +68,7 @@ class Commands:
             formatter_class=CHECKS,
             allow_abbrev=False,
         )
-        parser.set_defaults(run=run)
+        parser.set_defaults(run=run, ends_within=None)
         return parser
 
 

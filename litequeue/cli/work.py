@@ -141,6 +141,7 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
 
 def work_command(args: argparse.Namespace) -> int:
     """Run a worker, or several, until they end; the exit status is theirs."""
+    args.ends_within = args.grace
     with _single(args) as single:
         if not single:
             complain("Instance is already running. Exiting.")
@@ -285,6 +286,7 @@ def _lock_file(args: argparse.Namespace) -> str:
 
 def run_command(args: argparse.Namespace) -> int:
     """Run the due jobs of a name, or one job; 1 if there was none, or one failed."""
+    args.ends_within = GRACE_SECONDS
     if (args.name is None) == (args.id is None):
         raise OptionError(owner="run", problem="give the name of the jobs, or --id and a number")
     lines = _lines(args)

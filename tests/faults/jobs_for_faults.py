@@ -7,10 +7,13 @@ tests import it as a part of the suite.
 from __future__ import annotations
 
 import asyncio
+import atexit
 import ctypes
+import multiprocessing
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -305,6 +308,32 @@ def fork_and_gate() -> None:
     gate()
 
 
+def leave_thread() -> None:
+    """Leave a thread behind that Python waits for, and that never ends."""
+    threading.Thread(target=hang, name="left-behind").start()
+
+
+def leave_child() -> None:
+    """The same with a process."""
+    run, fork = current(), multiprocessing.get_context("fork")
+    fork.Process(target=_note_and_hang, args=(run.id, run.attempt), name="left-child").start()
+
+
+def _note_and_hang(id: int, attempt: int) -> NoReturn:
+    journal.note(id, attempt, "forked")
+    hang()
+
+
+def leave_handler() -> None:
+    """The same with a handler that runs at the end of the process."""
+    atexit.register(hang)
+
+
+def leave_stop() -> None:
+    """Have the process stand still at its end."""
+    atexit.register(stop)
+
+
 def current_note(name: str) -> None:
     run = current()
     journal.note(run.id, run.attempt, name)
@@ -347,6 +376,10 @@ ENDINGS: dict[str, Callable[[], object]] = {
     "wait_for_last": wait_for_last,
     "push_unique": push_unique,
     "recall": recall,
+    "leave_thread": leave_thread,
+    "leave_child": leave_child,
+    "leave_handler": leave_handler,
+    "leave_stop": leave_stop,
     "fork": fork,
     "fork_and_return": fork_and_return,
     "fork_and_gate": fork_and_gate,
