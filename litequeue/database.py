@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import stat
 import threading
 import time
 import weakref
@@ -28,11 +29,13 @@ from litequeue.errors import (
     DatabaseBusy,
     DatabaseError,
     DatabaseFull,
+    DatabaseMoved,
     DatabaseRefused,
     NotADatabase,
     OtherDatabase,
     SqliteTooOld,
 )
+from litequeue.place import check_links, check_mount, path_of
 from litequeue.record import Row
 
 Connection = sqlite3.Connection
@@ -104,7 +107,7 @@ class Database:
 
     def __init__(
         self,
-        path: str | os.PathLike[str],
+        path: str | bytes | os.PathLike[str],
         *,
         synchronous: Synchronous = "normal",
         create: bool = True,
@@ -114,21 +117,24 @@ class Database:
         """Name the file; it is opened, and made if need be, when first used.
 
         ``synchronous="full"`` syncs every commit, so that not even a power failure takes
-        the last ones back. ``as_found`` is for looking only: no journal mode is set, and
-        no statement may write. Raises SqliteTooOld, and CannotOpen for ":memory:" and,
-        without ``create``, for a file that there is not.
+        the last ones back. ``as_found`` is for looking only: no journal mode is set, no
+        statement may write, and a file of several names is opened all the same. Raises
+        SqliteTooOld, and CannotOpen for ":memory:", a URI and, without ``create``, for a
+        file that there is not.
         """
         if sqlite3.sqlite_version_info < OLDEST_SQLITE:
             needed = ".".join(map(str, OLDEST_SQLITE))
             raise SqliteTooOld(path=path, needed=needed, found=sqlite3.sqlite_version)
-        if str(path) in ("", ":memory:"):
-            raise CannotOpen(path=repr(str(path)), problem="a queue needs a file")
+        name = path_of(path)
+        # As given, for a link on it may come to lead elsewhere: see moved().
+        self._given = name if os.path.isabs(name) else os.path.join(os.getcwd(), name)
         # The real path: two names of one file must lead to the same workers.
-        self.path = os.fsdecode(os.path.realpath(path))
+        self.path = os.path.realpath(name)
         if not create and not os.path.exists(self.path):
             raise CannotOpen(path=self.path, problem="there is no such file")
         self.synchronous = synchronous
         self._as_found = as_found
+        self._mount_checked = False
         self._sleep = sleep
         self._local = threading.local()
         self._links: weakref.WeakSet[_Link] = weakref.WeakSet()
@@ -180,7 +186,7 @@ class Database:
         try:
             link = _Link(connection, borrowed=True)
             found = link.cursor.execute("pragma database_list").fetchall()[0][2]
-            if not found or _identity(found) != _identity(self.path):
+            if not found or _identity(_found(found)) != _identity(_found(self.path)):
                 raise OtherDatabase(path=self.path, found=found or "no file")
             if not _autocommits(connection):
                 link.depth = 1
@@ -228,7 +234,7 @@ class Database:
 
         Until the copy is whole it has another name: what is called ``target`` is sound.
         """
-        path = os.fsdecode(target)
+        path = path_of(target)
         if os.path.exists(path):
             raise CannotOpen(path=path, problem="a backup is not written over another file")
         partial = f"{path}.partial-{os.getpid()}"
@@ -252,8 +258,16 @@ class Database:
             copy.close()
 
     def moved(self) -> bool:
-        """Whether the path no longer leads to the file that this thread has open."""
-        return _identity(self.path) != self._link().identity
+        """Whether the path as given no longer leads to the file that this thread has open."""
+        return _identity(_found(self._given)) != self._link().identity
+
+    def check_place(self) -> None:
+        """Raise DatabaseMoved where the path as given no longer leads to the file that this
+        thread has open, and CannotOpen where that file has got a second name."""
+        found = _found(self._given)
+        if found is None or _identity(found) != self._link().identity:
+            raise DatabaseMoved(path=self._given)
+        check_links(self.path, found)
 
     def close(self) -> None:
         """Close this process's connections; a later use opens a new one."""
@@ -347,10 +361,7 @@ class Database:
         return link
 
     def _open(self) -> _Link:
-        if os.path.isdir(self.path):
-            raise CannotOpen(path=self.path, problem="it is a directory")
-        if not os.path.isdir(folder := os.path.dirname(self.path)):
-            raise CannotOpen(path=self.path, problem=f"there is no folder {folder}")
+        self._examine()
         try:
             connection = sqlite3.connect(
                 self.path, timeout=0, isolation_level=None, check_same_thread=False
@@ -363,6 +374,22 @@ class Database:
             connection.close()
             raise
 
+    def _examine(self) -> None:
+        """Raise CannotOpen where no database can be, or the file has a second name."""
+        found = _found(self.path)
+        if found is None:
+            if not os.path.isdir(folder := os.path.dirname(self.path)):
+                raise CannotOpen(path=self.path, problem=f"there is no folder {folder}")
+            return
+        if stat.S_ISDIR(found.st_mode):
+            raise CannotOpen(path=self.path, problem="it is a directory")
+        if self._as_found:
+            return
+        check_links(self.path, found)
+        if not self._mount_checked:
+            check_mount(self.path)
+            self._mount_checked = True
+
     def _prepared(self, connection: Connection) -> _Link:
         link = _Link(connection)
         if self._as_found:
@@ -374,7 +401,7 @@ class Database:
                 raise CannotOpen(path=self.path, problem="its file system cannot hold a WAL")
         for pragma in (*PRAGMAS, f"pragma synchronous = {self.synchronous}"):
             self._patiently(link, pragma, NOTHING)
-        link.identity = _identity(self.path)
+        link.identity = _identity(_found(self.path))
         return link
 
     def _ours(self, error: Exception) -> DatabaseError:
@@ -394,12 +421,15 @@ class Database:
         return DatabaseRefused(path=self.path, problem=words)
 
 
-def _identity(path: str | os.PathLike[str]) -> tuple[int, int]:
+def _found(path: str) -> os.stat_result | None:
     try:
-        found = os.stat(path)
+        return os.stat(path)
     except OSError:
-        return (0, 0)
-    return (found.st_dev, found.st_ino)
+        return None
+
+
+def _identity(found: os.stat_result | None) -> tuple[int, int]:
+    return (0, 0) if found is None else (found.st_dev, found.st_ino)
 
 
 def _autocommits(connection: Connection) -> bool:

@@ -19,10 +19,9 @@ from litequeue.check import broken_laws
 from litequeue.checkpoint import CHECKPOINT_BYTES
 from litequeue.database import Database
 from litequeue.errors import CannotOpen, DatabaseError
-from litequeue.filesystem import network_filesystem
 from litequeue.overview import RUNNING_OF_WORKERS, jobs_counted, span
 from litequeue.roster import Roster
-from litequeue.surroundings import SURROUNDINGS, Examination, Finding, Patient, file_system, size
+from litequeue.surroundings import SURROUNDINGS, Examination, Finding, Patient, size
 
 # How far the clock may be behind the newest row: hosts and pushes in flight differ a bit.
 CLOCK_SECONDS = 60
@@ -41,9 +40,12 @@ def examine(
     # Before SQLite opens the file: for root, it sets the owner of the -wal right.
     surroundings = [found for each in SURROUNDINGS for found in _guarded(each, patient)]
     try:
-        version = _version(patient)
-        if version is None:
-            yield from file_system(patient)
+        try:
+            version = _version(patient)
+        except DatabaseError:
+            if not (blamed := [found for found in surroundings if _of_the_place(found)]):
+                raise
+            yield from blamed
             return
         yield from surroundings
         current = version == schema.KNOWN
@@ -53,15 +55,14 @@ def examine(
         patient.database.close()
 
 
-def _version(patient: Patient) -> int | None:
-    """The version of the tables; None where the place of the file is to blame that they
-    cannot be read."""
-    try:
-        version = schema._version(patient.database)
-    except DatabaseError:
-        if network_filesystem(patient.path):
-            return None
-        raise
+def _of_the_place(found: Finding) -> bool:
+    """Whether the place of the file is to blame that its tables cannot be read: a network
+    file system, or a second name, under which it may even be empty."""
+    return found.level == "wrong" and found.examined in ("file system", "names")
+
+
+def _version(patient: Patient) -> int:
+    version = schema._version(patient.database)
     if not version:
         problem = "there is no queue in it yet; the first push makes one"
         raise CannotOpen(path=patient.path, problem=problem)

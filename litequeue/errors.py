@@ -24,7 +24,7 @@ value named, and last what to do about it.
     ├── NoCurrentJob        current() was called outside a run
     ├── NotBound            dispatch() does not know where to push
     ├── JobTimeout          a job ran longer than it may
-    ├── DatabaseMoved       the file was deleted or replaced under a worker
+    ├── DatabaseMoved       the path of a worker's file leads elsewhere now
     ├── RunLost             a run is no longer its worker's to end
     ├── WorkerDied          the process that ran a job ended under it
     └── DatabaseError       the file itself
@@ -187,7 +187,8 @@ class JobTimeout(LitequeueError, TimeoutError):
 
 class DatabaseMoved(LitequeueError):
     """{path} is no longer the file that this worker has open: it was deleted or
-    replaced, and what is written here would be seen by nobody. Start the worker again."""
+    replaced, or a link on its path leads elsewhere, and what is written here would be
+    seen by nobody. Start the worker again."""
 
 
 class WorkerRunning(LitequeueError, RuntimeError):

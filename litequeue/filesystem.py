@@ -11,7 +11,9 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-MOUNTS = Path("/proc/self/mountinfo")
+from litequeue import place
+
+MOUNTS = Path(place.MOUNTS)
 
 # By the type that the kernel gives: what other hosts can write to, or what a virtual
 # machine shares with the one that it runs on.

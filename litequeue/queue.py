@@ -49,7 +49,7 @@ class Queue(Membership):
 
     def __init__(
         self,
-        path: str | os.PathLike[str],
+        path: str | bytes | os.PathLike[str],
         *,
         synchronous: Synchronous = "normal",
         create: bool = True,

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
-from litequeue.errors import DatabaseMoved, RunLost
+from litequeue.errors import RunLost
 from litequeue.nudge import Nudge
 from litequeue.parent_pipe import FINISHED, RECYCLED, WRONG_USE, Reports
 from litequeue.queue import Queue
@@ -98,13 +98,13 @@ class Supervisor:
 
     def run(self) -> int:
         """Work until a stop, or until every worker has ended by itself; returns the exit
-        status. Raises DatabaseMoved."""
+        status. Raises DatabaseMoved, and CannotOpen for a file that has got a second name."""
         with self._stop.on_signals(), self._told_of_deaths():
             try:
                 while not self._stop.requested and not all(p.finished for p in self._places):
-                    if self._queue.database.moved():
-                        # A new worker would make a new, empty file in its place.
-                        raise DatabaseMoved(path=self._queue.path)
+                    # A new worker would make a new, empty file in the place of one that
+                    # was deleted.
+                    self._queue.database.check_place()
                     self._fill()
                     self._stop.sleep(self._seconds_left(), self._descriptors())
                     self._collect()

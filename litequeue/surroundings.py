@@ -18,6 +18,7 @@ from typing import Literal
 
 from litequeue.database import Database
 from litequeue.filesystem import filesystem, network_filesystem
+from litequeue.place import mounted_alone
 
 Level = Literal["ok", "note", "wrong"]
 
@@ -151,12 +152,22 @@ def _compared(file: os.stat_result, path: Path, wanted: int, level: Level) -> It
 
 def names(patient: Patient) -> Iterator[Finding]:
     """SQLite finds the -wal by the name of the file: a second name has a second WAL."""
-    count = os.stat(patient.path).st_nlink
-    if count > 1:
+    if mounted_alone(patient.database.path):
         yield Finding(
             "wrong",
             "names",
-            f"the file has {count} names (hard links), each with a WAL of its own",
+            "the file is mounted by itself (a bind mount), and its WAL is not in the mount",
+            "mount the folder that it is in, as in `-v ./queue:/app/queue`; litequeue refuses "
+            "to push or work here",
+        )
+    file = os.stat(patient.path)
+    count = file.st_nlink
+    if count > 1 and stat.S_ISREG(file.st_mode):
+        yield Finding(
+            "wrong",
+            "names",
+            f"the file has {count} names (hard links), each with a WAL of its own; litequeue "
+            "refuses to push or work here",
             f"stop all workers, keep one name and remove the others; `find -samefile "
             f"{patient.shell_path}` lists them",
         )

@@ -16,7 +16,6 @@ from litequeue.errors import (
     DatabaseBusy,
     DatabaseError,
     DatabaseFull,
-    DatabaseMoved,
     KeyBusy,
     LitequeueError,
     NoJobsFound,
@@ -375,8 +374,7 @@ class Worker:
         """Bring back what dead workers have left, and what others have put back for want of
         a class that is here, and see that the file is still there; returns how many jobs."""
         self._looked_at = self.queue.clock()
-        if self.queue.database.moved():
-            raise DatabaseMoved(path=self.queue.path)
+        self.queue.database.check_place()
         return self._rescuer.rescue(worker) + self.queue.adopt(self._knows, self.queues)
 
     def _knows(self, name: str) -> bool:

@@ -14,6 +14,7 @@ from litequeue.cli.terminal import say
 from litequeue.cli.units import KINDS, Site, Unit, option
 from litequeue.errors import OptionError
 from litequeue.options import checked
+from litequeue.place import path_of
 from litequeue.worker import GRACE_SECONDS
 
 EXAMPLE = """\
@@ -126,7 +127,7 @@ def _units(args: argparse.Namespace) -> list[Unit]:
 
 def _site(args: argparse.Namespace) -> Site:
     folder = os.getcwd()
-    database = os.path.abspath(args.database)
+    database = os.path.abspath(path_of(args.database))
     if os.path.isdir(database):
         raise OptionError(owner="recipe", problem=f"{args.database} is a folder, and no database")
     stem = Path(database).stem

@@ -26,6 +26,7 @@ from litequeue.errors import CannotOpen, ImportsFailed, LitequeueError, OptionEr
 from litequeue.hand import MOST
 from litequeue.options import Options, checked
 from litequeue.parent_pipe import FINISHED, RECYCLED, WRONG_USE, ParentPipe
+from litequeue.place import path_of
 from litequeue.queue import Queue
 from litequeue.record import State
 from litequeue.stop import Stop
@@ -235,7 +236,8 @@ def _supervise(args: argparse.Namespace, stop: Stop) -> int:
 
 def _childs_command(args: argparse.Namespace) -> list[str]:
     """The command of one worker, with everything but what is the supervisor's own."""
-    words = ["work", os.path.abspath(args.database), "--leash", "0"]
+    # As it was given, and not abspath's: ".." behind a link is not what the letters say.
+    words = ["work", os.path.join(os.getcwd(), args.database), "--leash", "0"]
     for package in args.jobs:
         words += ["--jobs", package]
     for flag in ("strict", "drain", "quiet", "verbose"):
@@ -276,7 +278,7 @@ def _lock_file(args: argparse.Namespace) -> str:
     import hashlib
     from urllib.parse import quote
 
-    path = os.path.realpath(args.database)
+    path = os.path.realpath(path_of(args.database))
     folder = os.path.dirname(path) if args.lock_dir is None else args.lock_dir
     # Two databases of one name may share the folder.
     place = hashlib.sha256(path.encode()).hexdigest()[:8]

@@ -1,0 +1,74 @@
+"""The place of a database: what its path may be, and that its file has no second name.
+
+SQLite finds the -wal and the -shm by the name of the file. Under a second name it has a
+second WAL, and nobody sees what is written under the first: jobs run twice, and are lost.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+
+from litequeue.errors import CannotOpen
+
+MOUNTS = "/proc/self/mountinfo"
+
+# What other libraries take for a database: "sqlite:///jobs.db", "file:jobs.db?mode=ro". A
+# Path has one slash left of several, and a single letter is a drive of Windows.
+URI = re.compile(r"file:|[a-z][a-z0-9+.-]+:/", re.IGNORECASE)
+
+
+def path_of(path: str | bytes | os.PathLike[str]) -> str:
+    """The path as text; raises CannotOpen for what names no file: ":memory:", a URI."""
+    name = os.fsdecode(path)
+    if name in ("", ":memory:"):
+        raise CannotOpen(path=repr(name), problem="a queue needs a file")
+    if URI.match(name):
+        problem = "a queue takes the path of a file, and no URI; a file of this name is ./" + name
+        raise CannotOpen(path=name, problem=problem)
+    if "\0" in name:
+        raise CannotOpen(path=repr(name), problem="a path has no null character")
+    return name
+
+
+def check_links(path: str, found: os.stat_result) -> None:
+    """Raise CannotOpen if the file that was ``found`` at ``path`` has hard links."""
+    if found.st_nlink > 1:
+        from shlex import quote  # for this sentence alone
+
+        where, name = quote(os.path.dirname(path)), quote(path)
+        problem = (
+            f"it has {found.st_nlink} names (hard links), each with a WAL of its own, so jobs "
+            "would run twice or be lost. Stop what uses it, keep one name and remove the others: "
+            f"`find {where} -samefile {name}` lists those in its folder"
+        )
+        raise CannotOpen(path=path, problem=problem)
+
+
+def check_mount(path: str) -> None:
+    """Raise CannotOpen if the file is mounted by itself, without the folder around it."""
+    if mounted_alone(path):
+        problem = (
+            "it is a bind mount of this file alone, so its WAL would stay outside of the mount, "
+            "unseen by who uses the file elsewhere. Mount the folder that it is in, as in "
+            "`-v ./queue:/app/queue`"
+        )
+        raise CannotOpen(path=path, problem=problem)
+
+
+def mounted_alone(path: str) -> bool:
+    """Whether a file, named by its real path, is a mount point; False where this system has
+    no table of mounts."""
+    # The kernel writes these as three octal digits.
+    point = re.sub(rb"[\\ \t\n]", lambda sign: b"\\%03o" % ord(sign[0]), os.fsencode(path))
+    try:
+        with open(MOUNTS, "rb", buffering=0) as mounts:
+            table = mounts.read()
+    except OSError:
+        return False
+    if b" %b " % point not in table:
+        return False
+    over = [line.split()[4] for line in table.splitlines()]
+    # What is mounted later on one of its folders hides it.
+    found = [each for each in over if point == each or point.startswith(each.rstrip(b"/") + b"/")]
+    return bool(found) and found[-1] == point
