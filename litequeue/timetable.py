@@ -25,8 +25,11 @@ NEVER = float("inf")
 EDITED = instant(0)
 # How soon a worker sees what others, say an operator, have changed on the timetable.
 LOOK_SECONDS = 1.0
-# A clock that was set back by less repeats nothing; by more, it counts from the new time.
+# A clock that was set back by less repeats no fixed time; by more, it counts from the new time.
 SET_BACK_SECONDS = 3 * 3600
+# What goes on by the clock or by a period does so at once, but for the small steps by which
+# clocks are kept right.
+STEP_SECONDS = 1.0
 
 
 class ScheduleRow(NamedTuple):
@@ -82,17 +85,16 @@ class Timetable:
     def enter(self, job: type[Job]) -> None:
         """Put a periodic job on the timetable, or bring its line up to date; a line under
         an older name of the job becomes this one."""
-        made, now = job.__litequeue__, self._queue.clock()
+        made = job.__litequeue__
         assert made.timing is not None
-        next_at = made.timing.next(now)
-        line = {
-            "name": made.name,
-            "expression": made.timing.text,
-            "zone": made.timing.zone,
-            "next_at": _milliseconds(next_at),
-            "latest": _milliseconds(next_at + SET_BACK_SECONDS),
-        }
         with self._database.transaction():
+            # Read under the lock: a time that another worker has seen come is over here, too.
+            line = {
+                "name": made.name,
+                "expression": made.timing.text,
+                "zone": made.timing.zone,
+                **_bounds(made.timing, self._queue.clock()),
+            }
             for old in self.lines():
                 if old.name != made.name and key(old.name) in made.keys:
                     self._database.change(self.TAKE_OVER, {"name": made.name, "old": old.name})
@@ -194,15 +196,15 @@ class Timetable:
     # What was due meanwhile is not made up for.
     RESUME = """
     update litequeue_schedules
-    set paused_at = null, next_at = max(next_at, :next_at)
+    set paused_at = null,
+        next_at = case when next_at between :next_at and :latest then next_at else :next_at end
     where name = :name and paused_at is not null"""
 
     def resume(self, name: str) -> bool:
         """Let a periodic job come again, at its next time; False if it was not paused.
         Raises NoSuchSchedule, and ScheduleError for a line that cannot be read."""
         line = self.line(name)
-        next_at = line.timing.next(self._queue.clock())
-        values = {"name": line.name, "next_at": _milliseconds(next_at)}
+        values = {"name": line.name, **_bounds(line.timing, self._queue.clock())}
         return self._database.change(self.RESUME, values) > 0
 
     FORGET = """
@@ -274,6 +276,14 @@ class Ticker:
     def _own_lines(self) -> list[ScheduleRow]:
         lines = self._timetable.lines()
         return [line for line in lines if line.name in self._jobs and not line.paused]
+
+
+def _bounds(timing: Timing, now: float) -> dict[str, object]:
+    """When a job comes next, and the latest of the next times that may stand for it: a later
+    one was written before the clock was set back."""
+    ahead = SET_BACK_SECONDS if timing.at_fixed_times else STEP_SECONDS
+    next_at, latest = timing.next(now), timing.next(now + ahead)
+    return {"next_at": _milliseconds(next_at), "latest": _milliseconds(latest)}
 
 
 def _keys(job: Job) -> Options:

@@ -31,6 +31,12 @@ class Timing:
         """The last instant at or before ``before``."""
         return self._schedule.previous(before, self._tz)
 
+    @property
+    def at_fixed_times(self) -> bool:
+        """Whether it comes at times of the day, of which each comes once, and not again and
+        again by the clock or by a period."""
+        return isinstance(self._schedule, Cron) and not self._schedule.by_the_clock
+
     def words(self) -> str:
         """The expression in words."""
         zone = f", {self.zone} time" if self.zone and isinstance(self._schedule, Cron) else ""

@@ -34,6 +34,14 @@ class Other(Job, every="15m"):
     def handle(self) -> None: ...
 
 
+class Minutely(Job, cron="* * * * *"):
+    def handle(self) -> None: ...
+
+
+class Fixed(Job, cron="30 4 * * *", tz="UTC"):
+    def handle(self) -> None: ...
+
+
 @pytest.fixture
 def clock() -> Clock:
     return Clock(START)
@@ -191,20 +199,77 @@ def test_the_worker_goes_on_after_a_job_that_could_not_be_pushed(
 # Clocks that are set
 
 
-def test_a_clock_set_back_an_hour_repeats_nothing(queue: Queue, clock: Clock) -> None:
-    hand = ticker(queue)
-    clock.advance(PERIOD)
+def test_after_a_clock_was_set_back_an_hour_a_fixed_time_does_not_come_again(
+    queue: Queue, clock: Clock
+) -> None:
+    hand = ticker(queue, Fixed)
+    clock.now = line(queue, "Fixed").next_at.timestamp()
     hand.tick()
+    assert waiting(queue) == ["Fixed"]
     queue.forget(all=True)
     clock.advance(-HOUR)
-    for _ in range(4):
+    for _ in range(8):
         hand.tick()
         assert waiting(queue) == []
         clock.advance(PERIOD)
+    clock.advance(DAY)
     hand.tick()
-    clock.advance(PERIOD)
+    assert waiting(queue) == ["Fixed"]
+
+
+@pytest.mark.parametrize(("kind", "seconds"), [("Poll", PERIOD), ("Minutely", MINUTE)])
+def test_after_a_clock_was_set_back_an_hour_what_comes_again_and_again_goes_on(
+    queue: Queue, clock: Clock, kind: str, seconds: float
+) -> None:
+    hand = ticker(queue, Poll, Minutely)
+    clock.advance(seconds)
     hand.tick()
-    assert waiting(queue) == ["Poll"]
+    clock.advance(-HOUR)
+    for _ in range(4):
+        queue.forget(all=True)
+        hand.tick()
+        assert waiting(queue) == []
+        assert hand.seconds_left() <= MINUTE
+        clock.advance(seconds)
+        hand.tick()
+        assert kind in waiting(queue)
+
+
+@pytest.mark.parametrize("kind", ["Poll", "Minutely"])
+def test_it_goes_on_too_where_the_worker_started_after_the_clock_was_set(
+    queue: Queue, clock: Clock, kind: str
+) -> None:
+    ticker(queue, Poll, Minutely)
+    clock.advance(-HOUR)
+    ticker(queue, Poll, Minutely)
+    assert line(queue, kind).next_at.timestamp() <= clock() + PERIOD
+
+
+@pytest.mark.parametrize("kind", ["Poll", "Minutely", "Fixed"])
+def test_a_small_step_back_repeats_nothing(queue: Queue, clock: Clock, kind: str) -> None:
+    hand = ticker(queue, Poll, Minutely, Fixed)
+    clock.now = line(queue, kind).next_at.timestamp()
+    hand.tick()
+    assert kind in waiting(queue)
+    queue.forget(all=True)
+    clock.advance(-0.5)
+    hand.tick()
+    clock.advance(0.6)
+    hand.tick()
+    assert waiting(queue) == []
+
+
+def test_a_job_resumed_after_the_clock_was_set_back_goes_on(queue: Queue, clock: Clock) -> None:
+    ticker(queue, Poll, Fixed)
+    fixed_at = line(queue, "Fixed").next_at
+    timetable = Timetable(queue)
+    for name in ("Poll", "Fixed"):
+        timetable.pause(name)
+    clock.advance(-HOUR)
+    for name in ("Poll", "Fixed"):
+        timetable.resume(name)
+    assert line(queue).next_at.timestamp() <= clock() + PERIOD
+    assert line(queue, "Fixed").next_at == fixed_at
 
 
 def test_a_clock_set_forward_an_hour_is_one_run(queue: Queue, clock: Clock) -> None:

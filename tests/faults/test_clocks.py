@@ -104,3 +104,29 @@ def test_a_busy_worker_whose_clock_was_set_back_brings_back_the_jobs_of_the_dead
     assert world.started(id, times=2).pid == other.pid
     world.gone(id)
     assert world.queue.counts()
+
+
+# A worker whose clock is as wrong, and that has a job which comes each second.
+PERIODIC = (
+    WRONG.replace("import jobs_for_faults\n", "")
+    .replace("from jobs_for_faults import PREFETCH\n", "")
+    .replace("jobs_for_faults, prefetch=PREFETCH", "[tick]")
+    .replace(
+        "from litequeue import Queue, Worker\n",
+        """from litequeue import Queue, Worker, job
+
+@job(name="tick", every=1)
+def tick():
+    print("tick", flush=True)
+""",
+    )
+)
+
+
+def test_what_comes_each_second_goes_on_when_the_clock_is_set_back(world: World) -> None:
+    worker = world.script(PERIODIC)
+    world.until(lambda: worker.out().count("tick") >= 2)
+    set_by(world, -HOUR_SECONDS)
+    before = worker.out().count("tick")
+    # Those of the hour before would come in an hour.
+    world.until(lambda: worker.out().count("tick") >= before + 3)
