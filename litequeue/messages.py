@@ -39,7 +39,7 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
     spellings = {each.casefold(): each for each in known}
     if len(word) > SHOWN_CHARACTERS:
         return None
-    close = difflib.get_close_matches(word.casefold(), spellings, n=1)
+    close = difflib.get_close_matches(word.casefold(), spellings, n=1, cutoff=0.7)
     return spellings[close[0]] if close else None
 
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from litequeue.changes import Changes
 from litequeue.errors import OptionError
+from litequeue.messages import did_you_mean, show
 from litequeue.record import HELD, NOBODY, State
 
 # Names are compared as jobs answer to them: SendMail is send_mail is send-mail.
@@ -25,7 +26,8 @@ def matching(state: State | str | None, queue: str | None, name: str | None) -> 
         code = None if state is None else State(state).code
     except ValueError as error:
         words = ", ".join(State)
-        raise OptionError(owner="state", problem=f"{state!r} is none of {words}") from error
+        problem = f"{show(state)} is none of {words}{did_you_mean(str(state), State)}"
+        raise OptionError(owner="state", problem=problem) from error
     return {"state": code, "queue": queue, "name": name}
 
 

@@ -222,13 +222,101 @@ def test_no_database_is_one_line_that_names_both_ways(
     )
 
 
-@pytest.mark.parametrize("words", ["push", "run", "show", "retry", "pause", "backup"])
-def test_a_command_of_more_words_needs_its_database(
-    workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture, words: str
+@pytest.mark.parametrize(
+    ("words", "missing"),
+    [
+        ("push", "NAME"),
+        ("show", "ID"),
+        ("pause", "QUEUE"),
+        ("backup", "FILE"),
+        ("push x.db", "NAME"),
+    ],
+)
+def test_a_command_of_more_words_needs_them(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture, words: str, missing: str
 ) -> None:
     monkeypatch.setenv("LITEQUEUE_DB", "jobs.db")
-    assert litequeue(words) == 2
-    assert "the following arguments are required: DB" in complaint(capsys)
+    assert litequeue(*words.split()) == 2
+    assert f"the following arguments are required: {missing}" in complaint(capsys)
+    assert not list(workplace.glob("*.db"))
+
+
+def test_every_command_takes_the_database_of_the_environment(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.setenv("LITEQUEUE_DB", "mine.db")
+    for words in (
+        ("push", "tell", '{"name": "GREETING"}'),
+        ("push", "--queue", "low", "tell", "--priority", "5", '{"name": "GREETING"}'),
+        ("show", "1"),
+        ("cancel", "1"),
+        ("retry", "1", "--json"),
+        ("cancel", "1", "2"),
+        ("retry", "--state", "cancelled"),
+        ("cancel", "--queue", "low"),
+        ("forget", "2"),
+        ("pause", "default"),
+        ("resume", "default"),
+        ("list",),
+        ("run", "tell"),
+        ("backup", "copy"),
+        ("status",),
+    ):
+        assert litequeue(*words) == 0, words
+    assert capsys.readouterr().err == ""
+    assert {path.name for path in workplace.iterdir()} >= {"mine.db", "copy"}
+    assert not (workplace / "tell").exists()
+
+
+def test_a_first_word_that_names_a_database_wins_over_the_environment(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.setenv("LITEQUEUE_DB", "mine.db")
+    Queue("plain").close()  # a file that is there needs no ending
+    for database in ("other.db", "other.SQLITE3", "./other", "plain"):
+        assert litequeue("push", database, "tell", '{"name": "GREETING"}') == 0
+        with Queue(database, create=False) as queue:
+            assert queue.get(1).name == "tell"
+    assert not Path("mine.db").exists()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("push", "tell", '{"name": "GREETING"}'),
+        ("push", "tell", "jobs.db"),
+        ("push", "tell", "jobs.db", "{}"),
+        ("work", "tell", "--drain"),
+        ("status", "tell"),
+        ("show", "42"),
+        ("retry", "42", "43"),
+        ("pause", "emails"),
+        ("run", "tell"),
+        ("schema", "tell"),
+        ("recipe", "cron", "tell"),
+        ("work", "jobs"),
+    ],
+)
+def test_a_word_that_names_no_database_is_refused_and_makes_no_file(
+    workplace: Path, capsys: Capture, words: tuple[str, ...]
+) -> None:
+    before = sorted(workplace.iterdir())
+    assert litequeue(*words) == 2
+    told = complaint(capsys)
+    assert "is no name of a database, which ends in .db" in told
+    assert "give the database first, or set LITEQUEUE_DB" in told
+    assert sorted(workplace.iterdir()) == before
+
+
+def test_words_in_the_wrong_order_are_refused_with_the_environment_too(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.setenv("LITEQUEUE_DB", "jobs.db")
+    assert litequeue("push", "tell", "jobs.db", "{}") == 2
+    assert "'tell' is no name of a database" in complaint(capsys)
+    assert litequeue("push", "tell", "jobs.db") == 2
+    assert "JSON" in complaint(capsys)
+    assert not Path("tell").exists()
 
 
 def test_a_word_that_may_be_missing_may_stand_behind_an_option(

@@ -60,7 +60,8 @@ def pushed() -> int:
 
 def test_push_prints_the_plain_id_alone(workplace: Path, capsys: Capture) -> None:
     assert litequeue("push", "jobs.db", "send-mail", '{"user_id": 1}') == 0
-    assert capsys.readouterr() == ("1\n", "")
+    remark = "No jobs package is here: 'send-mail' is pushed by name, unchecked.\n"
+    assert capsys.readouterr() == ("1\n", remark)
     with Queue("jobs.db") as queue:
         row = queue.get(1)
         assert (row.name, row.payload) == ("send-mail", '{"user_id":1}')
@@ -223,6 +224,14 @@ def test_a_name_unknown_to_the_jobs_here_is_pushed_and_remarked_on(
     assert capsys.readouterr() == ("1\n", remark)
 
 
+def test_a_misspelt_name_is_told_the_nearest_one(project: Path, capsys: Capture) -> None:
+    assert litequeue("push", "jobs.db", "send-mial") == 0
+    remark = (
+        "No job answers to 'send-mial' here (did you mean SendMail?): pushed by name, unchecked."
+    )
+    assert capsys.readouterr() == ("1\n", f"{remark}\n")
+
+
 def test_a_module_that_fails_to_import_does_not_break_push(
     application: Write, capsys: Capture
 ) -> None:
@@ -266,7 +275,7 @@ def test_lines_of_standard_input_are_pushed_in_their_order(
 ) -> None:
     stdin('\ufeff{"n": 1}\r\n\n  {"n": "\u2028ü"}\n{"n": 3}'.encode())
     assert litequeue("push", "jobs.db", "count", "-", "--queue", "bulk") == 0
-    assert capsys.readouterr() == ("Pushed 3 jobs: ids 1 to 3\n", "")
+    assert capsys.readouterr().out == "Pushed 3 jobs: ids 1 to 3\n"
     with Queue("jobs.db") as queue:
         rows = queue.find(queue="bulk")
     assert [json.loads(row.payload)["n"] for row in reversed(rows)] == [1, "\u2028ü", 3]
@@ -314,7 +323,7 @@ def test_a_bad_line_is_named_by_its_number_and_nothing_is_pushed(
 
 def test_a_pipe_pushes_in_bulk(workplace: Path) -> None:
     done = in_a_process("push", "jobs.db", "count", "-", stdin=b'{"n": 1}\n' * 2000)
-    assert (done.returncode, done.stderr) == (0, b"")
+    assert (done.returncode, done.stderr.count(b"\n")) == (0, 1)
     assert done.stdout == b"Pushed 2000 jobs: ids 1 to 2000\n"
 
 

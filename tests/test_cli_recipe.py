@@ -249,7 +249,7 @@ def test_a_number_of_attempts_that_cannot_be_is_not_passed_on(
 def test_a_path_that_no_line_can_hold_is_refused(
     shop: Path, capsys: Capture, kind: str, name: str
 ) -> None:
-    assert litequeue("recipe", kind, name) == 2
+    assert litequeue("recipe", kind, f"./{name}") == 2
     assert "that no unit can hold" in complaint(capsys)
 
 

@@ -99,7 +99,7 @@ def test_the_error_names_the_value_and_is_a_value_error() -> None:
         ("2030-13-01", "month must be in 1..12"),
         ("25:00", "hour must be in 0..23"),
         ("13pm", "there is no 13 am or pm"),
-        ("500ms", r"there is no unit 'ms' \(did you mean s\?\)"),
+        ("500ms", "there is no unit 'ms'"),
         ("5 huors", r"there is no unit 'huors' \(did you mean hours\?\)"),
         ("10:00 Europe/Berln", r"there is no such time zone \(did you mean Europe/Berlin\?\)"),
         ("soon", "it is neither a length of time nor a date or time of day"),

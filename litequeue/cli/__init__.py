@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     of this process, which then ends soon after, whatever a job has left running."""
     words = sys.argv[1:] if arguments is None else arguments
     commands = commands_for(words[0] if words else "")
-    args = commands.parser.parse_args(words)
+    args = commands.parse(words)
     status = 1
     try:
         status = _status_of(args)

@@ -7,7 +7,7 @@ import dataclasses
 import os
 
 from litequeue.cli.look import printable
-from litequeue.cli.parser import Commands, as_json, database, usual_database
+from litequeue.cli.parser import Commands, add_word, as_json, database
 from litequeue.cli.terminal import say, say_json
 from litequeue.doctor import examine
 from litequeue.queue import Queue
@@ -33,14 +33,14 @@ def add(commands: Commands) -> None:
     doctor = commands.add(
         "doctor", "examine the file and its surroundings", doctor_command, DOCTOR_EXAMPLE
     )
-    usual_database(doctor)
+    database(doctor)
     as_json(doctor)
 
     backup = commands.add(
         "backup", "copy the file while others work on it", backup_command, BACKUP_EXAMPLE
     )
     database(backup)
-    backup.add_argument("file", metavar="FILE", help="the copy: a file that there is not yet")
+    add_word(backup, "file", metavar="FILE", help="the copy: a file that there is not yet")
     as_json(backup)
 
 

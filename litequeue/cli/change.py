@@ -7,16 +7,8 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Protocol
 
-from litequeue.cli.look import filters, name
-from litequeue.cli.parser import (
-    Commands,
-    Run,
-    as_json,
-    database,
-    positive,
-    seconds,
-    usual_database,
-)
+from litequeue.cli.look import filters, misspelt, name, printable
+from litequeue.cli.parser import Commands, Run, add_word, as_json, database, positive, seconds
 from litequeue.cli.terminal import complain, say, say_json
 from litequeue.errors import OptionError
 from litequeue.options import checked
@@ -84,7 +76,7 @@ def add(commands: Commands) -> None:
     _add_choice(commands, "forget", "delete jobs that are not running", forget, FORGET_EXAMPLE)
 
     pruning = commands.add("prune", "delete jobs that finished long ago", prune, PRUNE_EXAMPLE)
-    usual_database(pruning)
+    database(pruning)
     pruning.add_argument(
         "--older", metavar="S", type=seconds, required=True, help="finished longer ago: 7d, 12h"
     )
@@ -99,8 +91,14 @@ def _add_choice(
 ) -> argparse.ArgumentParser:
     parser = commands.add(verb, summary, run, examples)
     database(parser)
-    parser.add_argument(
-        "ids", metavar="ID", nargs="*", type=positive, help="these jobs: all of them, or none"
+    add_word(
+        parser,
+        "ids",
+        metavar="ID",
+        type=positive,
+        required=False,
+        many=True,
+        help="these jobs: all of them, or none",
     )
     parser.add_argument("--all", action="store_true", help=f"all jobs that {verb} can take")
     filters(parser)
@@ -112,7 +110,7 @@ def _add_choice(
 def _add_queue(commands: Commands, verb: str, summary: str, run: Run, examples: str) -> None:
     parser = commands.add(verb, summary, run, examples)
     database(parser)
-    parser.add_argument("queue", metavar="QUEUE", type=name, help="the name of the queue")
+    add_word(parser, "queue", metavar="QUEUE", type=name, help="the name of the queue")
     as_json(parser)
 
 
@@ -122,26 +120,26 @@ def retry(args: argparse.Namespace) -> int:
         raise OptionError(owner="retry", problem="--force takes jobs by their ids alone")
     with Queue(args.database, create=False) as queue:
         changed = _change(partial(queue.retry, force=args.force), args)
-    return _answer(args, {"retried": changed}, [f"Retried {jobs_counted(changed)}."])
+        return _answer(queue, args, {"retried": changed}, [f"Retried {jobs_counted(changed)}."])
 
 
 def cancel(args: argparse.Namespace) -> int:
     """Cancel jobs, and ask those that run to stop; 1 if there were none."""
     with Queue(args.database, create=False) as queue:
         cancelled, asked = (_cancel if args.batch is None else _cancel_batch)(queue, args)
-    lines = []
-    if cancelled:
-        lines.append(f"Cancelled {jobs_counted(cancelled)}.")
-    if asked:
-        lines.append(f"Asked {asked} running job{'' if asked == 1 else 's'} to stop.")
-    return _answer(args, {"cancelled": cancelled, "asked_to_stop": asked}, lines)
+        lines = []
+        if cancelled:
+            lines.append(f"Cancelled {jobs_counted(cancelled)}.")
+        if asked:
+            lines.append(f"Asked {asked} running job{'' if asked == 1 else 's'} to stop.")
+        return _answer(queue, args, {"cancelled": cancelled, "asked_to_stop": asked}, lines)
 
 
 def forget(args: argparse.Namespace) -> int:
     """Delete jobs; 1 if there were none."""
     with Queue(args.database, create=False) as queue:
         changed = _change(queue.forget, args)
-    return _answer(args, {"forgotten": changed}, [f"Forgot {jobs_counted(changed)}."])
+        return _answer(queue, args, {"forgotten": changed}, [f"Forgot {jobs_counted(changed)}."])
 
 
 def prune(args: argparse.Namespace) -> int:
@@ -159,10 +157,13 @@ def pause(args: argparse.Namespace) -> int:
     """Pause a queue; 1 if it was paused already."""
     checked({"queue": args.queue}, "pause")
     with Queue(args.database, create=False) as queue:
+        meant = misspelt(queue, args.queue)
         changed = queue.pause(args.queue)
     sentence = (
         f"Paused queue {args.queue}." if changed else f"Queue {args.queue} was paused already."
     )
+    if changed and meant:
+        complain(f"Queue {printable(args.queue)} has no jobs{meant}.")
     return _answer_for_queue(args, sentence, changed=changed, paused=True)
 
 
@@ -171,7 +172,10 @@ def resume(args: argparse.Namespace) -> int:
     checked({"queue": args.queue}, "resume")
     with Queue(args.database, create=False) as queue:
         changed = queue.resume(args.queue)
-    sentence = f"Resumed queue {args.queue}." if changed else f"Queue {args.queue} was not paused."
+        meant = "" if changed else misspelt(queue, args.queue)
+    sentence = (
+        f"Resumed queue {args.queue}." if changed else f"Queue {args.queue} was not paused{meant}."
+    )
     return _answer_for_queue(args, sentence, changed=changed, paused=False)
 
 
@@ -223,7 +227,9 @@ def _cancel_batch(queue: Queue, args: argparse.Namespace) -> tuple[int, int]:
     return changed - asked, asked
 
 
-def _answer(args: argparse.Namespace, counts: dict[str, int], lines: Sequence[str]) -> int:
+def _answer(
+    queue: Queue, args: argparse.Namespace, counts: dict[str, int], lines: Sequence[str]
+) -> int:
     changed = any(counts.values())
     if args.json:
         say_json(counts)
@@ -231,7 +237,8 @@ def _answer(args: argparse.Namespace, counts: dict[str, int], lines: Sequence[st
         for line in lines:
             say(line)
     else:
-        complain(f"No job matches that {args.verb} can take.")
+        meant = misspelt(queue, args.queue, args.name)
+        complain(f"No job matches that {args.verb} can take{meant}.")
     return 0 if changed else 1
 
 

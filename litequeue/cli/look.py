@@ -9,9 +9,10 @@ from contextlib import closing
 from datetime import datetime
 
 from litequeue.cli.facts import batch_as_json, line_as_json, local, parent_as_json, row_as_json, utc
-from litequeue.cli.parser import Commands, as_json, positive, seconds, usual_database
+from litequeue.cli.parser import Commands, as_json, database, positive, seconds
 from litequeue.cli.terminal import say, say_json, say_table
 from litequeue.errors import CannotOpen
+from litequeue.messages import did_you_mean
 from litequeue.overview import (
     allowed_attempts,
     at_work,
@@ -27,7 +28,7 @@ from litequeue.overview import (
     unknown_jobs,
 )
 from litequeue.queue import Queue
-from litequeue.record import JobRow, State, WorkerRow
+from litequeue.record import JobRow, State, WorkerRow, key
 from litequeue.stop import Stop
 
 STATUS_EXAMPLE = """\
@@ -59,7 +60,7 @@ def add(commands: Commands) -> None:
     status = commands.add(
         "status", "tell what waits, what runs, and who works on it", status_command, STATUS_EXAMPLE
     )
-    usual_database(status)
+    database(status)
     status.add_argument(
         "--watch",
         metavar="S",
@@ -71,7 +72,7 @@ def add(commands: Commands) -> None:
     as_json(status)
 
     listing = commands.add("list", "list jobs, the newest first", list_command, LIST_EXAMPLE)
-    usual_database(listing)
+    database(listing)
     filters(listing)
     listing.add_argument(
         "--limit",
@@ -119,17 +120,30 @@ def list_command(args: argparse.Namespace) -> int:
     with Queue(args.database, create=False) as queue:
         # One more than is shown tells whether there are more.
         rows = queue.find(state=args.state, queue=args.queue, name=args.name, limit=limit + 1)
+        meant = "" if rows else misspelt(queue, args.queue, args.name)
     if args.json:
         say_json([row_as_json(row) for row in rows[:limit]])
     elif not rows:
         filtered = any(word is not None for word in (args.state, args.queue, args.name))
-        say("No job matches." if filtered else "The queue is empty.")
+        say(f"No job matches{meant}." if filtered else "The queue is empty.")
     else:
         heads = ("id", "state", "queue", "name", "attempts", "when", "reason")
         say_table(heads, [_cells(row) for row in rows[:limit]])
         if len(rows) > limit:
             say(f"… and older ones; --limit N lists more than {limit}.")
     return 0
+
+
+def misspelt(queue: Queue, queue_name: str | None, name: str | None = None) -> str:
+    """`` (did you mean emails?)``, for the name of a queue or a job that is not here, and
+    nearly that of one that is."""
+    queues = {str(each) for each in (*queue.counts(), *queue.paused())}
+    if queue_name is not None and queue_name not in queues:
+        return printable(did_you_mean(queue_name, queues))
+    names = {row.name for row in queue.find(limit=MOST_LISTED)} if name is not None else set()
+    if name is not None and key(name) not in map(key, names):
+        return printable(did_you_mean(name, names))
+    return ""
 
 
 def printable(text: object) -> str:

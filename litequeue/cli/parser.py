@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from litequeue.errors import WhenError
 from litequeue.memory import parse_bytes
-from litequeue.messages import show
+from litequeue.messages import SHOWN_CHARACTERS, did_you_mean, show
 from litequeue.version import VERSION
 from litequeue.when import length
 
@@ -21,6 +21,18 @@ Run = Callable[[argparse.Namespace], int]
 CHECKS = partial(argparse.HelpFormatter, width=80)
 
 
+class Word(NamedTuple):
+    """A word that a command takes behind the database, which may be left out: so which is
+    which is known, and its type applied, only when the environment is."""
+
+    dest: str
+    metavar: str
+    type: Callable[[str], object]
+    required: bool
+    many: bool
+    default: object
+
+
 class Parser(argparse.ArgumentParser):
     """Says in one line what is wrong with the words of a command."""
 
@@ -29,7 +41,23 @@ class Parser(argparse.ArgumentParser):
 
     def format_help(self) -> str:
         self.formatter_class = argparse.RawDescriptionHelpFormatter
-        return super().format_help()
+        text = super().format_help()
+        for word in self.get_default("words") or ():
+            # To argparse each of them may be missing, as the first may be the database.
+            if word.required:
+                text = text.replace(f"[{word.metavar}]", word.metavar, 1)
+        return text
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is None or value in action.choices:
+            return
+        meant = did_you_mean(value, action.choices)
+        if action.dest == argparse.SUPPRESS or action.nargs == argparse.PARSER:
+            self.error(f"there is no command {show(value)}{meant}")
+        names = ", ".join(action.choices)
+        raise argparse.ArgumentError(
+            action, f"invalid choice: {show(value)} is none of {names}{meant}"
+        )
 
     def _match_arguments_partial(
         self, actions: Sequence[argparse.Action], arg_strings_pattern: str
@@ -68,25 +96,55 @@ class Commands:
             formatter_class=CHECKS,
             allow_abbrev=False,
         )
-        parser.set_defaults(run=run, ends_within=None)
+        parser.set_defaults(run=run, parser=parser, ends_within=None)
         return parser
+
+    def parse(self, words: Sequence[str]) -> argparse.Namespace:
+        """Read the words of a command; ends the process where they are none."""
+        args, unknown = self.parser.parse_known_args(words)
+        if unknown:
+            parser: argparse.ArgumentParser = args.parser
+            option = next((each for each in unknown if each.startswith("-")), "")
+            known = [name for action in parser._actions for name in action.option_strings]
+            meant = did_you_mean(option.partition("=")[0], known)
+            parser.error(f"unrecognized arguments: {' '.join(map(_shortened, unknown))}{meant}")
+        return args
+
+
+def _shortened(word: str) -> str:
+    return word if len(word) <= SHOWN_CHARACTERS and word.isprintable() else show(word)
 
 
 def database(parser: argparse.ArgumentParser) -> None:
-    """Let a command take the path of the database first."""
-    parser.add_argument("database", metavar="DB", help="the database file, such as jobs.db")
-
-
-def usual_database(parser: argparse.ArgumentParser) -> None:
-    """Let a command whose only word is the path of the database find it in LITEQUEUE_DB."""
+    """Let a command take the path of the database first, or find it in LITEQUEUE_DB."""
     parser.add_argument(
         "database",
         metavar="DB",
         nargs="?",
         help="the database file, such as jobs.db (default: LITEQUEUE_DB)",
     )
-    parser.set_defaults(may_lack_database=parser)
+    parser.set_defaults(words=[])
     environment_file(parser)
+
+
+def add_word(
+    parser: argparse.ArgumentParser,
+    dest: str,
+    *,
+    metavar: str,
+    help: str,
+    type: Callable[[str], object] = str,
+    required: bool = True,
+    many: bool = False,
+    default: object = None,
+) -> None:
+    """Let a command take a word behind the database; ``many`` takes all that are left."""
+    if many:
+        parser.add_argument(dest, metavar=metavar, nargs="*", default=[], help=help)
+    else:
+        parser.add_argument(dest, metavar=metavar, nargs="?", help=help)
+    made = Word(dest, metavar, type, required, many, default)
+    parser.set_defaults(words=[*parser.get_default("words"), made])
 
 
 def environment_file(parser: argparse.ArgumentParser) -> None:

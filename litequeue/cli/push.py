@@ -10,11 +10,12 @@ from contextlib import redirect_stdout
 from dataclasses import dataclass
 
 from litequeue.cli.look import name
-from litequeue.cli.parser import Commands, as_json, database, environment_file, positive, seconds
+from litequeue.cli.parser import Commands, add_word, as_json, database, positive, seconds
 from litequeue.cli.terminal import complain, say, say_json
 from litequeue.discovery import Found, discover
 from litequeue.errors import LitequeueError, NoJobsFound, OptionError, PayloadError
 from litequeue.job import Job
+from litequeue.messages import did_you_mean, show
 from litequeue.options import Options, checked
 from litequeue.overview import jobs_counted
 from litequeue.payload import encode_plain
@@ -51,11 +52,12 @@ def add(commands: Commands) -> None:
         "push", "push a job, and print its id alone on a line", push_command, EXAMPLE
     )
     database(push)
-    push.add_argument("name", metavar="NAME", type=name, help="the job's name, in any spelling")
-    push.add_argument(
+    add_word(push, "name", metavar="NAME", type=name, help="the job's name, in any spelling")
+    add_word(
+        push,
         "payload",
         metavar="JSON",
-        nargs="?",
+        required=False,
         default="{}",
         help="its fields, as a JSON object (default: {}); - reads one from each line of "
         "standard input, and pushes all of them or none",
@@ -70,7 +72,6 @@ def add(commands: Commands) -> None:
         help="where the job's class is, which checks the fields and has options of its own "
         "(default: LITEQUEUE_JOBS, or jobs, or app.jobs, if there is one)",
     )
-    environment_file(push)
     as_json(push)
 
 
@@ -128,20 +129,26 @@ def _add_ties(parser: argparse.ArgumentParser) -> None:
 def push_command(args: argparse.Namespace) -> int:
     """Push what was asked for; all of it is checked before anything is written."""
     options = _options(args)
-    cls = _class_named(args)
+    cls, remark = _class_named(args)
     if args.payload == "-":
-        return _push_lines(args, list(_from_lines(args.name, cls)), options)
-    job = _job(args.name, cls, args.payload)
+        _push_lines(args, list(_from_lines(args.name, cls)), options)
+    else:
+        _push_one(args, _job(args.name, cls, args.payload), options)
+    if remark:
+        complain(remark)
+    return 0
+
+
+def _push_one(args: argparse.Namespace, job: Pushable, options: Options) -> None:
     with Queue(args.database) as queue:
         id = queue.push(job, after=args.after, **options)
     if args.json:
         say_json({"id": id})
     else:
         say(str(id))
-    return 0
 
 
-def _push_lines(args: argparse.Namespace, jobs: list[Pushable], options: Options) -> int:
+def _push_lines(args: argparse.Namespace, jobs: list[Pushable], options: Options) -> None:
     with Queue(args.database) as queue, queue.database.transaction():
         if args.after:
             ids = [queue.push(job, after=args.after, **options) for job in jobs]
@@ -155,7 +162,6 @@ def _push_lines(args: argparse.Namespace, jobs: list[Pushable], options: Options
         say(f"Pushed {jobs_counted(len(different))}: ids {different[0]} to {different[-1]}")
     else:
         say(f"Pushed 1 job: id {ids[0]}" if ids else "Pushed 0 jobs: there was no line.")
-    return 0
 
 
 def _options(args: argparse.Namespace) -> Options:
@@ -172,20 +178,22 @@ def _backoff(text: str) -> float | list[float]:
     return steps if len(steps) > 1 else steps[0]
 
 
-def _class_named(args: argparse.Namespace) -> type[Job] | None:
-    """The class that answers to the name, if there are jobs here and one of them does."""
+def _class_named(args: argparse.Namespace) -> tuple[type[Job] | None, str]:
+    """The class that answers to the name; or None, and what to say of it once the job is
+    pushed."""
     if not args.name.strip():
         raise OptionError(owner="push", problem="the name of the job is empty")
     found = _found(args.jobs)
     if found is None:
-        return None
+        return None, f"No jobs package is here: {show(args.name)} is pushed by name, unchecked."
     for failure in found.failures:
         last = failure.traceback.strip().splitlines()[-1]
         complain(f"Module {failure.module} failed to import: {last}")
     cls = found.jobs.get(key(args.name))
-    if cls is None:
-        complain(f"No job answers to {args.name!r} here: pushed by name, unchecked.")
-    return cls
+    if cls is not None:
+        return cls, ""
+    meant = did_you_mean(args.name, [each.__litequeue__.name for each in found.classes])
+    return None, f"No job answers to {show(args.name)} here{meant}: pushed by name, unchecked."
 
 
 def _found(packages: list[str]) -> Found | None:

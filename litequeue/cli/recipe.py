@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from litequeue.cli.environment import read
-from litequeue.cli.parser import Commands, positive, seconds, usual_database
+from litequeue.cli.parser import Commands, database, positive, seconds
 from litequeue.cli.terminal import say
 from litequeue.cli.units import KINDS, Site, Unit, option
 from litequeue.errors import OptionError
@@ -36,7 +36,7 @@ def add(commands: Commands) -> None:
     recipe.add_argument(
         "kind", metavar="systemd|supervisor|cron", choices=tuple(KINDS), help="for which program"
     )
-    usual_database(recipe)
+    database(recipe)
     recipe.add_argument(
         "--queue",
         metavar="NAME[:WORKERS]",

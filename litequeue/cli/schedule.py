@@ -8,7 +8,7 @@ from contextlib import redirect_stdout
 
 from litequeue.cli.facts import line_as_json, local, utc
 from litequeue.cli.look import name, printable
-from litequeue.cli.parser import Commands, as_json, usual_database
+from litequeue.cli.parser import Commands, as_json, database
 from litequeue.cli.terminal import complain, say, say_json, say_table
 from litequeue.discovery import discover
 from litequeue.errors import NoJobsFound, ScheduleError
@@ -30,7 +30,7 @@ def add(commands: Commands) -> None:
     parser = commands.add(
         "schedule", "list the periodic jobs; run, pause or forget one", schedule_command, EXAMPLE
     )
-    usual_database(parser)
+    database(parser)
     verbs = parser.add_mutually_exclusive_group()
     for verb, what in (
         ("run", "push this job now, beside its timetable, and print its id"),

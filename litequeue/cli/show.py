@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from litequeue.cli.facts import batch_as_json, local, parent_as_json, row_as_json
 from litequeue.cli.look import printable
-from litequeue.cli.parser import Commands, as_json, database, positive
+from litequeue.cli.parser import Commands, add_word, as_json, database, positive
 from litequeue.cli.terminal import say, say_json
 from litequeue.overview import (
     LINES,
@@ -41,7 +41,7 @@ def add(commands: Commands) -> None:
         "show", "show all of one job, and why it is not running", show_command, EXAMPLE
     )
     database(show)
-    show.add_argument("id", metavar="ID", type=positive, help="the number that push printed")
+    add_word(show, "id", metavar="ID", type=positive, help="the number that push printed")
     as_json(show)
 
 

@@ -13,22 +13,22 @@ from litequeue import locks
 from litequeue.cli.lines import Lines
 from litequeue.cli.parser import (
     Commands,
+    add_word,
     database,
-    environment_file,
     positive,
     seconds,
     size,
-    usual_database,
 )
 from litequeue.cli.terminal import complain
 from litequeue.discovery import Found, discover
 from litequeue.errors import CannotOpen, ImportsFailed, LitequeueError, OptionError
 from litequeue.hand import MOST
+from litequeue.messages import did_you_mean
 from litequeue.options import Options, checked
 from litequeue.parent_pipe import FINISHED, RECYCLED, WRONG_USE, ParentPipe
 from litequeue.place import path_of
 from litequeue.queue import Queue
-from litequeue.record import State
+from litequeue.record import State, key
 from litequeue.stop import Stop
 from litequeue.worker import GRACE_SECONDS, Limits, Worker
 
@@ -53,7 +53,7 @@ examples:
 def add(commands: Commands) -> None:
     """Add ``work``."""
     work = commands.add("work", "run jobs as they become due", work_command, WORK_EXAMPLE)
-    usual_database(work)
+    database(work)
     _add_discovery(work)
     _add_limits(work)
     _add_processes(work)
@@ -64,9 +64,8 @@ def add_run(commands: Commands) -> None:
     """Add ``run``, which help lists behind ``push``."""
     run = commands.add("run", "run the due jobs of one name, or one job", run_command, RUN_EXAMPLE)
     database(run)
-    run.add_argument("name", metavar="NAME", nargs="?", help="the jobs' name, in any spelling")
+    add_word(run, "name", metavar="NAME", required=False, help="the jobs' name, in any spelling")
     run.add_argument("--id", metavar="N", type=positive, help="this job, due or not")
-    environment_file(run)
     _add_discovery(run)
     _add_flags(run)
 
@@ -297,7 +296,9 @@ def run_command(args: argparse.Namespace) -> int:
         worker = Worker(queue, found, flags=_flags(args, os.environ), listener=lines)
         ended = worker.run_named(args.name) if args.id is None else [worker.run_job(args.id)]
     if not ended:
-        complain(f"No job {args.name} is due in {worker.queue.path}.")
+        meant = did_you_mean(args.name, [cls.__litequeue__.name for cls in found.classes])
+        known = args.name is None or key(args.name) in found.jobs
+        complain(f"No job {args.name}{'' if known else meant} is due in {worker.queue.path}.")
     all_done = bool(ended) and all(state in (State.DONE, State.WAITING) for state in ended)
     return worker.status or (0 if all_done else 1)
 
