@@ -20,7 +20,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Literal
 
 from litequeue.checkpoint import LOOK_STATEMENTS, Checkpoints, Execute
@@ -235,18 +235,20 @@ class Database:
         Until the copy is whole it has another name: what is called ``target`` is sound.
         """
         path = path_of(target)
-        if os.path.exists(path):
+        if os.path.lexists(path):
             raise CannotOpen(path=path, problem="a backup is not written over another file")
-        partial = f"{path}.partial-{os.getpid()}"
+        from tempfile import TemporaryDirectory  # who only pushes makes no backup
+
+        where, name = os.path.split(path)
         try:
-            self._copy(partial)
-            os.rename(partial, path)
+            # In a folder that only this user can enter, nobody can put a link, or a journal
+            # that SQLite would play back, at the name of the copy while it is made.
+            with TemporaryDirectory(prefix=f"{name}.partial-", dir=where or ".") as private:
+                partial = os.path.join(private, name)
+                self._copy(partial)
+                os.rename(partial, path)
         except (sqlite3.Error, OSError) as error:
             raise CannotOpen(path=path, problem=str(error)) from error
-        finally:
-            for ending in ("", "-journal", "-wal", "-shm"):
-                with suppress(OSError):
-                    os.unlink(f"{partial}{ending}")
 
     def _copy(self, partial: str) -> None:
         copy = sqlite3.connect(partial)

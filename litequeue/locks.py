@@ -7,6 +7,7 @@ closes in the process.
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Iterator
@@ -42,10 +43,17 @@ else:
         return True
 
 
+# Whoever can put a link at the name of a lock must not choose which file is opened, or made.
+NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
+
+
 def acquire(path: str | os.PathLike[str], mode: int | None = None) -> int | None:
-    """Open and lock the file at ``path``, making it if need be, with exactly this
-    ``mode`` if one is given, and return the descriptor that holds the lock; None where
-    another holds it. Close it to let go."""
+    """Open and lock the file at ``path``, making it if need be, and return the descriptor
+    that holds the lock; None where another holds it. Close it to let go.
+
+    ``mode`` is that of the file which the lock guards, by default the new lock's own:
+    those who may write that one may take the lock, and nobody else.
+    """
     while True:
         descriptor = _opened(path, mode)
         if not lock(descriptor):
@@ -57,22 +65,40 @@ def acquire(path: str | os.PathLike[str], mode: int | None = None) -> int | None
         os.close(descriptor)
 
 
+def writers(mode: int) -> int:
+    """The mode of a lock on a file of this ``mode``: nothing for those who may only read,
+    since whoever can open a file at all can hold its lock."""
+    write = mode & 0o222
+    return write | write << 1
+
+
 def _opened(path: str | os.PathLike[str], mode: int | None) -> int:
     try:
-        return os.open(path, os.O_RDWR)
+        descriptor, made = os.open(path, os.O_RDWR | NO_FOLLOW), False
     except FileNotFoundError:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    if mode is not None:
-        # Another user may have made it between the two: then the mode is his to set.
-        with suppress(OSError):
-            os.chmod(path, mode)
+        first = 0o666 if mode is None else 0o600
+        descriptor, made = os.open(path, os.O_RDWR | os.O_CREAT | NO_FOLLOW, first), True
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            problem = "it is a symbolic link, and must be a file: remove it"
+            raise OSError(error.errno, problem) from error
+        raise
+    if hasattr(os, "fchmod"):
+        found = os.fstat(descriptor).st_mode & 0o666
+        wanted = writers(found if mode is None else mode)
+        # Of one that was there, nothing is given that its owner has taken away.
+        wanted = wanted if made else found & wanted
+        if wanted != found:
+            # Another user may have made it between the two: then the mode is his to set.
+            with suppress(OSError):
+                os.fchmod(descriptor, wanted)
     return descriptor
 
 
 def leads_to(path: str | os.PathLike[str], descriptor: int) -> bool:
     """Whether ``path`` still names the file that ``descriptor`` has open."""
     try:
-        return os.path.samestat(os.stat(path), os.fstat(descriptor))
+        return os.path.samestat(os.lstat(path), os.fstat(descriptor))
     except FileNotFoundError:
         return False
 

@@ -88,10 +88,11 @@ class Roster:
 
     def join(self, queues: Sequence[str]) -> Seat:
         """Take a seat for a new worker; raises CannotOpen where the folder beside the
-        database cannot be written."""
+        database cannot be written, or cannot be trusted."""
         worker = FIRST_WORKER + int.from_bytes(os.urandom(8), "big") % WORKERS
         try:
             self._make_folder()
+            self._check_folder()
             seat = self._seat(worker)
         except OSError as error:
             raise CannotOpen(
@@ -109,7 +110,7 @@ class Roster:
         descriptor = locks.acquire(path, mode)
         assert descriptor is not None
         try:
-            return Seat(worker, path, descriptor, Hand(_hand_of(path), mode))
+            return Seat(worker, path, descriptor, Hand(_hand_of(path), locks.writers(mode)))
         except BaseException:
             _remove(path)
             os.close(descriptor)
@@ -152,6 +153,7 @@ class Roster:
 
     def alive(self) -> list[WorkerRow]:
         """The workers that live now."""
+        self._check_folder()
         return [row for row in self.listed() if self._lives(row.id)]
 
     @contextmanager
@@ -159,9 +161,10 @@ class Roster:
         """Hold a dead worker's lock for a block, so that one rescuer acts for it, and
         yield what it has noted; yield None for a worker that lives. After the block
         nothing of the dead is left."""
+        self._check_folder()
         path = self._path(worker)
         try:
-            descriptor = os.open(path, os.O_RDWR)
+            descriptor = os.open(path, os.O_RDWR | locks.NO_FOLLOW)
         except FileNotFoundError:
             # Somebody has removed it, and its worker may live: it shall start no more.
             with self._database.transaction():
@@ -198,15 +201,17 @@ class Roster:
     def recall(self, worker: int, rested: float = 0) -> Note | None:
         """Keep a worker from starting more of what it has fetched, as hand.recall does; to
         be called in a write transaction."""
+        self._check_folder()
         return recall(_hand_of(self._path(worker)), rested)
 
     def rests(self, worker: int, seconds: float) -> bool:
         """Whether there would be something to recall."""
+        self._check_folder()
         return rests(_hand_of(self._path(worker)), seconds)
 
     def _lives(self, worker: int) -> bool:
         try:
-            descriptor = os.open(self._path(worker), os.O_RDWR)
+            descriptor = os.open(self._path(worker), os.O_RDWR | locks.NO_FOLLOW)
         except FileNotFoundError:
             return False
         except PermissionError:
@@ -220,10 +225,84 @@ class Roster:
     def _make_folder(self) -> None:
         with suppress(FileExistsError):
             os.mkdir(self._folder)
+            file = os.stat(self._database.path)
             # Whoever may write the database may work on it: x where there is r.
-            mode = os.stat(self._database.path).st_mode & 0o666
+            mode = file.st_mode & 0o666
+            if not _given_to(file, self._folder):
+                # The group would be another than the database's.
+                mode &= ~0o060
             group = os.stat(self._folder).st_mode & stat.S_ISGID
             os.chmod(self._folder, group | mode | (mode & 0o444) >> 2)
+
+    def _check_folder(self) -> None:
+        try:
+            problem = distrust(self._folder, os.stat(self._database.path))
+        except FileNotFoundError:
+            return  # there is none yet, or no database any more
+        if problem:
+            raise CannotOpen(path=self._folder, problem=problem)
+
+
+def distrust(folder: str, file: os.stat_result) -> str:
+    """Why what the ``folder`` beside a database says of its jobs cannot be trusted, and what
+    to do; "" where only those who may write the database, the ``file``, can have written
+    there. Raises FileNotFoundError."""
+    found = os.lstat(folder)
+    if stat.S_ISLNK(found.st_mode):
+        return (
+            f"it is a symbolic link, and whoever made it chose where it leads: rm {_quoted(folder)}"
+        )
+    if not hasattr(os, "geteuid") or not stat.S_ISDIR(found.st_mode):
+        return ""
+    allowed = file.st_mode & 0o022
+    if allowed & 0o020 and found.st_gid != file.st_gid and not allowed & 0o002:
+        allowed = 0  # the group that may write there is another
+    excess = found.st_mode & 0o022 & ~allowed
+    if excess:
+        mode = stat.S_IMODE(found.st_mode) & ~excess
+        return (
+            "more users may write there than may write the database, and could end its jobs or "
+            f"run them twice: chmod {mode:o} {_quoted(folder)}"
+        )
+    if found.st_uid in (0, os.geteuid(), file.st_uid) or _made_by_writer(found, file, folder):
+        return ""
+    shell_path = _quoted(folder)
+    return (
+        f"user {found.st_uid} owns it, who is neither you nor the owner of the database, and could "
+        f"end its jobs or run them twice: rm -r {shell_path}, or where he is to be trusted "
+        f"chown {file.st_uid} {shell_path}"
+    )
+
+
+def _made_by_writer(found: os.stat_result, file: os.stat_result, folder: str) -> bool:
+    """Whether the owner of the folder must be one of those who may write the database: all
+    users, or a group that shares the folder around both."""
+    if file.st_mode & 0o002:
+        return True
+    around = os.stat(os.path.dirname(folder))
+    shared = file.st_mode & 0o020 and file.st_gid == found.st_gid == around.st_gid
+    return bool(shared) and not around.st_mode & 0o002
+
+
+def _given_to(file: os.stat_result, folder: str) -> bool:
+    """Give a new folder to the group of the file, and by root to its owner; False where
+    this user may not."""
+    if not hasattr(os, "geteuid"):
+        return True
+    owner = file.st_uid if os.geteuid() == 0 else -1
+    if os.stat(folder).st_gid == file.st_gid and owner in (-1, 0):
+        return True
+    try:
+        os.chown(folder, owner, file.st_gid)
+    except OSError:
+        return False
+    return True
+
+
+def _quoted(path: str) -> str:
+    from shlex import quote  # for a message alone
+
+    return quote(path)
 
 
 def _hand_of(path: str) -> str:

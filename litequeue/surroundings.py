@@ -12,13 +12,16 @@ import shutil
 import stat
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from litequeue import locks
 from litequeue.database import Database
 from litequeue.filesystem import filesystem, network_filesystem
 from litequeue.place import mounted_alone
+from litequeue.roster import distrust
 
 Level = Literal["ok", "note", "wrong"]
 
@@ -97,7 +100,7 @@ def permissions(patient: Patient) -> Iterator[Finding]:
     """What SQLite and the workers keep beside the file must admit whom the file admits."""
     if sys.platform == "win32":
         return
-    found = [*_forbidden(patient), *_shut_out(patient)]
+    found = [*_forbidden(patient), *_let_in(patient), *_shut_out(patient)]
     yield from found
     if not found:
         sentence = "whoever may write the file may write what stands beside it"
@@ -112,18 +115,28 @@ def _forbidden(patient: Patient) -> Iterator[Finding]:
             yield Finding("wrong", "permissions", sentence, remedy)
 
 
+def _let_in(patient: Patient) -> Iterator[Finding]:
+    """The folder of the workers must not let more users in than the file does."""
+    folder = patient.beside("-workers")
+    with suppress(FileNotFoundError):
+        problem = distrust(str(folder), os.stat(patient.path))
+        if problem:
+            sentence, _, remedy = problem.rpartition(": ")
+            yield Finding("wrong", "permissions", f"{folder} cannot be used: {sentence}", remedy)
+
+
 def _shut_out(patient: Patient) -> Iterator[Finding]:
     file = os.stat(patient.path)
     mode = file.st_mode & 0o666
     for ending in ("-wal", "-shm"):
         # SQLite gives these the mode of the file; another one was set by hand.
         yield from _compared(file, patient.beside(ending), mode, "wrong")
-    yield from _compared(file, patient.beside("-checkpoint"), mode, "note")
+    yield from _compared(file, patient.beside("-checkpoint"), locks.writers(mode), "note")
     folder = patient.beside("-workers")
     yield from _compared(file, folder, mode | (mode & 0o444) >> 2, "wrong")
     if folder.is_dir():
         for path in sorted(folder.iterdir()):
-            yield from _compared(file, path, mode, "note")
+            yield from _compared(file, path, locks.writers(mode), "note")
         if os.stat(folder.parent).st_mode & stat.S_ISGID & ~os.stat(folder).st_mode:
             sentence = f"{folder} does not hand its group on to its files, as its folder does"
             yield Finding("wrong", "permissions", sentence, f"chmod g+s {shlex.quote(str(folder))}")
