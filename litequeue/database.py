@@ -31,9 +31,12 @@ from litequeue.errors import (
     DatabaseFull,
     DatabaseMoved,
     DatabaseRefused,
+    LockedByOther,
+    LockedByUs,
     NotADatabase,
     OtherDatabase,
     SqliteTooOld,
+    StaleTransaction,
 )
 from litequeue.place import check_links, check_mount, path_of
 from litequeue.record import Row
@@ -53,6 +56,9 @@ OLDEST_SQLITE = (3, 35, 0)
 # its time goes into writing them twice: whole to the WAL, and from there to the disk.
 PAGE_BYTES = 1024
 BUSY_SECONDS = 30.0
+# SQLite's code for a transaction that has read what another one has changed since; Python
+# 3.10 has no codes, and sqlite3 no name for this one.
+BUSY_SNAPSHOT = 517
 FIRST_PAUSE_SECONDS = 0.0001
 LONGEST_PAUSE_SECONDS = 0.005
 
@@ -112,10 +118,14 @@ class Database:
         synchronous: Synchronous = "normal",
         create: bool = True,
         as_found: bool = False,
+        busy_timeout: float = BUSY_SECONDS,
         sleep: Callable[[float], None] = time.sleep,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Name the file; it is opened, and made if need be, when first used.
 
+        A statement waits ``busy_timeout`` seconds for the write lock, by ``sleep`` and by
+        ``clock``, which gives seconds that are never set back.
         ``synchronous="full"`` syncs every commit, so that not even a power failure takes
         the last ones back. ``as_found`` is for looking only: no journal mode is set, no
         statement may write, and a file of several names is opened all the same. Raises
@@ -135,10 +145,12 @@ class Database:
         self.synchronous = synchronous
         self._as_found = as_found
         self._mount_checked = False
+        self._busy_seconds = busy_timeout
         self._sleep = sleep
+        self._clock = clock
         self._local = threading.local()
         self._links: weakref.WeakSet[_Link] = weakref.WeakSet()
-        self._checkpoints = Checkpoints(self.path, self._apart)
+        self._checkpoints = Checkpoints(self.path, self._apart, clock)
 
     def rows(self, sql: str, parameters: Parameters = NOTHING) -> list[Row]:
         """Run one statement and return all its rows; waits while another one writes."""
@@ -192,7 +204,7 @@ class Database:
                 link.depth = 1
                 if not connection.in_transaction:
                     # As Python would, one statement later; a savepoint must not be first.
-                    link.cursor.execute("begin immediate")
+                    self._patiently(link, "begin immediate", NOTHING)
         except sqlite3.Error as error:
             raise self._ours(error) from error
         self._local.link = link
@@ -283,7 +295,7 @@ class Database:
             if not link.connection.in_transaction:
                 # By a full disk, or by the caller; what follows would stand alone.
                 raise DatabaseRefused(path=self.path, problem="the transaction is over")
-            return self._fetch(link, sql, parameters)
+            return self._once(link, sql, parameters)
         rows = self._patiently(link, sql, parameters)
         if link.statements >= LOOK_STATEMENTS and not link.connection.in_transaction:
             link.statements = 0
@@ -294,19 +306,46 @@ class Database:
     def _patiently(self, link: _Link, sql: str, parameters: Bound) -> list[Row]:
         """Try until the lock is free: SQLite's own busy handler lets a process starve
         for seconds, short pauses with jitter share the lock fairly."""
-        waited, longest = 0.0, FIRST_PAUSE_SECONDS
+        started, longest = self._clock(), FIRST_PAUSE_SECONDS
         while True:
             try:
-                return self._fetch(link, sql, parameters)
+                return self._once(link, sql, parameters)
+            except StaleTransaction:
+                raise
             except DatabaseBusy as busy:
-                if waited > BUSY_SECONDS:
-                    raise DatabaseBusy(path=self.path, waited=waited) from busy
+                # By the clock, not by the pauses: on a caller's connection each try waits, too.
+                left = started + self._busy_seconds - self._clock()
+                if left <= 0:
+                    raise self._locked(self._clock() - started) from busy
             from random import uniform  # most writers never have to wait
 
-            seconds = longest * uniform(0.5, 1)
-            self._sleep(seconds)
-            waited += seconds
+            self._sleep(min(left, longest * uniform(0.5, 1)))
             longest = min(2 * longest, LONGEST_PAUSE_SECONDS)
+
+    def _once(self, link: _Link, sql: str, parameters: Bound) -> list[Row]:
+        """Try once; on a caller's connection SQLite waits as long as the caller has said."""
+        if not link.borrowed:
+            return self._fetch(link, sql, parameters)
+        started = time.monotonic()
+        try:
+            return self._fetch(link, sql, parameters)
+        except DatabaseBusy as busy:
+            waited = time.monotonic() - started
+            # It waits for no one where its snapshot may be too old by then.
+            stale = getattr(busy.__cause__, "sqlite_errorcode", None) == BUSY_SNAPSHOT
+            if stale or waited * 1000 < self._aside(link, "pragma busy_timeout")[0][0]:
+                raise StaleTransaction(path=self.path, waited=waited) from busy
+            raise self._locked(waited) from busy
+
+    def _locked(self, waited: float) -> DatabaseBusy:
+        from litequeue import locks  # most writers never have to wait
+
+        pid = locks.writer(self.path)
+        if pid is None:
+            return DatabaseBusy(path=self.path, waited=waited)
+        if pid == os.getpid():
+            return LockedByUs(path=self.path, waited=waited)
+        return LockedByOther(path=self.path, waited=waited, pid=pid)
 
     def _fetch(self, link: _Link, sql: str, parameters: Bound = NOTHING) -> list[Row]:
         cursor = link.cursor

@@ -34,7 +34,10 @@ value named, and last what to do about it.
         ├── SchemaNewer     the file was written by a newer litequeue
         ├── SqliteTooOld    this Python has an SQLite that we cannot use
         ├── OtherDatabase   the caller's connection is to another file
-        ├── DatabaseBusy    another process kept the write lock too long
+        ├── DatabaseBusy    somebody kept the write lock too long
+        │   ├── LockedByOther     another process
+        │   ├── LockedByUs        another connection of this process
+        │   └── StaleTransaction  the caller's transaction can no longer write
         ├── DatabaseFull    there is no room left to write
         └── DatabaseRefused whatever else SQLite said
             └── DamagedRow  a row was edited into what no verb writes
@@ -240,8 +243,26 @@ class OtherDatabase(DatabaseError):
 
 
 class DatabaseBusy(DatabaseError):
-    """{path} stayed locked by another process for {waited:.0f} s. Find what holds a
-    write transaction open, end it and try again."""
+    """{path} stayed locked for {waited:.3g} s. If this program has a transaction open on
+    it, push with connection=, or commit it first; if not, find what holds a write
+    transaction open, end it and try again."""
+
+
+class LockedByOther(DatabaseBusy):
+    """{path} stayed locked by another process ({pid}) for {waited:.3g} s. It has a write
+    transaction open: end that, and try again."""
+
+
+class LockedByUs(DatabaseBusy):
+    """{path} stayed locked for {waited:.3g} s by a write transaction that this process has
+    open on another connection. Push with connection= to be a part of it, or commit it
+    first."""
+
+
+class StaleTransaction(DatabaseBusy):
+    """{path}: the connection that was handed in has read, in a transaction or by a query
+    that is not finished, and another one has written since or is writing now. Begin the
+    transaction with BEGIN IMMEDIATE, or end it and try again."""
 
 
 class DatabaseFull(DatabaseError):

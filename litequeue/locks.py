@@ -136,3 +136,31 @@ class _Kept:
             os.close(descriptor)
 
     forked = close
+
+
+# SQLite's write lock in WAL mode: a byte of the -shm file.
+WRITE_LOCK_BYTE = 120
+
+
+def writer(path: str | os.PathLike[str]) -> int | None:
+    """The id of the process that holds SQLite's write lock on the database ``path``; None
+    where nobody does, and where the system does not say (it does on Linux)."""
+    try:
+        inode = os.stat(f"{os.fspath(path)}-shm").st_ino
+        with open("/proc/locks", encoding="ascii") as lines:
+            pids = [_writer_by(line.split(), inode) for line in lines]
+    except (OSError, ValueError):
+        return None
+    # A process of another pid namespace has the id 0 here.
+    return next(filter(None, pids), None)
+
+
+def _writer_by(words: list[str], inode: int) -> int:
+    """Whose write lock a line of /proc/locks is about, or 0."""
+    if "->" in words:  # one that waits
+        return 0
+    kind, _, mode, pid, place, first, last = words[1:]
+    if (kind, mode, int(place.rpartition(":")[2])) != ("POSIX", "WRITE", inode):
+        return 0
+    over = int(first) <= WRITE_LOCK_BYTE and (last == "EOF" or int(last) >= WRITE_LOCK_BYTE)
+    return int(pid) if over else 0

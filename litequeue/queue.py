@@ -16,11 +16,12 @@ from types import TracebackType
 from typing import TYPE_CHECKING, overload
 
 from litequeue import schema
-from litequeue.database import LONGEST_PAUSE_SECONDS, Database, Synchronous
+from litequeue.database import BUSY_SECONDS, LONGEST_PAUSE_SECONDS, Database, Synchronous
 from litequeue.errors import DamagedRow, JobFailed, NoResult, NoSuchJob, OptionError, WaitTimeout
 from litequeue.members import Members, Membership
+from litequeue.messages import show
 from litequeue.nudge import Nudge
-from litequeue.options import Options
+from litequeue.options import Options, is_seconds
 from litequeue.pushing import Pushable
 from litequeue.record import (
     COLUMNS,
@@ -54,6 +55,7 @@ class Queue(Membership):
         synchronous: Synchronous = "normal",
         create: bool = True,
         max_payload: int | None = None,
+        busy_timeout: float = BUSY_SECONDS,
         clock: Callable[[], float] = time.time,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -63,11 +65,23 @@ class Queue(Membership):
         takes nothing back; with "normal" it can take back the last commits, and a
         process that is killed never does. Without ``create``, a file that there is not
         is an error. A payload of more than ``max_payload`` bytes is refused when it is
-        pushed. ``clock`` gives seconds since the epoch, ``sleep`` waits for seconds.
-        Raises OptionError, DatabaseError.
+        pushed. While another transaction has the write lock, each call waits for
+        ``busy_timeout`` seconds, and then raises DatabaseBusy. ``clock`` gives seconds
+        since the epoch, ``sleep`` waits for seconds; one that does not has to move
+        ``clock``. Raises OptionError, DatabaseError.
         """
         _check_most(max_payload)
-        database = Database(path, synchronous=synchronous, create=create, sleep=sleep)
+        _check_busy_timeout(busy_timeout)
+        # The wall clock may be set back; who sleeps otherwise has one that goes with it.
+        self._steady = time.monotonic if sleep is time.sleep else clock
+        database = Database(
+            path,
+            synchronous=synchronous,
+            create=create,
+            busy_timeout=busy_timeout,
+            sleep=sleep,
+            clock=self._steady,
+        )
         super().__init__(database, clock, max_payload)
         self._sleep = sleep
         schema.upgrade(self.database)
@@ -198,12 +212,12 @@ class Queue(Membership):
 
         Raises WaitTimeout, and NoSuchJob for an id that was never given.
         """
-        started, pause = self.clock(), FIRST_LOOK_SECONDS
+        started, pause = self._steady(), FIRST_LOOK_SECONDS
         while True:
             row = self._unless_gone(id)
             if row is None or row.state.finished:
                 return row
-            if timeout is not None and self.clock() - started >= timeout:
+            if timeout is not None and self._steady() - started >= timeout:
                 raise WaitTimeout(id=id, state=row.state, timeout=timeout)
             self._sleep(pause)
             pause = min(2 * pause, LONGEST_LOOK_SECONDS)
@@ -259,6 +273,12 @@ def _check_most(max_payload: object) -> None:
     whole = isinstance(max_payload, int) and not isinstance(max_payload, bool)
     if max_payload is not None and not (whole and max_payload > 0):  # type: ignore[operator]
         problem = f"max_payload must be a whole number of bytes or None, not {max_payload!r}"
+        raise OptionError(owner="Queue", problem=problem)
+
+
+def _check_busy_timeout(seconds: object) -> None:
+    if not is_seconds(seconds):
+        problem = f"busy_timeout must be seconds, 0 or more, not {show(seconds)}"
         raise OptionError(owner="Queue", problem=problem)
 
 

@@ -6,6 +6,7 @@ import atexit
 import logging
 import os
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
@@ -164,7 +165,7 @@ class Worker:
         self._done = self._polls = self._executor.put_back = 0
 
     def _work(self) -> int:
-        self._started_at = self.queue.clock()
+        self._started_at = time.monotonic()
         self._ticker.begin()
         over = False
         while not over:
@@ -297,15 +298,14 @@ class Worker:
 
     def _seconds_left(self) -> float:
         seconds = self._limits.seconds
-        return float("inf") if seconds is None else self._started_at + seconds - self.queue.clock()
+        return float("inf") if seconds is None else self._started_at + seconds - time.monotonic()
 
     def _next(self, worker: int, bell: Bell, rung: bool) -> list[JobRow]:
         """Claim a job, or several that are short. A byte in the FIFO may be for a job
         that came after the look, or for a worker that has died."""
         self._polls += 1
         self._ticker.tick()
-        # A clock that was set back must not put off the looking.
-        if not 0 <= self.queue.clock() - self._looked_at <= LOOK_SECONDS:
+        if time.monotonic() - self._looked_at > LOOK_SECONDS:
             self._look_around(worker)
         rows = self._fetch(worker)
         if not rows and (rung or bell.drain()):
@@ -345,12 +345,10 @@ class Worker:
     def _idle(self, seat: Seat, bell: Bell) -> bool:
         """Sleep until a nudge, a stop, the next due job or the poll; says whether there
         was a nudge, or something else to look at."""
-        left = self._idle_seconds()
-        # Counted down, and not read off a clock that somebody may set back.
-        while left > 0 and not self._stop.requested:
-            nap = min(left, LOOK_SECONDS)
-            rung = self._stop.sleep(nap, bell.descriptors())
-            left -= nap
+        # By a clock that nobody sets back. A sleep may be longer than it was meant to be.
+        until = time.monotonic() + self._idle_seconds()
+        while (left := until - time.monotonic()) > 0 and not self._stop.requested:
+            rung = self._stop.sleep(min(left, LOOK_SECONDS), bell.descriptors())
             if (rung and bell.take()) or self._look_around(seat.worker) or not seat.still_held():
                 return True
         self._tidy()
@@ -373,7 +371,7 @@ class Worker:
     def _look_around(self, worker: int) -> int:
         """Bring back what dead workers have left, and what others have put back for want of
         a class that is here, and see that the file is still there; returns how many jobs."""
-        self._looked_at = self.queue.clock()
+        self._looked_at = time.monotonic()
         self.queue.database.check_place()
         return self._rescuer.rescue(worker) + self.queue.adopt(self._knows, self.queues)
 

@@ -4,19 +4,32 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import sys
 import threading
+import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from waiting import Child, Clock
 
-from litequeue.errors import CannotOpen, DatabaseBusy
+from litequeue import locks
+from litequeue.errors import (
+    CannotOpen,
+    DatabaseBusy,
+    LockedByOther,
+    LockedByUs,
+    OptionError,
+    StaleTransaction,
+    WaitTimeout,
+)
 from litequeue.queue import Queue
 from litequeue.record import NOBODY, State
 
 WORKER = NOBODY + 1
+HOUR_SECONDS = 3600
 MakeQueue = Callable[..., Queue]
 
 
@@ -77,11 +90,151 @@ def test_a_lock_that_is_not_released_is_an_error_after_half_a_minute(
     with closing(sqlite3.connect(queue.path, isolation_level=None)) as holder:
         holder.execute("begin immediate")
         started = clock.now
-        with pytest.raises(DatabaseBusy, match="stayed locked by another process for 30 s"):
+        with pytest.raises(DatabaseBusy, match="stayed locked for 30 s"):
             ways[verb]()
         assert 30 <= clock.now - started < 31
         holder.execute("rollback")
     assert queue.push("a") == 1
+
+
+HOLDER = """
+import os, sqlite3, sys
+holder = sqlite3.connect(sys.argv[1], isolation_level=None)
+holder.execute("begin immediate")
+print(os.getpid(), flush=True)
+input()
+holder.execute("rollback")
+"""
+on_linux = pytest.mark.skipif(sys.platform != "linux", reason="there is no /proc/locks")
+
+
+@on_linux
+def test_who_waited_in_vain_is_told_which_process_has_the_lock(
+    make_queue: MakeQueue, start: Callable[..., Child]
+) -> None:
+    queue = make_queue()
+    holder = start(HOLDER, queue.path)
+    pid = holder.line()
+    with pytest.raises(LockedByOther, match=rf"another process \({pid}\) for 30 s"):
+        queue.push("a")
+    holder.say()
+    assert holder.finish() == ""
+    assert locks.writer(queue.path) is None
+
+
+@on_linux
+@pytest.mark.parametrize("many", [False, True])
+def test_who_waits_for_a_transaction_of_their_own_is_told_to_push_with_it(
+    make_queue: MakeQueue, many: bool
+) -> None:
+    queue = make_queue()
+    with closing(sqlite3.connect(queue.path)) as connection:
+        connection.execute("create table orders (id)")
+        connection.execute("insert into orders values (1)")
+        with pytest.raises(LockedByUs, match=r"this process has\s+open.*Push with connection="):
+            queue.push_many([("a", {})]) if many else queue.push("a")
+        assert queue.push("a", connection=connection) == 1
+        connection.commit()
+    assert len(queue.find()) == 1
+
+
+def test_where_the_system_does_not_say_who_has_the_lock_ones_own_transaction_comes_first(
+    make_queue: MakeQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(locks, "writer", lambda path: None)
+    queue = make_queue()
+    with closing(sqlite3.connect(queue.path, isolation_level=None)) as holder:
+        holder.execute("begin immediate")
+        with pytest.raises(DatabaseBusy, match=r"If this program has .* push with connection="):
+            queue.push("a")
+
+
+@pytest.mark.parametrize("seconds", [0, 0.2, 45])
+def test_a_queue_waits_as_long_as_it_is_told(
+    make_queue: MakeQueue, clock: Clock, seconds: float
+) -> None:
+    queue = make_queue(busy_timeout=seconds)
+    with closing(sqlite3.connect(queue.path, isolation_level=None)) as holder:
+        holder.execute("begin immediate")
+        started = clock.now
+        with pytest.raises(DatabaseBusy, match=f"for {seconds} s"):
+            queue.push("a")
+        assert seconds <= clock.now - started <= seconds + 0.01
+
+
+@pytest.mark.parametrize("seconds", [-1, float("nan"), "30s", True, None])
+def test_a_busy_timeout_is_a_number_of_seconds(make_queue: MakeQueue, seconds: object) -> None:
+    with pytest.raises(OptionError, match="Queue: busy_timeout must be seconds"):
+        make_queue(busy_timeout=seconds)
+
+
+@pytest.mark.parametrize("how", [{"isolation_level": None}, {}])
+def test_a_callers_connection_that_waits_by_itself_is_tried_no_longer_than_the_queue_waits(
+    make_queue: MakeQueue, how: dict[str, Any]
+) -> None:
+    queue = make_queue(clock=time.time, sleep=time.sleep, busy_timeout=0.3)
+    with (
+        closing(sqlite3.connect(queue.path, isolation_level=None)) as holder,
+        closing(sqlite3.connect(queue.path, timeout=0.1, **how)) as mine,
+    ):
+        holder.execute("begin immediate")
+        started = time.monotonic()
+        with pytest.raises(DatabaseBusy, match="stayed locked"):
+            queue.push("a", connection=mine)
+        assert 0.3 <= time.monotonic() - started < 10
+        holder.execute("rollback")
+        assert queue.push("a", connection=mine) == 1
+
+
+@pytest.mark.parametrize("written", [True, False])
+@pytest.mark.parametrize("timeout", [5, 0.2])
+def test_a_transaction_that_has_read_before_another_wrote_is_told_so_at_once(
+    make_queue: MakeQueue, timeout: float, written: bool
+) -> None:
+    queue = make_queue()
+    with (
+        closing(sqlite3.connect(queue.path, isolation_level=None)) as other,
+        closing(sqlite3.connect(queue.path, timeout=timeout, isolation_level=None)) as mine,
+    ):
+        mine.execute("begin")
+        mine.execute("select count(*) from litequeue_jobs").fetchall()
+        other.execute("begin immediate")
+        other.execute("delete from litequeue_jobs")
+        if written:
+            other.execute("commit")
+        with pytest.raises(StaleTransaction, match="BEGIN IMMEDIATE"):
+            queue.push("a", connection=mine)
+        mine.execute("rollback")
+        if not written:
+            other.execute("commit")
+        mine.execute("begin immediate")
+        assert queue.push("a", connection=mine) == 1
+        mine.execute("commit")
+
+
+def test_a_transaction_that_has_not_read_waits_as_long_as_its_connection_does(
+    make_queue: MakeQueue,
+) -> None:
+    queue = make_queue()
+    with (
+        closing(sqlite3.connect(queue.path, isolation_level=None)) as other,
+        closing(sqlite3.connect(queue.path, timeout=0.2, isolation_level=None)) as mine,
+    ):
+        mine.execute("begin")
+        other.execute("begin immediate")
+        with pytest.raises(DatabaseBusy, match=r"stayed locked for 0\.\d+ s"):
+            queue.push("a", connection=mine)
+
+
+def test_a_wait_ends_in_time_though_the_clock_is_set_back(make_queue: MakeQueue) -> None:
+    ahead = iter([HOUR_SECONDS, *[0] * 1_000_000])
+    queue = make_queue(clock=lambda: time.time() + next(ahead), sleep=time.sleep)
+    queue.push("a")
+    started = time.monotonic()
+    ahead = iter([HOUR_SECONDS, *[0] * 1_000_000])
+    with pytest.raises(WaitTimeout):
+        queue.wait(1, timeout=0.1)
+    assert time.monotonic() - started < 10
 
 
 def test_reading_waits_for_nobody(make_queue: MakeQueue) -> None:
@@ -112,7 +265,7 @@ def test_an_empty_queue_is_polled_without_the_write_lock(make_queue: MakeQueue) 
 
 
 def test_threads_share_a_queue(make_queue: MakeQueue) -> None:
-    queue = make_queue()
+    queue = make_queue(clock=time.time, sleep=time.sleep)
     ids: list[int] = []
 
     def push() -> None:
@@ -125,7 +278,7 @@ def test_threads_share_a_queue(make_queue: MakeQueue) -> None:
 
 
 def test_threads_never_get_the_same_job(make_queue: MakeQueue) -> None:
-    queue = make_queue()
+    queue = make_queue(clock=time.time, sleep=time.sleep)
     queue.push_many([("a", {})] * 200)
     had: list[int] = []
 

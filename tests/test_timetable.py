@@ -48,7 +48,8 @@ def clock() -> Clock:
 
 @pytest.fixture
 def queue(make_queue: Callable[..., Queue]) -> Queue:
-    return make_queue()
+    # Threads that wait move the one clock together.
+    return make_queue(busy_timeout=3600)
 
 
 def ticker(queue: Queue, *jobs: type[Job]) -> Ticker:

@@ -28,13 +28,12 @@ IMPATIENT = """
 import logging, sys
 import jobs_for_faults
 from jobs_for_faults import PREFETCH
-from litequeue import Queue, Worker, database, executor, worker
+from litequeue import Queue, Worker, executor, worker
 from litequeue.worker import Limits
 
 logging.basicConfig(format="%(message)s")
-database.BUSY_SECONDS = 0.3
 executor.SETTLE_PAUSE_SECONDS = worker.TROUBLE_SECONDS = 0.05
-sys.exit(Worker(Queue("jobs.db"), jobs_for_faults, prefetch=PREFETCH).run())
+sys.exit(Worker(Queue("jobs.db", busy_timeout=0.3), jobs_for_faults, prefetch=PREFETCH).run())
 """
 
 
@@ -68,7 +67,7 @@ def test_a_worker_whose_claim_finds_the_file_locked_claims_later(world: World) -
     world.gone(world.push())
     id = world.push(delay=0.3)
     with held(world.path):
-        worker.said("stayed locked by another process")
+        worker.said("stayed locked")
     world.gone(id)
 
 
@@ -83,7 +82,7 @@ def test_an_idle_worker_survives_a_lock_while_it_buries_another(busy: bool, worl
     world.seated(2)
     with held(world.path):
         victim.kill()
-        worker.said("stayed locked by another process")
+        worker.said("stayed locked")
     after = world.push()
     assert world.started(after).pid == worker.pid
     world.gone(*([id, after] if busy else [after]))
