@@ -4,7 +4,7 @@ each due time, however many workers there are."""
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -50,6 +50,14 @@ class ScheduleRow(NamedTuple):
         from litequeue.timing import read_timing  # a worker without periodic jobs reads none
 
         return read_timing(self.text, self.zone)
+
+    @property
+    def words(self) -> str:
+        """When it comes, in words."""
+        try:
+            return self.timing.words()
+        except ScheduleError:
+            return f"unreadable: {self.text}"
 
     @property
     def paused(self) -> bool:
@@ -99,6 +107,26 @@ class Timetable:
                 if old.name != made.name and key(old.name) in made.keys:
                     self._database.change(self.TAKE_OVER, {"name": made.name, "old": old.name})
             self._database.change(self.ENTER, line)
+
+    def absent(self, jobs: Iterable[type[Job]]) -> list[ScheduleRow]:
+        """The lines that a worker with these jobs would enter if it started now, and that
+        are not there, also under no older name."""
+        there = {key(line.name) for line in self.lines()}
+        made = [job.__litequeue__ for job in jobs]
+        now = self._queue.clock()
+        return [
+            ScheduleRow(
+                name=each.name,
+                text=each.timing.text,
+                zone=each.timing.zone,
+                next_at=instant(_milliseconds(each.timing.next(now))),
+                last_at=None,
+                last_job=None,
+                paused_at=None,
+            )
+            for each in made
+            if each.timing is not None and there.isdisjoint(each.keys)
+        ]
 
     LINES = """
     select name, expression, zone, next_at, last_at, last_job, paused_at

@@ -231,7 +231,7 @@ def test_a_job_whose_key_is_free_waits_for_nothing_else(queue: Queue, capsys: Ca
 def test_status_names_the_periodic_job_that_is_next(queue: Queue, capsys: Capture) -> None:
     timetable = Timetable(queue)
     timetable.enter(Nightly)
-    line = r"Next periodic: Nightly \(cron 0 2 \* \* \*\) in \d+ (h|min|s)"
+    line = r"Next periodic: Nightly \(at 02:00 every day\) in \d+ (h|min|s)"
     assert re.search(line, status(capsys))
     told = facts(capsys, "status", "jobs.db")["next_periodic"]
     assert isinstance(told, dict)

@@ -67,6 +67,9 @@ def test_jobs_as_json(application: Write, capsys: Capture) -> None:
         "aliases": ["Charge"],
         "where": "jobs.pay.Pay",
         "queue": "money",
+        "expression": None,
+        "zone": None,
+        "words": None,
         "options": {"queue": "money", "backoff": "later", "max_attempts": 5, "delay": "1h"},
         "fields": [
             {"name": "amount", "type": "int", "required": True},
@@ -74,6 +77,27 @@ def test_jobs_as_json(application: Write, capsys: Capture) -> None:
         ],
     }
     assert err == "noise\n"
+
+
+def test_jobs_says_when_periodic_jobs_come(application: Write, capsys: Capture) -> None:
+    periodic = """
+@job(every=2)
+def poll() -> None: ...
+
+@job(cron="0 2 * * *", tz="UTC")
+def nightly() -> None: ...
+"""
+    application({"jobs/pay.py": PAY + periodic})
+    assert litequeue("jobs") == 0
+    heads, pay, nightly, poll, _ = capsys.readouterr().out.splitlines()
+    assert heads.split() == ["name", "where", "queue", "comes", "options", "fields"]
+    assert pay.split()[3] == "-"
+    assert "at 02:00 every day, UTC time" in nightly
+    assert "every 2 seconds" in poll
+    assert litequeue("jobs", "--json") == 0
+    facts = json.loads(capsys.readouterr().out)["jobs"][1]
+    assert (facts["expression"], facts["zone"]) == ("cron 0 2 * * *", "UTC")
+    assert facts["words"] == "at 02:00 every day, UTC time"
 
 
 def test_jobs_tells_of_a_module_that_fails_and_of_the_others(

@@ -73,7 +73,51 @@ def test_as_json_the_instants_are_utc(queue: Queue, capsys: Capture) -> None:
         "last_at": None,
         "last_job": None,
         "paused": False,
+        "on_timetable": True,
     }
+
+
+def test_before_any_worker_ran_what_is_found_is_listed(application: Write, capsys: Capture) -> None:
+    application({"jobs.py": "print('imported')" + JOBS})
+    with Queue("jobs.db") as queue:
+        assert litequeue("schedule", "jobs.db") == 0
+        out, err = capsys.readouterr()
+        _, nightly, poll, below = [" ".join(line.split()) for line in out.splitlines()]
+        assert nightly.startswith("NightlyReport at 02:00 every day 2")
+        assert poll.startswith("poll every 15 minutes 2")
+        assert below.startswith("Not on the timetable yet: NightlyReport, poll. A worker puts them")
+        assert err == "imported\n"
+        assert Timetable(queue).lines() == []
+        assert litequeue("schedule", "jobs.db", "--json") == 0
+        found = json.loads(capsys.readouterr().out)
+        assert [line["on_timetable"] for line in found] == [False, False]
+        assert found[1]["next_at"] > "2026"
+
+
+def test_a_line_under_an_older_name_stands_for_its_job(
+    queue: Queue, application: Write, capsys: Capture
+) -> None:
+    queue.database.rows("update litequeue_schedules set name = 'Report' where name <> 'poll'")
+    renamed = JOBS.replace("(Job, ", "(Job, aliases=['report'], ")
+    application({"other.py": renamed})
+    assert litequeue("schedule", "jobs.db", "--jobs", "other") == 0
+    assert "Not on the timetable" not in capsys.readouterr().out
+
+
+def test_a_module_that_fails_to_import_is_named(
+    queue: Queue, application: Write, capsys: Capture
+) -> None:
+    application({"other/__init__.py": "", "other/mail.py": "import not_there"})
+    assert litequeue("schedule", "jobs.db", "--jobs", "other") == 0
+    out, err = capsys.readouterr()
+    assert "NightlyReport" in out
+    assert err == "Module other.mail failed to import; `litequeue jobs` says why.\n"
+
+
+def test_status_says_the_unit_of_a_period(queue: Queue, capsys: Capture) -> None:
+    queue.database.rows("update litequeue_schedules set expression = 'every 2'")
+    assert litequeue("status", "jobs.db") == 0
+    assert "(every 2 seconds) in " in capsys.readouterr().out
 
 
 def test_an_empty_timetable_says_so(application: Write, capsys: Capture) -> None:

@@ -260,7 +260,7 @@ def test_the_story_is_told_to_its_end(tmp_path: Path) -> None:
         "What ada@example.org reads:",
         "  Total: 420.50 EUR",
         ": 1 order, 420.50 EUR",
-        "  Next periodic: NightlyReport (cron 0 2 * * *) in ",
+        "  Next periodic: NightlyReport (at 02:00 every day, UTC time) in ",
     ):
         assert line in told.stdout[at + 1 :], f"{line!r} is not where it belongs in {told.stdout}"
         at = told.stdout.index(line, at + 1)

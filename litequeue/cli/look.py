@@ -237,7 +237,7 @@ def _say_next(queue: Queue) -> None:
         say(f"Next scheduled: {following.id} ({printable(following.name)}) {due}")
     if periodic is not None:
         due = _due(queue, periodic.next_at)
-        say(f"Next periodic: {printable(periodic.name)} ({printable(periodic.text)}) {due}")
+        say(f"Next periodic: {printable(periodic.name)} ({printable(periodic.words)}) {due}")
 
 
 def _due(queue: Queue, at: datetime | None) -> str:

@@ -10,6 +10,7 @@ import os
 import re
 import shlex
 import sys
+from collections.abc import Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
 
@@ -112,8 +113,7 @@ def jobs_command(args: argparse.Namespace) -> int:
     if args.json:
         say_json(_as_json(found))
     elif found.classes:
-        heads = ("name", "where", "queue", "options", "fields")
-        say_table(heads, [_cells(cls) for cls in found.classes])
+        _say_jobs(found.classes)
     return 1 if found.failures else 0
 
 
@@ -164,6 +164,21 @@ def _discovered(packages: list[str]) -> Found:
         return discover(packages)
 
 
+def _say_jobs(classes: Sequence[type[Job]]) -> None:
+    heads, table = ["name", "where", "queue", "options", "fields"], list(map(_cells, classes))
+    if any(cls.__litequeue__.timing for cls in classes):
+        heads.insert(3, "comes")
+        for cells, cls in zip(table, classes, strict=True):
+            cells.insert(3, printable(_comes(cls) or "-"))
+    say_table(heads, table)
+
+
+def _comes(cls: type[Job]) -> str | None:
+    """When a periodic job comes, in words."""
+    timing = cls.__litequeue__.timing
+    return None if timing is None else timing.words()
+
+
 def _cells(cls: type[Job]) -> list[str]:
     said = _options(cls)
     queue = str(said.pop("queue", DEFAULTS["queue"]))
@@ -182,6 +197,9 @@ def _as_json(found: Found) -> dict[str, object]:
                 "aliases": list(cls.__litequeue__.aliases),
                 "where": cls.__litequeue__.place,
                 "queue": cls.__litequeue__.options.get("queue", DEFAULTS["queue"]),
+                "expression": timing.text if (timing := cls.__litequeue__.timing) else None,
+                "zone": timing.zone if timing else None,
+                "words": _comes(cls),
                 "options": _options(cls),
                 "fields": _fields(cls),
             }

@@ -10,8 +10,8 @@ from litequeue.cli.facts import line_as_json, local, utc
 from litequeue.cli.look import name, printable
 from litequeue.cli.parser import Commands, as_json, database
 from litequeue.cli.terminal import complain, say, say_json, say_table
-from litequeue.discovery import discover
-from litequeue.errors import NoJobsFound, ScheduleError
+from litequeue.discovery import Found, discover
+from litequeue.errors import DuplicateJob, NoJobsFound
 from litequeue.job import Job
 from litequeue.queue import Queue
 from litequeue.record import key
@@ -44,7 +44,7 @@ def add(commands: Commands) -> None:
         metavar="PACKAGE",
         action="append",
         default=[],
-        help="where --run finds the job's class, which has options of its own "
+        help="where the jobs are that a worker would put on the timetable, and that --run pushes "
         "(default: LITEQUEUE_JOBS, or jobs, or app.jobs, if there is one)",
     )
     as_json(parser)
@@ -66,12 +66,16 @@ def schedule_command(args: argparse.Namespace) -> int:
 
 
 def _list(timetable: Timetable, args: argparse.Namespace) -> int:
-    lines = timetable.lines()
+    lines, absent = timetable.lines(), timetable.absent(_classes(args.jobs))
+    every_line = sorted(lines + absent, key=lambda line: line.name)
     if args.json:
-        say_json([_as_json(line) for line in lines])
-    elif lines:
+        say_json([{**_as_json(line), "on_timetable": line in lines} for line in every_line])
+    elif every_line:
         heads = ("name", "comes", "next run", "last run", "paused")
-        say_table(heads, [_cells(line) for line in lines])
+        say_table(heads, [_cells(line) for line in every_line])
+        if absent:
+            names = ", ".join(printable(line.name) for line in absent)
+            say(f"Not on the timetable yet: {names}. A worker puts them there when it starts.")
     else:
         say("No periodic job is on the timetable. A worker puts them there when it starts.")
     return 0
@@ -121,39 +125,49 @@ def _answer(args: argparse.Namespace, sentence: str, answer: dict[str, object]) 
     return 0 if answer["changed"] else 1
 
 
+def _classes(packages: list[str]) -> list[type[Job]]:
+    """The jobs that are here, for a list that can do without them."""
+    try:
+        found = _found(packages)
+    except DuplicateJob as error:
+        complain(str(error))
+        return []
+    for module in found.unimported:
+        complain(f"Module {module} failed to import; `litequeue jobs` says why.")
+    return found.classes
+
+
 def _class_of(name: str, packages: list[str]) -> type[Job] | None:
     """The class of a periodic job, if it is here; its options say where it is to run."""
+    return _found(packages).jobs.get(key(name))
+
+
+def _found(packages: list[str]) -> Found:
+    """What is found here, which is nothing where no package is named or there."""
     try:
-        # Standard output is for the id alone, whatever the modules print.
+        # Standard output is for the answer alone, whatever the modules print.
         with redirect_stdout(sys.stderr):
-            return discover(packages).jobs.get(key(name))
+            return discover(packages)
     except NoJobsFound:
         if packages:
             raise
-        return None
+        return Found()
 
 
 def _cells(line: ScheduleRow) -> list[str]:
     last = "-" if line.last_at is None else local(line.last_at)
     paused = "yes" if line.paused else "-"
-    return [printable(line.name), printable(_words(line)), _when(line), last, paused]
+    return [printable(line.name), printable(line.words), _when(line), last, paused]
 
 
 def _as_json(line: ScheduleRow) -> dict[str, object]:
     return {
         **line_as_json(line),
-        "words": _words(line),
+        "words": line.words,
         "last_at": None if line.last_at is None else utc(line.last_at),
         "last_job": line.last_job,
         "paused": line.paused,
     }
-
-
-def _words(line: ScheduleRow) -> str:
-    try:
-        return line.timing.words()
-    except ScheduleError:
-        return f"unreadable: {line.text}"
 
 
 def _when(line: ScheduleRow) -> str:
