@@ -73,6 +73,8 @@ PRAGMAS = (
     # Whoever starts the WAL over shortens it: its size says how much there is to copy.
     "pragma journal_size_limit = 0",
     "pragma mmap_size = 0",
+    # A large transaction would need a writable folder for temporary files.
+    "pragma temp_store = memory",
 )
 
 # Connections that came to this process by fork. To close one here would be to end the

@@ -139,6 +139,7 @@ def test_the_pragmas_are_those_that_were_measured(
         "wal_autocheckpoint": 0,
         "secure_delete": 0,
         "mmap_size": 0,
+        "temp_store": 2,
         "busy_timeout": 0,
     }
     found = {name: database.rows(f"pragma {name}") for name in wanted}
@@ -210,6 +211,29 @@ def test_another_user_can_push_where_the_file_lets_them_and_is_told_where_not(
     printed = start(AS_NOBODY, open_folder / "jobs.db").finish()
     os.chmod(open_folder, 0o700)
     assert re.match(said, printed), printed
+
+
+LARGE_TRANSACTION = """
+import sys
+from litequeue.queue import Queue
+queue = Queue(sys.argv[1])
+with queue.database.transaction():
+    queue.push_many([("a", {"text": "x" * 300})] * 50_000)
+    with queue.database.transaction():
+        queue.database.change("update litequeue_jobs set state = 7, priority = priority + 1")
+print(queue.retry(all=True))
+queue.close()
+"""
+
+
+def test_a_large_transaction_needs_no_folder_for_temporary_files(
+    start: Callable[..., Child], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Root may write any folder, says the system; but nobody can make a file in this one.
+    if not os.path.isdir("/proc/self") or not os.access("/proc", os.W_OK):
+        pytest.skip("SQLite would find another folder")
+    monkeypatch.setenv("SQLITE_TMPDIR", "/proc")
+    assert start(LARGE_TRANSACTION, tmp_path / "jobs.db").finish() == "50000"
 
 
 # A full disk
