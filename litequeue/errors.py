@@ -155,8 +155,7 @@ class JobFailed(LitequeueError):
 
 
 class NoResult(LitequeueError, LookupError):
-    """Job {id} is over and its result was not kept. Push it with keep=SECONDS to
-    have its result for that long."""
+    """Job {id} {problem}. Push it with keep=SECONDS to have its result for that long."""
 
     exit_code = 1
 

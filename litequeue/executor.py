@@ -95,6 +95,11 @@ class Executor:
         self._classes: dict[str, type[Job]] = {}
         self._policies: dict[tuple[str, int | None], Policy] = {}
 
+    @property
+    def keep(self) -> float:
+        """For how many seconds a job stays after its success that does not say."""
+        return self._flags.get("keep", 0)
+
     def attempt(self, row: JobRow, report_to: int) -> Attempt:
         """Run a reserved job, and leave it to be written down how it ended. Raises
         HardStop where it is to be given back.

@@ -77,6 +77,8 @@ class Pushing(Upkeep):
         # So many characters of four bytes are neither too many nor large.
         self._light = min(max_payload or LARGE_BYTES, LARGE_BYTES) // 4
         self._large: set[str] = set()
+        # The options of the classes that were pushed here, by name.
+        self._declared: dict[str, Options] = {}
 
     def push(
         self,
@@ -276,6 +278,7 @@ class Pushing(Upkeep):
             spec = _named(job, payload)
         elif payload is None:
             spec = job.__litequeue_spec__()
+            self._declared[spec.name] = spec.options
         else:
             raise OptionError(owner="push", problem="a job has its payload in it; give a name")
         if len(spec.payload) > self._light:

@@ -225,15 +225,28 @@ class Queue(Membership):
     def result(self, id: int, timeout: float | None = None) -> object:
         """Wait as wait() does, and return what the job returned, as plain JSON values.
 
-        Raises WaitTimeout, JobFailed where it failed or was cancelled, NoResult where
-        it was pushed without ``keep``, NoSuchJob.
+        Raises WaitTimeout, JobFailed where it failed or was cancelled, NoSuchJob, and
+        NoResult where its result is not kept: at once where that is known beforehand, for
+        ``keep=0`` and for a class that this queue has pushed without ``keep``; at its end
+        where only the worker's class or its flags could say.
         """
+        row = self._unless_gone(id)
+        if row is not None and not row.state.finished and self._keeps_nothing(row):
+            raise NoResult(id=id, problem="will leave no result, since it does not say keep")
         row = self.wait(id, timeout)
         if row is None:
-            raise NoResult(id=id)
+            raise NoResult(id=id, problem="is over and its result was not kept")
         if row.state != State.DONE:
             raise JobFailed(id=id, name=row.name, state=row.state, reason=row.reason)
         return None if row.result is None else _parsed(row)
+
+    def _keeps_nothing(self, row: JobRow) -> bool:
+        """Whether it is known of a job that is not over that its result will not be kept."""
+        if "keep" in row.options:
+            return not row.options["keep"]
+        declared = self._declared.get(row.name)
+        # A job that was pushed by name alone may be of a class that says keep.
+        return declared is not None and not declared.get("keep") and not self.roster.keeps()
 
     def _unless_gone(self, id: int) -> JobRow | None:
         try:

@@ -86,9 +86,10 @@ class Roster:
 
         return Path(self._folder)
 
-    def join(self, queues: Sequence[str]) -> Seat:
-        """Take a seat for a new worker; raises CannotOpen where the folder beside the
-        database cannot be written, or cannot be trusted."""
+    def join(self, queues: Sequence[str], keep: float = 0) -> Seat:
+        """Take a seat for a new worker, which keeps for ``keep`` seconds what does not say so
+        itself; raises CannotOpen where the folder beside the database cannot be written, or
+        cannot be trusted."""
         worker = FIRST_WORKER + int.from_bytes(os.urandom(8), "big") % WORKERS
         try:
             self._make_folder()
@@ -99,7 +100,7 @@ class Roster:
                 path=self._folder, problem=f"workers keep their locks there ({error.strerror})"
             ) from error
         try:
-            self._enlist(worker, queues)
+            self._enlist(worker, queues, keep)
         except BaseException:
             seat.leave()
             raise
@@ -117,13 +118,27 @@ class Roster:
             raise
 
     ENLIST = """
-    insert into litequeue_workers (id, pid, queues, started_at)
-    values (:worker, :pid, :queues, :now)"""
+    insert into litequeue_workers (id, pid, queues, started_at, keeps)
+    values (:worker, :pid, :queues, :now, nullif(:keeps, 0))"""
 
-    def _enlist(self, worker: int, queues: Sequence[str]) -> None:
-        now = int(self._clock() * 1000)
-        row = {"worker": worker, "pid": os.getpid(), "queues": "\n".join(queues), "now": now}
+    def _enlist(self, worker: int, queues: Sequence[str], keep: float) -> None:
+        row = {
+            "worker": worker,
+            "pid": os.getpid(),
+            "queues": "\n".join(queues),
+            "now": int(self._clock() * 1000),
+            "keeps": int(keep * 1000),
+        }
         self._database.change(self.ENLIST, row)
+
+    KEEPING = """
+    select id
+    from litequeue_workers
+    where keeps > 0"""
+
+    def keeps(self) -> bool:
+        """Whether there is a living worker that keeps what does not say so itself."""
+        return any(self._lives(int(id)) for (id,) in self._database.rows(self.KEEPING))
 
     DISMISS = """
     delete from litequeue_workers

@@ -152,6 +152,10 @@ UNKNOWN_SINCE = """
 alter table litequeue_jobs add column unknown_since integer
 check (unknown_since is null or typeof(unknown_since) = 'integer')"""
 
+# For how many milliseconds a worker keeps what does not say so itself; null for not at all.
+WORKER_KEEPS = """
+alter table litequeue_workers add column keeps integer"""
+
 UNKNOWN_INDEX = """
 create index litequeue_unknown on litequeue_jobs (name) where unknown_since is not null"""
 
@@ -220,6 +224,7 @@ STEPS = {
     2: (
         UNKNOWN_SINCE,
         UNKNOWN_INDEX,
+        WORKER_KEEPS,
     ),
 }
 KNOWN = max(STEPS)

@@ -238,7 +238,7 @@ class Worker:
 
     @contextmanager
     def _seated(self) -> Iterator[Seat]:
-        seat = self.queue.roster.join(self.queues)
+        seat = self.queue.roster.join(self.queues, self._executor.keep)
         try:
             self._id = seat.worker
             if self.registered is not None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from waiting import Clock
+from waiting import Clock, wait_until
 
+from litequeue import Job, Worker
 from litequeue.errors import (
     JobFailed,
     NoResult,
@@ -19,6 +20,18 @@ from litequeue.queue import Queue
 from litequeue.record import NOBODY, JobRow, State
 
 WORKER = NOBODY + 1
+
+
+class Sum(Job, name="sum"):
+    left: int = 0
+    right: int = 0
+
+    def handle(self) -> int:
+        return self.left + self.right
+
+
+class Kept(Job, name="kept", keep=60):
+    def handle(self) -> None: ...
 
 
 def taken(queue: Queue) -> JobRow:
@@ -199,6 +212,45 @@ def test_there_is_no_result_where_it_was_not_kept(queue: Queue) -> None:
     queue.complete(taken(queue), result="1")
     with pytest.raises(NoResult, match="keep=SECONDS"):
         queue.result(job_id)
+
+
+def test_that_a_job_without_keep_leaves_no_result_is_said_at_once(
+    queue: Queue, clock: Clock
+) -> None:
+    before = clock()
+    for id in (queue.push(Sum(1, 2)), queue.push("sum", keep=0), queue.push(Kept(), keep=0)):
+        with pytest.raises(NoResult, match=f"Job {id} will leave no result.*keep=SECONDS"):
+            queue.result(id)
+    assert clock() == before
+
+
+def test_a_result_is_waited_for_where_the_worker_may_keep_it(queue: Queue, clock: Clock) -> None:
+    queue.push(Kept())
+    ids = [
+        queue.push("other"),  # whose class may say keep
+        queue.push("kept"),
+        queue.push(Kept()),
+        queue.push(Sum(1, 2), keep=60),
+    ]
+    for id in ids:
+        with pytest.raises(WaitTimeout):
+            queue.result(id, timeout=1)
+
+
+def test_a_result_is_waited_for_where_a_living_worker_keeps_all(queue: Queue) -> None:
+    id = queue.push(Sum(1, 2))
+    seat = queue.roster.join((), 60)
+    with pytest.raises(WaitTimeout):
+        queue.result(id, timeout=1)
+    seat.let_go()
+    with pytest.raises(NoResult):
+        queue.result(id, timeout=1)
+
+
+def test_the_flag_of_a_worker_is_heeded(queue: Queue) -> None:
+    with Worker(queue, [Sum], flags={"keep": 60}).in_background():
+        wait_until(queue.roster.keeps, within=20)
+        assert queue.result(queue.push(Sum(1, 2)), timeout=20) == 3
 
 
 def test_the_result_of_a_failed_job_is_its_reason(queue: Queue) -> None:
