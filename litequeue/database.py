@@ -38,7 +38,13 @@ from litequeue.errors import (
     SqliteTooOld,
     StaleTransaction,
 )
-from litequeue.place import check_links, check_mount, path_of
+from litequeue.place import (
+    NO_DESCRIPTORS,
+    check_links,
+    check_mount,
+    descriptors_used_up,
+    path_of,
+)
 from litequeue.record import Row
 
 Connection = sqlite3.Connection
@@ -457,6 +463,8 @@ class Database:
             return DatabaseFull(path=self.path, problem=words)
         if "readonly" in words:
             return CannotOpen(path=self.path, problem="the file or its folder is read-only")
+        if "unable to open" in words and descriptors_used_up():
+            return CannotOpen(path=self.path, problem=NO_DESCRIPTORS)
         if "unable to open" in words:
             return CannotOpen(path=self.path, problem="the file or its folder forbids it")
         if "not a database" in words or "malformed" in words:

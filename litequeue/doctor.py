@@ -19,6 +19,7 @@ from litequeue.check import broken_laws
 from litequeue.checkpoint import CHECKPOINT_BYTES
 from litequeue.database import Database
 from litequeue.errors import CannotOpen, DatabaseError
+from litequeue.nudge import unheard
 from litequeue.overview import RUNNING_OF_WORKERS, jobs_counted, span
 from litequeue.roster import Roster
 from litequeue.surroundings import SURROUNDINGS, Examination, Finding, Patient, size
@@ -222,7 +223,7 @@ def laws(patient: Patient) -> Iterator[Finding]:
 
 
 def orphans(patient: Patient) -> Iterator[Finding]:
-    found = [*_dead(patient), *_strays(patient)]
+    found = [*_dead(patient), *_strays(patient), *_unheard(patient)]
     yield from found
     if not found:
         yield Finding("ok", "orphans", "no job and no file is left of a worker that is dead")
@@ -252,6 +253,16 @@ def _strays(patient: Patient) -> Iterator[Finding]:
         if path.stem not in listed and path.exists():
             remedy = f"when no worker is alive: rm {shlex.quote(str(path))}"
             yield Finding("note", "orphans", f"{path} is of no listed worker", remedy)
+
+
+def _unheard(patient: Patient) -> Iterator[Finding]:
+    folder = patient.beside("-workers")
+    names = unheard(folder)
+    if names:
+        count = "1 FIFO" if len(names) == 1 else f"{len(names)} FIFOs"
+        sentence = f"{count} in {folder} wake no worker, {names[0]} for one"
+        remedy = f"when no worker is alive: rm {shlex.quote(str(folder))}/wake-*"
+        yield Finding("note", "orphans", sentence, remedy)
 
 
 NEWEST = """

@@ -42,6 +42,14 @@ else:
             return False
         return True
 
+    def share(descriptor: int) -> bool:
+        """Take the lock together with others; False where one holds it alone."""
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
 
 # Whoever can put a link at the name of a lock must not choose which file is opened, or made.
 NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)

@@ -1,36 +1,44 @@
-"""Waking idle workers at once: a FIFO for each distinct list of queues.
+"""Waking idle workers at once: a FIFO for each queue that workers serve.
 
-An idle worker sleeps on its FIFO; a push writes a byte to each one whose workers serve
-the queue. Where there is no FIFO (Windows, a folder that cannot be written) the
-worker's poll finds the job: a nudge saves time, and nothing depends on it.
+An idle worker sleeps on the FIFOs of its queues, or on the one of those that serve all; a
+push writes a byte to the FIFO of its queue and to that one. Both are found by their names,
+however many others there are. The last worker that leaves a FIFO removes it.
+
+Where there is none (Windows, a folder that cannot be written) the worker's poll finds the
+job: a nudge saves time, and nothing depends on it.
 """
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 import stat
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 
 from litequeue import forks
 
 ANY = "wake-any"
 LISTED = "wake-for-"
-# A list too long for a file name; whoever pushes rings it for every queue.
+# For a queue whose name is too long for a file.
 HASHED = "wake-hash-"
 LONGEST_NAME = 200
 # How long those who ring go by what they last found in the folder. A single stat of it at
 # each push would take a tenth of the push.
 LOOK_SECONDS = 0.005
+# Of the queues behind these a worker is not woken: it finds their jobs by its poll.
+MOST_LISTENED = 64
+# A producer of more queues than this closes the FIFO that it has looked at least lately.
+MOST_KEPT = 32
 
-# A name and its inode: a FIFO that was removed and made anew is another.
-Place = tuple[str, int]
+UNQUOTED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-~")
+OPENED = os.O_RDWR | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0)
 
 
 class Bell:
-    """The end of the FIFO that workers of one list of queues sleep on."""
+    """The ends of the FIFOs that a worker sleeps on."""
 
     def __init__(
         self,
@@ -38,102 +46,174 @@ class Bell:
         queues: Sequence[str],
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._descriptor: int | None = None
-        with suppress(OSError, AttributeError):
-            path = os.path.join(folder, _name(queues))
-            with suppress(FileExistsError):
-                os.mkfifo(path)
-                os.chmod(path, os.stat(folder).st_mode & 0o666)
-            if not stat.S_ISFIFO(os.stat(path).st_mode):
-                return
-            # For reading alone, select() would report the last writer's leaving.
-            self._descriptor = os.open(path, os.O_RDWR | os.O_NONBLOCK)
+        # By descriptor, the path of each.
+        self._paths: dict[int, str] = {}
+        for name in _names(queues):
+            with suppress(OSError, AttributeError):
+                path = os.path.join(folder, name)
+                self._paths[_joined(path, os.stat(folder).st_mode)] = path
+        # A child that is forked would keep them from being removed.
+        forks.tell_child(self)
+        if self._paths:
             # Whoever looked just before does not know of it. What they push till they
             # look again, the worker finds: its first look at the queue comes after this.
             sleep(LOOK_SECONDS)
 
     def descriptors(self) -> list[int]:
         """What to hand to select(); empty where there is no FIFO."""
-        return [] if self._descriptor is None else [self._descriptor]
+        return list(self._paths)
 
     def take(self) -> bool:
         """Read one byte, so that one worker wakes for it; False if another was first."""
-        return self._read(1)
+        return any(_read(descriptor, 1) for descriptor in self._paths)
 
     def drain(self) -> bool:
         """Read all bytes that came while nobody slept; False if there were none."""
-        return self._read(65536)
+        drained = [_read(descriptor, 65536) for descriptor in self._paths]
+        return any(drained)
 
     def ring(self) -> None:
-        """Wake one more worker of the same list."""
-        if self._descriptor is not None:
-            with suppress(OSError):
-                os.write(self._descriptor, b"\n")
+        """Wake one more worker of each of these queues."""
+        for descriptor in self._paths:
+            _write(descriptor)
 
     def close(self) -> None:
-        """Sleep here no more."""
-        descriptor, self._descriptor = self._descriptor, None
-        if descriptor is not None:
+        """Sleep here no more, and remove the FIFOs that nobody else sleeps on."""
+        paths, self._paths = self._paths, {}
+        for descriptor, path in paths.items():
+            _remove_unless_shared(path, descriptor)
             os.close(descriptor)
 
-    def _read(self, most: int) -> bool:
-        if self._descriptor is None:
-            return False
+    def forked(self) -> None:
+        """Close them in a child, whose parent sleeps on."""
+        paths, self._paths = self._paths, {}
+        for descriptor in paths:
+            os.close(descriptor)
+
+
+def _joined(path: str, mode: int) -> int:
+    """Open a FIFO, made if need be for those who may write a folder of this ``mode``, and
+    hold a shared lock on it for as long as it is open. Raises OSError where there can be
+    none."""
+    from litequeue import locks  # who only pushes takes no locks
+
+    while True:
+        made = True
         try:
-            return bool(os.read(self._descriptor, most))
-        except BlockingIOError:
-            return False
+            os.mkfifo(path, 0o600)
+        except FileExistsError:
+            made = False
+        try:
+            descriptor = _opened(path)
+        except FileNotFoundError:
+            continue  # the last of those before has just removed it
+        if made:
+            with suppress(OSError):
+                os.fchmod(descriptor, locks.writers(mode))
+        # Whoever removes it holds the lock alone until it is gone.
+        if locks.share(descriptor) and locks.leads_to(path, descriptor):
+            return descriptor
+        os.close(descriptor)
+
+
+def _opened(path: str) -> int:
+    """Open a FIFO; raises OSError for anything else, and a symbolic link."""
+    # For reading alone, select() would report the last writer's leaving. For writing alone
+    # it would not open without a reader, and once the last has left, a byte would end a
+    # process that has SIGPIPE as shells have it.
+    if not stat.S_ISFIFO(os.lstat(path).st_mode):
+        raise FileExistsError(path)
+    descriptor = os.open(path, OPENED)
+    if not stat.S_ISFIFO(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise FileExistsError(path)
+    return descriptor
+
+
+def _remove_unless_shared(path: str, descriptor: int) -> None:
+    from litequeue import locks  # who only pushes takes no locks
+
+    with suppress(OSError):
+        if locks.lock(descriptor) and locks.leads_to(path, descriptor):
+            os.unlink(path)
+
+
+def remove_unheard(folder: str | os.PathLike[str], queues: Sequence[str]) -> None:
+    """Remove the FIFOs of a worker of these queues that has died, unless others that live
+    sleep on them."""
+    for name in _names(queues):
+        with suppress(OSError, AttributeError):
+            path = os.path.join(folder, name)
+            descriptor = _opened(path)
+            _remove_unless_shared(path, descriptor)
+            os.close(descriptor)
+
+
+def unheard(folder: str | os.PathLike[str]) -> list[str]:
+    """The names of the FIFOs that no process has open."""
+    found = []
+    for name in _wakers(folder):
+        try:
+            os.close(os.open(os.path.join(folder, name), OPENED & ~os.O_RDWR | os.O_WRONLY))
+        except OSError as error:
+            if error.errno == errno.ENXIO:
+                found.append(name)
+    return sorted(found)
 
 
 class Nudge:
-    """The side that rings, in every process that pushes; it keeps the FIFOs open."""
+    """The side that rings, in every process that pushes; it keeps some FIFOs open."""
 
     def __init__(
         self, folder: str | os.PathLike[str], clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._folder = folder
         self._clock = clock
-        self._found = _NOTHING
+        # By queue, None for all: until when to go by it, and the FIFO, if there is one. It
+        # is replaced and never changed, for other threads read it.
+        self._doors: Mapping[str | None, tuple[float, _Door | None]] = {}
         # A child may close all descriptors, as daemons do, and the next file that it
         # opens would then have the number that a byte is written to.
         forks.tell_child(self)
 
     def ring(self, queue: str) -> None:
-        """Wake a worker that serves ``queue``, if one sleeps."""
-        until, doors = self._found
-        if self._clock() >= until:
-            doors = self._look()
-        for door in doors:
-            if door.queues is None or queue in door.queues:
+        """Wake a worker that serves ``queue``, if one sleeps, and one that serves all."""
+        now, doors = self._clock(), self._doors
+        for key in (None, queue):
+            until, door = doors.get(key, _NOTHING)
+            if now >= until:
+                door = self._look(key, now)
+            if door is not None:
                 door.ring()
 
     def ring_all(self) -> None:
-        """Wake a worker of each list: one has died, and left something to bring back."""
-        for door in self._look():
-            door.ring()
+        """Wake workers of each queue: one has died, and left something to bring back."""
+        for name in _wakers(self._folder):
+            with suppress(OSError):
+                _Door(os.path.join(self._folder, name)).ring()
 
     def close(self) -> None:
         """Close the FIFOs; a later ring opens them anew."""
-        self._found = _NOTHING
+        self._doors = {}
 
     forked = close
 
-    def _look(self) -> Sequence[_Door]:
-        now = self._clock()
-        known = {door.place: door for door in self._found[1] if door.open}
-        try:
-            with os.scandir(self._folder) as entries:
-                places = [(each.name, each.inode()) for each in entries]
-        except OSError:
-            places = []
-        doors = [
-            known.get(place) or _Door(self._folder, place)
-            for place in places
-            if place[0].startswith("wake-")
-        ]
-        # One that is not among them closes as soon as no other thread rings it.
-        self._found = (now + LOOK_SECONDS, doors)
-        return doors
+    def _look(self, key: str | None, now: float) -> _Door | None:
+        path = os.path.join(self._folder, ANY if key is None else _name(key))
+        door = self._doors.get(key, _NOTHING)[1]
+        if door is None or not door.stands():
+            try:
+                door = _Door(path)
+            except OSError:
+                # One of another user, or too many are open: the poll finds the job.
+                door = None
+        # The latest comes last. One that is left out closes when no thread rings it.
+        doors = {each: found for each, found in self._doors.items() if each != key}
+        for each in list(doors)[: max(0, len(doors) + 1 - MOST_KEPT)]:
+            del doors[each]
+        doors[key] = (now + LOOK_SECONDS, door)
+        self._doors = doors
+        return door
 
 
 class _Door:
@@ -141,53 +221,65 @@ class _Door:
 
     _descriptor: int | None = None
 
-    def __init__(self, folder: str | os.PathLike[str], place: Place) -> None:
-        self.place = place
-        self.queues = _served(place[0])
-        path = os.path.join(folder, place[0])
-        # One of another user, or one that has gone meanwhile: then no one needs a byte.
-        with suppress(OSError):
-            if stat.S_ISFIFO(os.stat(path).st_mode):
-                # For writing alone it would not open without a reader, and once the last
-                # has left, a byte would end a process that has SIGPIPE as shells have it.
-                self._descriptor = os.open(path, os.O_RDWR | os.O_NONBLOCK)
+    def __init__(self, path: str) -> None:
+        """Open it; raises OSError."""
+        self._path = path
+        self._descriptor = _opened(path)
+        self._place = os.fstat(self._descriptor)
 
-    @property
-    def open(self) -> bool:
-        """Whether a byte can go in."""
-        return self._descriptor is not None
+    def stands(self) -> bool:
+        """Whether it was neither removed nor made anew."""
+        try:
+            return os.path.samestat(os.lstat(self._path), self._place)
+        except OSError:
+            return False
 
     def ring(self) -> None:
         """Put a byte in, unless it is full."""
         if self._descriptor is not None:
-            with suppress(OSError):
-                os.write(self._descriptor, b"\n")
+            _write(self._descriptor)
 
     def __del__(self, close: Callable[[int], None] = os.close) -> None:
         if self._descriptor is not None:
             close(self._descriptor)
 
 
-_NOTHING: tuple[float, Sequence[_Door]] = (-math.inf, ())
+_NOTHING: tuple[float, _Door | None] = (-math.inf, None)
 
 
-def _name(queues: Sequence[str]) -> str:
-    if not queues:
-        return ANY
-    from urllib.parse import quote  # a worker of all queues needs no quoting
+def _read(descriptor: int, most: int) -> bool:
+    try:
+        return bool(os.read(descriptor, most))
+    except BlockingIOError:
+        return False
 
-    name = LISTED + ",".join(quote(queue, safe="") for queue in queues)
+
+def _write(descriptor: int) -> None:
+    with suppress(OSError):
+        os.write(descriptor, b"\n")
+
+
+def _wakers(folder: str | os.PathLike[str]) -> Iterator[str]:
+    try:
+        names = os.listdir(folder)
+    except OSError:
+        return
+    for name in names:
+        if name.startswith("wake-"):
+            yield name
+
+
+def _names(queues: Sequence[str]) -> list[str]:
+    return [_name(queue) for queue in queues[:MOST_LISTENED]] if queues else [ANY]
+
+
+def _name(queue: str) -> str:
+    # As urllib.parse.quote does, which takes a producer longer to load than all this.
+    name = LISTED + "".join(
+        chr(byte) if byte in UNQUOTED else f"%{byte:02X}" for byte in queue.encode()
+    )
     if len(name) <= LONGEST_NAME:
         return name
-    import hashlib  # 4 MB that only a very long list needs
+    import hashlib  # 4 MB that only a very long name needs
 
     return HASHED + hashlib.sha256(name.encode()).hexdigest()
-
-
-def _served(name: str) -> frozenset[str] | None:
-    """The queues of a FIFO, by its name; None where it is to be rung for every queue."""
-    if not name.startswith(LISTED):
-        return None
-    from urllib.parse import unquote  # where all workers serve all queues, none is listed
-
-    return frozenset(map(unquote, name[len(LISTED) :].split(",")))

@@ -6,6 +6,7 @@ second WAL, and nobody sees what is written under the first: jobs run twice, and
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 
@@ -72,3 +73,25 @@ def mounted_alone(path: str) -> bool:
     # What is mounted later on one of its folders hides it.
     found = [each for each in over if point == each or point.startswith(each.rstrip(b"/") + b"/")]
     return bool(found) and found[-1] == point
+
+
+NO_DESCRIPTORS = (
+    "this process has as many files open as it may: close those that it does not need, or raise "
+    "the limit (ulimit -n, and LimitNOFILE= in a unit of systemd)"
+)
+# A database, its -wal and its -shm.
+FILES_OF_A_DATABASE = 3
+
+
+def descriptors_used_up() -> bool:
+    """Whether this process, or this machine, has no descriptors left for a database."""
+    spare: list[int] = []
+    try:
+        while len(spare) < FILES_OF_A_DATABASE:
+            spare.append(os.open(os.devnull, os.O_RDONLY))
+    except OSError as error:
+        return error.errno in (errno.EMFILE, errno.ENFILE)
+    finally:
+        for descriptor in spare:
+            os.close(descriptor)
+    return False

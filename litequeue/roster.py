@@ -8,6 +8,7 @@ worker's hand, so that after a crash it is known which job was running.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Callable, Iterator, Sequence
@@ -18,6 +19,8 @@ from litequeue import forks, locks
 from litequeue.database import Database
 from litequeue.errors import CannotOpen
 from litequeue.hand import Hand, Note, read, recall, rests
+from litequeue.nudge import remove_unheard
+from litequeue.place import NO_DESCRIPTORS
 from litequeue.record import NOBODY, WorkerRow, instant, worker_name, workers_folder
 
 if TYPE_CHECKING:
@@ -96,9 +99,10 @@ class Roster:
             self._check_folder()
             seat = self._seat(worker)
         except OSError as error:
-            raise CannotOpen(
-                path=self._folder, problem=f"workers keep their locks there ({error.strerror})"
-            ) from error
+            used_up = error.errno in (errno.EMFILE, errno.ENFILE)
+            reason = NO_DESCRIPTORS if used_up else error.strerror
+            problem = f"workers keep their locks there ({reason})"
+            raise CannotOpen(path=self._folder, problem=problem) from error
         try:
             self._enlist(worker, queues, keep)
         except BaseException:
@@ -185,7 +189,7 @@ class Roster:
             with self._database.transaction():
                 note = self.recall(worker)
             yield note or Note(None)
-            self.dismiss(worker)
+            self._strike(worker)
             with suppress(OSError):
                 os.unlink(_hand_of(path))
             return
@@ -199,8 +203,19 @@ class Roster:
                 return
             hung = os.read(descriptor, LONGEST_TRACE).decode("utf-8", "replace")
             yield read(_hand_of(path))._replace(hung=hung)
-            self.dismiss(worker)
+            self._strike(worker)
             _remove(path)
+
+    SERVED = """
+    select queues
+    from litequeue_workers
+    where id = :worker"""
+
+    def _strike(self, worker: int) -> None:
+        """Take a dead worker off the list, and remove the FIFOs that it alone slept on."""
+        for (queues,) in self._database.rows(self.SERVED, {"worker": worker}):
+            remove_unheard(self._folder, queues.split("\n") if queues else ())
+        self.dismiss(worker)
 
     EXPLAIN = """
     update litequeue_workers

@@ -346,6 +346,17 @@ def test_a_file_in_the_folder_of_workers_that_is_nobodys_is_a_note(queue: Queue)
     assert (found.level, str(stray) in found.remedy) == ("note", True)
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no FIFOs")
+def test_fifos_that_wake_nobody_are_a_note(queue: Queue) -> None:
+    folder = come_and_go(queue)
+    for name in ("wake-for-a,b", "wake-for-c"):
+        os.mkfifo(folder / name)
+    found = one(diagnosed(queue, "orphans"))
+    assert found.level == "note"
+    assert found.sentence == f"2 FIFOs in {folder} wake no worker, wake-for-a,b for one"
+    assert found.remedy == f"when no worker is alive: rm {folder}/wake-*"
+
+
 def test_a_clock_that_was_set_back_is_a_note(queue: Queue, clock: Clock) -> None:
     clock.now -= 5 * 3600
     found = one(diagnosed(queue, "clock"))

@@ -11,7 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from litequeue.nudge import LONGEST_NAME, Bell, Nudge
+from litequeue import locks
+from litequeue.nudge import (
+    LONGEST_NAME,
+    MOST_LISTENED,
+    Bell,
+    Nudge,
+    remove_unheard,
+    unheard,
+)
 from litequeue.queue import Queue
 from litequeue.record import NOBODY
 
@@ -47,34 +55,109 @@ def rings(bell: Bell) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("queues", "name"),
+    ("queues", "names"),
     [
-        ([], "wake-any"),
-        (["mail"], "wake-for-mail"),
-        (["high", "low"], "wake-for-high,low"),
-        (["low", "high"], "wake-for-low,high"),
-        (["a,b", "c/d", ".."], "wake-for-a%2Cb,c%2Fd,.."),
-        (["ü 🦆"], "wake-for-%C3%BC%20%F0%9F%A6%86"),
-        (["100%"], "wake-for-100%25"),
+        ([], ["wake-any"]),
+        (["mail"], ["wake-for-mail"]),
+        (["high", "low"], ["wake-for-high", "wake-for-low"]),
+        (["a,b", "c/d", ".."], ["wake-for-..", "wake-for-a%2Cb", "wake-for-c%2Fd"]),
+        (["ü 🦆~-_."], ["wake-for-%C3%BC%20%F0%9F%A6%86~-_."]),
+        (["100%"], ["wake-for-100%25"]),
     ],
 )
-def test_each_list_of_queues_has_a_fifo_of_its_own(
-    folder: Path, hang: Callable[..., Bell], queues: list[str], name: str
+def test_each_queue_has_a_fifo_of_its_own(
+    folder: Path, hang: Callable[..., Bell], queues: list[str], names: list[str]
 ) -> None:
     hang(*queues)
-    hang(*queues)
-    assert os.listdir(folder) == [name]
-    assert stat.S_ISFIFO(os.stat(folder / name).st_mode)
+    hang(*reversed(queues))
+    assert sorted(os.listdir(folder)) == names
+    assert all(stat.S_ISFIFO(os.stat(folder / name).st_mode) for name in names)
 
 
-def test_a_list_too_long_for_a_file_name_has_a_short_one(
-    folder: Path, hang: Callable[..., Bell]
+@pytest.mark.parametrize("queue", ["q" * 300, "🦆" * 60])
+def test_a_queue_whose_name_is_too_long_for_a_file_has_a_short_one(
+    folder: Path, hang: Callable[..., Bell], queue: str
 ) -> None:
-    hang(*LONG)
-    hang(*LONG[1:])
+    bell = hang(queue)
+    hang(queue[1:])
     names = os.listdir(folder)
     assert len(names) == 2
     assert all(len(name) <= LONGEST_NAME for name in names)
+    Nudge(folder).ring(queue)
+    assert rings(bell)
+
+
+def test_a_worker_of_very_many_queues_is_woken_for_the_first_of_them(
+    folder: Path, hang: Callable[..., Bell]
+) -> None:
+    bell = hang(*(f"q{number}" for number in range(MOST_LISTENED + 5)))
+    assert len(bell.descriptors()) == len(os.listdir(folder)) == MOST_LISTENED
+    Nudge(folder).ring("q0")
+    assert bell.take()
+
+
+# Who removes them
+
+
+def test_the_last_worker_that_leaves_a_fifo_removes_it(
+    folder: Path, hang: Callable[..., Bell]
+) -> None:
+    first, second = hang("high", "low"), hang("low")
+    nudge = Nudge(folder)
+    nudge.ring("low")
+    nudge.ring("high")
+    first.close()
+    assert os.listdir(folder) == ["wake-for-low"]
+    nudge.ring("low")
+    assert rings(second)
+    second.close()
+    assert os.listdir(folder) == []
+
+
+def test_a_fifo_that_is_removed_while_a_worker_joins_is_made_anew(
+    folder: Path, hang: Callable[..., Bell], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leaving, share = hang("mail"), locks.share
+
+    def late(descriptor: int) -> bool:
+        monkeypatch.setattr(locks, "share", share)
+        leaving.close()
+        return share(descriptor)
+
+    monkeypatch.setattr(locks, "share", late)
+    joining = hang("mail")
+    assert os.listdir(folder) == ["wake-for-mail"]
+    Nudge(folder).ring("mail")
+    assert rings(joining)
+
+
+def test_the_fifos_of_the_dead_are_removed_and_those_of_the_living_stay(
+    folder: Path, hang: Callable[..., Bell]
+) -> None:
+    living = hang("low")
+    for name in ("wake-for-high", "wake-any"):
+        os.mkfifo(folder / name)
+    assert unheard(folder) == ["wake-any", "wake-for-high"]
+    remove_unheard(folder, ["high", "low", "none"])
+    remove_unheard(folder, [])
+    assert os.listdir(folder) == ["wake-for-low"]
+    Nudge(folder).ring("low")
+    assert rings(living)
+
+
+def test_a_link_at_the_name_of_a_fifo_is_not_followed(
+    folder: Path, tmp_path: Path, hang: Callable[..., Bell]
+) -> None:
+    os.mkfifo(tmp_path / "victim", 0o600)
+    (folder / "wake-any").symlink_to(tmp_path / "victim")
+    sleeper = os.open(tmp_path / "victim", os.O_RDONLY | os.O_NONBLOCK)
+    assert hang().descriptors() == []
+    Nudge(folder).ring("mail")
+    Nudge(folder).ring_all()
+    remove_unheard(folder, [])
+    assert select.select([sleeper], [], [], 0)[0] == []
+    os.close(sleeper)
+    assert stat.S_IMODE(os.stat(tmp_path / "victim").st_mode) == 0o600
 
 
 @pytest.mark.parametrize("mode", [0o700, 0o770, 0o777])
@@ -111,7 +194,9 @@ def test_a_push_wakes_those_who_serve_its_queue(
     assert bell.take() is wakes
 
 
-def test_every_list_that_serves_the_queue_is_rung(folder: Path, hang: Callable[..., Bell]) -> None:
+def test_every_worker_that_serves_the_queue_can_be_woken(
+    folder: Path, hang: Callable[..., Bell]
+) -> None:
     bells = [hang(), hang("mail"), hang("low", "mail"), hang("low")]
     Nudge(folder).ring("mail")
     assert [rings(bell) for bell in bells] == [True, True, True, False]
@@ -141,8 +226,10 @@ def test_take_takes_one_byte_and_drain_all(folder: Path, hang: Callable[..., Bel
     assert not bell.drain()
 
 
-def test_a_worker_can_pass_the_word_on_to_its_like(hang: Callable[..., Bell]) -> None:
-    first, second, stranger = hang("mail"), hang("mail"), hang("low")
+def test_a_worker_can_pass_the_word_on_to_those_who_share_a_queue(
+    hang: Callable[..., Bell],
+) -> None:
+    first, second, stranger = hang("high", "mail"), hang("mail"), hang("low")
     first.ring()
     assert rings(second)
     assert not rings(stranger)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from waiting import Child, Clock
 
-from litequeue.nudge import LOOK_SECONDS, Bell, Nudge
+from litequeue.nudge import LOOK_SECONDS, MOST_KEPT, Bell, Nudge
 from litequeue.queue import Queue
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no FIFOs")
@@ -228,7 +228,7 @@ def test_a_bell_that_was_removed_is_let_go_of(folder: Path, hang: Callable[..., 
     nudge = Nudge(folder, clock)
     nudge.ring("mail")
     bell.close()
-    (folder / "wake-for-mail").unlink()
+    assert opened(folder) == ["wake-for-mail (deleted)"]
     clock.advance(LOOK_SECONDS)
     nudge.ring("mail")
     assert opened(folder) == []
@@ -272,11 +272,39 @@ def test_a_child_of_a_fork_opens_its_own(
         told += part
     os.close(reader)
     os.waitpid(child, 0)
-    # The bell's own end is the worker's, which has gone on to sleep on it.
-    assert told.decode() == repr((["wake-any"], ["wake-any", "wake-any"]))
+    # The bell is the parent's alone, which sleeps on it.
+    assert told.decode() == repr(([], ["wake-any"]))
     assert rung(bell)
     queue.push("c")
     assert rung(bell)
+
+
+@linux
+def test_a_producer_of_many_queues_keeps_few_open(
+    folder: Path, hang: Callable[..., Bell], make_queue: Callable[..., Queue]
+) -> None:
+    bells = [hang(f"tenant-{number}") for number in range(2 * MOST_KEPT)]
+    mine = opened(folder)
+    queue = make_queue()
+    for number, bell in enumerate(bells):
+        queue.push("a", {}, queue=f"tenant-{number}")
+        assert rung(bell)
+    assert len(opened(folder)) - len(mine) <= MOST_KEPT
+    queue.push("a", {}, queue="tenant-0")
+    assert rung(bells[0])
+
+
+@linux
+def test_a_producer_opens_what_serves_its_queue_and_nothing_else(
+    folder: Path, hang: Callable[..., Bell]
+) -> None:
+    for number in range(20):
+        hang(f"tenant-{number}")
+    hang()
+    before = opened(folder)
+    nudge = Nudge(folder)
+    nudge.ring("tenant-3")
+    assert opened(folder) == sorted([*before, "wake-any", "wake-for-tenant-3"])
 
 
 def test_threads_that_ring_while_bells_come_and_go_write_to_no_other_file(
