@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import redirect_stdout
@@ -140,7 +141,7 @@ def push_command(args: argparse.Namespace) -> int:
 
 
 def _push_one(args: argparse.Namespace, job: Pushable, options: Options) -> None:
-    with Queue(args.database) as queue:
+    with _opened(args.database) as queue:
         id = queue.push(job, after=args.after, **options)
     if args.json:
         say_json({"id": id})
@@ -148,8 +149,18 @@ def _push_one(args: argparse.Namespace, job: Pushable, options: Options) -> None
         say(str(id))
 
 
+def _opened(path: str) -> Queue:
+    """The queue; who sits at a terminal is told where there was no file, since its name may
+    be misspelt. To a script that pushes the first job, it is nothing to complain of."""
+    missing = not os.path.exists(path)
+    queue = Queue(path)
+    if missing and sys.stdout.isatty():
+        complain(f"Made {queue.path}: there was no such file.")
+    return queue
+
+
 def _push_lines(args: argparse.Namespace, jobs: list[Pushable], options: Options) -> None:
-    with Queue(args.database) as queue, queue.database.transaction():
+    with _opened(args.database) as queue, queue.database.transaction():
         if args.after:
             ids = [queue.push(job, after=args.after, **options) for job in jobs]
         else:

@@ -169,7 +169,7 @@ def _work_for(parent: ParentPipe, args: argparse.Namespace, stop: Stop) -> int:
 def _work(args: argparse.Namespace, stop: Stop, parent: ParentPipe | None = None) -> int:
     lines = _lines(args)
     found = _discovered(args)
-    with Queue(args.database) as queue:
+    with _opened(args.database, lines) as queue:
         worker = _worker(queue, found, args, lines, stop)
         if parent is not None:
             worker.registered = parent.registered
@@ -179,6 +179,15 @@ def _work(args: argparse.Namespace, stop: Stop, parent: ParentPipe | None = None
         parent.over(RECYCLED if worker.recycled else FINISHED)
         return RECYCLED_STATUS if worker.recycled else status
     return status
+
+
+def _opened(path: str, lines: Lines) -> Queue:
+    """The queue; where there was no file, a line says so, since its name may be misspelt."""
+    missing = not os.path.exists(path)
+    queue = Queue(path)
+    if missing:
+        lines.say(f"Made {queue.path}: there was no such file.")
+    return queue
 
 
 def _worker(
@@ -220,7 +229,8 @@ def _supervise(args: argparse.Namespace, stop: Stop) -> int:
         raise OptionError(owner="work", problem="--once runs one job, and needs no --workers")
     from litequeue.supervisor import Supervisor
 
-    with Queue(args.database) as queue:
+    lines = _lines(args)
+    with _opened(args.database, lines) as queue:
         supervisor = Supervisor(
             queue=queue,
             command=_childs_command(args),
@@ -228,7 +238,7 @@ def _supervise(args: argparse.Namespace, stop: Stop) -> int:
             grace=args.grace,
             until_done=bool(args.drain or args.max or args.max_time),
             stop=stop,
-            complain=_lines(args).complain,
+            complain=lines.complain,
         )
         return supervisor.run()
 
