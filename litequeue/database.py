@@ -13,6 +13,7 @@ The only module that imports sqlite3. Four rules hold everywhere:
 
 from __future__ import annotations
 
+import math
 import os
 import sqlite3
 import stat
@@ -66,6 +67,8 @@ BUSY_SECONDS = 30.0
 # 3.10 has no codes, and sqlite3 no name for this one.
 BUSY_SNAPSHOT = 517
 FIRST_PAUSE_SECONDS = 0.0001
+# After so long it is time to ask who keeps a writer waiting.
+HELD_UP_SECONDS = 0.05
 LONGEST_PAUSE_SECONDS = 0.005
 
 # The statements of a transaction: its begin, its end, and how it is undone.
@@ -249,6 +252,65 @@ class Database:
         if self._checkpoints.due_while_idle():
             self.checkpoint()
 
+    def tell_of_waits(self, held_up: Callable[[float], None] | None) -> None:
+        """Call ``held_up`` with the seconds so far, again and again, whenever this thread
+        has to wait for the write lock. What it raises ends the wait."""
+        self._local.held_up = held_up
+
+    def held_by_this_thread(self) -> bool:
+        """Whether a connection that this thread has opened, by itself and not through
+        this, keeps a transaction open on the file."""
+        import gc
+
+        from litequeue import locks  # most writers never have to wait
+
+        if locks.writer(self.path) not in (None, os.getpid()):
+            return False
+        own = {id(link.connection) for link in list(self._links)}
+        # By its type: objects that stand for another may do anything when asked what they are.
+        return any(
+            issubclass(type(each), Connection) and id(each) not in own and self._is_used_by(each)
+            for each in gc.get_objects()
+        )
+
+    def _is_used_by(self, connection: Connection) -> bool:
+        try:
+            if not connection.in_transaction:
+                return False
+            cursor = connection.cursor()
+            cursor.row_factory = None
+            files = [row[2] for row in cursor.execute("pragma database_list").fetchall()]
+            return any(file and os.path.samefile(file, self.path) for file in files)
+        except Exception:
+            # Closed, or another thread's, or of a class that does things its own way.
+            return False
+
+    def held_by_this_process(self) -> bool:
+        """Whether any connection of this process, but those of this, has the write lock;
+        False where the system does not say."""
+        from litequeue import locks  # most writers never have to wait
+
+        own = any(_is_in_transaction(link.connection) for link in list(self._links))
+        return not own and locks.writer(self.path) == os.getpid()
+
+    def abandon(self) -> bool:
+        """Undo what is still open on this thread's connection, and say whether there was
+        something; the connection is closed then, or was closed by somebody else."""
+        link: _Link | None = getattr(self._local, "link", None)
+        if link is None:
+            return False
+        try:
+            if not (link.depth or link.connection.in_transaction):
+                return False
+        except sqlite3.Error:
+            pass  # the connection is closed
+        if link.pid != os.getpid():
+            return False
+        # Closed: whoever still has it, or a block that was not left, must not use it again.
+        del self._local.link
+        link.close()
+        return True
+
     def backup(self, target: str | os.PathLike[str]) -> None:
         """Copy the live database to a file that there is not yet; raises CannotOpen.
 
@@ -322,12 +384,14 @@ class Database:
                 raise
             except DatabaseBusy as busy:
                 # By the clock, not by the pauses: on a caller's connection each try waits, too.
-                left = started + self._busy_seconds - self._clock()
-                if left <= 0:
-                    raise self._locked(self._clock() - started) from busy
+                waited = self._clock() - started
+                if waited >= self._busy_seconds:
+                    self._tell_of_wait(math.inf)
+                    raise self._locked(waited) from busy
+            self._tell_of_wait(waited)
             from random import uniform  # most writers never have to wait
 
-            self._sleep(min(left, longest * uniform(0.5, 1)))
+            self._sleep(min(self._busy_seconds - waited, longest * uniform(0.5, 1)))
             longest = min(2 * longest, LONGEST_PAUSE_SECONDS)
 
     def _once(self, link: _Link, sql: str, parameters: Bound) -> list[Row]:
@@ -354,6 +418,11 @@ class Database:
         if pid == os.getpid():
             return LockedByUs(path=self.path, waited=waited)
         return LockedByOther(path=self.path, waited=waited, pid=pid)
+
+    def _tell_of_wait(self, waited: float) -> None:
+        held_up: Callable[[float], None] | None = getattr(self._local, "held_up", None)
+        if held_up is not None and waited > HELD_UP_SECONDS:
+            held_up(waited)
 
     def _fetch(self, link: _Link, sql: str, parameters: Bound = NOTHING) -> list[Row]:
         cursor = link.cursor
@@ -481,6 +550,14 @@ def _found(path: str) -> os.stat_result | None:
 
 def _identity(found: os.stat_result | None) -> tuple[int, int]:
     return (0, 0) if found is None else (found.st_dev, found.st_ino)
+
+
+def _is_in_transaction(connection: Connection) -> bool | None:
+    """None for a connection that is closed."""
+    try:
+        return connection.in_transaction
+    except sqlite3.Error:
+        return None
 
 
 def _autocommits(connection: Connection) -> bool:

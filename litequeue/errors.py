@@ -25,6 +25,7 @@ value named, and last what to do about it.
     ├── NotBound            dispatch() does not know where to push
     ├── JobTimeout          a job ran longer than it may
     ├── DatabaseMoved       the path of a worker's file leads elsewhere now
+    ├── JobLeftTransaction  a job left a write transaction open on the queue's file
     ├── RunLost             a run is no longer its worker's to end
     ├── WorkerDied          the process that ran a job ended under it
     └── DatabaseError       the file itself
@@ -196,6 +197,14 @@ class DatabaseMoved(LitequeueError):
 class WorkerRunning(LitequeueError, RuntimeError):
     """This worker is at work already. Make another Worker for another thread; this one can
     be used again when it has ended."""
+
+
+class JobLeftTransaction(LitequeueError):
+    """{job} left a write transaction open on {path}, and nobody can write to it until that
+    connection is closed. Commit or roll back, and close the connection, before the job
+    ends."""
+
+    exit_code = 1
 
 
 class RunLost(LitequeueError):

@@ -16,6 +16,7 @@ from litequeue.errors import (
     DatabaseBusy,
     DatabaseFull,
     JobError,
+    JobLeftTransaction,
     JobTimeout,
     PayloadError,
     RunLost,
@@ -32,6 +33,8 @@ from litequeue.stop import HardStop, Stop
 from litequeue.timeout import limited, unlimited
 
 T = TypeVar("T")
+# What can be said of a run that its worker did not outlive.
+DeathOfRun = JobTimeout | WorkerDied | JobLeftTransaction
 
 SETTLE_PAUSE_SECONDS = 1.0
 COMPLETED = Outcome(Verb.COMPLETE)
@@ -61,6 +64,13 @@ class Attempt:
     def __init__(self, policy: Policy, error: BaseException | None = None) -> None:
         self.policy = policy
         self.error = error
+
+    def has_hook(self) -> bool:
+        """Whether the job wants to be told how it has ended."""
+        if self.job is None:
+            return False
+        cls = type(self.job)
+        return has_hook(cls) or cls.failed is not Job.failed
 
 
 class Executor:
@@ -160,7 +170,7 @@ class Executor:
 
         self._patiently(rows[0], release)
 
-    def bury(self, row: JobRow, error: JobTimeout | WorkerDied) -> State | None:
+    def bury(self, row: JobRow, error: DeathOfRun) -> State | None:
         """End the run that a dead worker has left behind."""
         attempt = Attempt(self.policy(row), error)
         # Without a job there is just nobody to call back.
@@ -213,8 +223,11 @@ class Executor:
             if os.getpid() != self.pid:
                 # A child that the job has forked must not come back as a second worker.
                 os._exit(1)
+            left_open = self._queue.database.abandon()
             if run.completed:
                 attempt.completed, attempt.planned = True, run.planned
+        if left_open:
+            raise JobLeftTransaction(job=f"Job {row.id} ({row.name})", path=self._queue.path)
         if attempt.result is not None and not attempt.completed:
             attempt.text = self._result(row, attempt.result, attempt.policy.keep)
 

@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 
-from litequeue.errors import JobTimeout, RunLost, WorkerDied
-from litequeue.executor import Executor
+from litequeue.errors import JobLeftTransaction, JobTimeout, RunLost, WorkerDied
+from litequeue.executor import DeathOfRun, Executor
 from litequeue.hand import Note
 from litequeue.queue import Queue
 from litequeue.record import JobRow, WorkerRow
-from litequeue.roster import STOPPED
+from litequeue.roster import LEFT_TRANSACTION, STOPPED
 
 # How long a worker may be at one job while others wait in its hand.
 REST_SECONDS = 0.05
@@ -71,7 +71,9 @@ class Rescuer:
                 with suppress(RunLost):
                     self._executor.bury(row, self._error(row, worker, note))
 
-    def _error(self, row: JobRow, worker: WorkerRow, note: Note) -> JobTimeout | WorkerDied:
+    def _error(self, row: JobRow, worker: WorkerRow, note: Note) -> DeathOfRun:
+        if LEFT_TRANSACTION in note.hung:
+            return JobLeftTransaction(job=f"Job {row.id} ({row.name})", path=self._queue.path)
         if note.hung:
             detail = " and did not stop when it was told to; its process was ended"
             return JobTimeout(detail=detail, hung=note.hung)

@@ -31,6 +31,9 @@ FIRST_WORKER, LAST_WORKER = NOBODY + 1, (1 << 47) - 1
 WORKERS = LAST_WORKER - FIRST_WORKER + 1
 LONGEST_TRACE = 20_000
 
+# What a worker writes into its lock file that ends since a job holds the write lock.
+LEFT_TRANSACTION = "a write transaction was left open"
+
 # The cause of death of a worker that was ended on purpose: its job is not to blame.
 STOPPED = "stopped"
 

@@ -12,6 +12,7 @@ from time import perf_counter
 from litequeue.errors import LitequeueError
 from litequeue.executor import Attempt, Executor
 from litequeue.hand import Hand
+from litequeue.leftovers import Leftovers
 from litequeue.pace import HAND_SECONDS, Pace
 from litequeue.queue import Queue
 from litequeue.record import JobRow, State
@@ -28,15 +29,25 @@ class Turn:
     """Runs what one worker has in hand, as if each job were alone."""
 
     def __init__(
-        self, queue: Queue, executor: Executor, seat: Seat, pace: Pace, over: Callable[[], bool]
+        self,
+        queue: Queue,
+        executor: Executor,
+        seat: Seat,
+        pace: Pace,
+        over: Callable[[], bool],
+        *,
+        owns_process: bool = False,
     ) -> None:
-        """Run jobs of ``queue`` in this ``seat`` until the hand is empty, or ``over``."""
+        """Run jobs of ``queue`` in this ``seat`` until the hand is empty, or ``over``. With
+        ``owns_process``, there is nothing in this process but the worker and its jobs."""
         self.seat = seat
         self.worker = seat.worker
         self._queue = queue
         self._executor = executor
         self._pace = pace
         self._over = over
+        self._leftovers = Leftovers(queue.database, seat, owns_process=owns_process)
+        queue.database.tell_of_waits(self._leftovers.held_up)
         # A worker that was made before a fork may work behind it.
         executor.pid = os.getpid()
         self._watch = Watch(seat.hand, lambda: queue.recall(seat.worker, HAND_SECONDS))
@@ -53,6 +64,7 @@ class Turn:
         finished: list[tuple[JobRow, Attempt]] = []
         now = perf_counter()
         until = now + 2 * HAND_SECONDS
+        written = True
         try:
             for row in rows:
                 # What was pushed meanwhile may be more urgent than what is left.
@@ -66,18 +78,32 @@ class Turn:
             hand.give_back()
             ran -= 1
             raise
+        except BaseException:
+            # The end of the job that ran is not in the table: it stays noted, so that
+            # whoever buries this worker charges the job.
+            written = False
+            raise
         finally:
             self._settle(finished, rows[ran:])
+            if written:
+                hand.clear()
+        self._leftovers.written()
         return states
 
     def close(self) -> None:
         """End the watch."""
+        self._queue.database.tell_of_waits(None)
         self._watch.end()
 
     def _run(
         self, row: JobRow, finished: list[tuple[JobRow, Attempt]], *, alone: bool
     ) -> State | None:
-        attempt = self._executor.attempt(row, self.seat.fileno())
+        self._leftovers.begin_job()
+        try:
+            attempt = self._executor.attempt(row, self.seat.fileno())
+        finally:
+            self._leftovers.end_job()
+        self._leftovers.runs.append((row, attempt))
         hand = self.seat.hand
         waits = not alone and self._executor.may_wait(row, attempt)
         if waits and hand.has_room(attempt.text):
@@ -89,12 +115,11 @@ class Turn:
         return left
 
     def _settle(self, finished: list[tuple[JobRow, Attempt]], rest: Sequence[JobRow]) -> None:
-        hand = self.seat.hand
+        """Write down what is noted in the hand; what cannot be written stays noted."""
         if finished:
-            self._executor.end_all(finished, lambda: hand.settled)
+            self._executor.end_all(finished, lambda: self.seat.hand.settled)
         if rest:
             self._executor.give_back(rest)
-        hand.clear()
 
 
 class Watch:

@@ -87,6 +87,8 @@ class Worker:
     """Runs the jobs of a queue, one at a time, until it is told to stop."""
 
     recycled = False
+    owns_process = False
+    """Whether there is nothing in this process but the worker and its jobs."""
     registered: Callable[[int], None] | None = None
     """Called with the id of this worker each time that it registers."""
     error: BaseException | None = None
@@ -233,7 +235,15 @@ class Worker:
         """A seat, the dead buried, and signals that mean a stop; a hard stop ends it."""
         with self._stop.on_signals(), suppress(HardStop), self._seated() as seat:
             self._look_around(seat.worker)
-            with closing(Turn(self.queue, self._executor, seat, self._pace, self._over)) as turn:
+            turn = Turn(
+                self.queue,
+                self._executor,
+                seat,
+                self._pace,
+                self._over,
+                owns_process=self.owns_process,
+            )
+            with closing(turn):
                 yield turn
 
     @contextmanager

@@ -171,6 +171,7 @@ def _work(args: argparse.Namespace, stop: Stop, parent: ParentPipe | None = None
     found = _discovered(args)
     with _opened(args.database, lines) as queue:
         worker = _worker(queue, found, args, lines, stop)
+        worker.owns_process = True
         if parent is not None:
             worker.registered = parent.registered
         _introduce(worker, lines)
@@ -304,6 +305,7 @@ def run_command(args: argparse.Namespace) -> int:
     found = _discovered(args)
     with Queue(args.database, create=False) as queue:
         worker = Worker(queue, found, flags=_flags(args, os.environ), listener=lines)
+        worker.owns_process = True
         ended = worker.run_named(args.name) if args.id is None else [worker.run_job(args.id)]
     if not ended:
         meant = did_you_mean(args.name, [cls.__litequeue__.name for cls in found.classes])
