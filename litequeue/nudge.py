@@ -33,6 +33,9 @@ MOST_LISTENED = 64
 # A producer of more queues than this closes the FIFO that it has looked at least lately.
 MOST_KEPT = 32
 
+# How often a worker tries to join those who sleep on a FIFO while another removes it.
+TRIES = 50
+
 UNQUOTED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-~")
 OPENED = os.O_RDWR | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0)
 
@@ -97,23 +100,35 @@ def _joined(path: str, mode: int) -> int:
     none."""
     from litequeue import locks  # who only pushes takes no locks
 
-    while True:
+    for _ in range(TRIES):
         made = True
         try:
             os.mkfifo(path, 0o600)
         except FileExistsError:
             made = False
-        try:
+        # Removed between the two, by the last of those before: then it is made anew.
+        with suppress(FileNotFoundError):
             descriptor = _opened(path)
-        except FileNotFoundError:
-            continue  # the last of those before has just removed it
-        if made:
-            with suppress(OSError):
-                os.fchmod(descriptor, locks.writers(mode))
-        # Whoever removes it holds the lock alone until it is gone.
-        if locks.share(descriptor) and locks.leads_to(path, descriptor):
-            return descriptor
-        os.close(descriptor)
+            if made:
+                with suppress(OSError):
+                    os.fchmod(descriptor, locks.writers(mode))
+            # Whoever removes it holds the lock alone until it is gone.
+            if _shared(descriptor) and locks.leads_to(path, descriptor):
+                return descriptor
+            os.close(descriptor)
+        time.sleep(0.001)
+    # Somebody is stopped while he removes it.
+    raise BlockingIOError(path)
+
+
+def _shared(descriptor: int) -> bool:
+    from litequeue import locks  # who only pushes takes no locks
+
+    try:
+        return locks.share(descriptor)
+    except OSError:
+        # A system that locks no FIFOs: nobody can tell whether he is the last, and it stays.
+        return True
 
 
 def _opened(path: str) -> int:

@@ -131,6 +131,33 @@ def test_a_fifo_that_is_removed_while_a_worker_joins_is_made_anew(
     assert rings(joining)
 
 
+def test_a_fifo_that_somebody_is_stopped_at_removing_is_done_without(
+    folder: Path, hang: Callable[..., Bell], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("litequeue.nudge.TRIES", 3)
+    os.mkfifo(folder / "wake-any")
+    stopped = os.open(folder / "wake-any", os.O_RDWR | os.O_NONBLOCK)
+    assert locks.lock(stopped)
+    assert hang().descriptors() == []
+    os.close(stopped)
+    assert len(hang().descriptors()) == 1
+
+
+def test_where_fifos_cannot_be_locked_they_stay(
+    folder: Path, hang: Callable[..., Bell], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(descriptor: int) -> bool:
+        raise OSError("not supported")
+
+    monkeypatch.setattr(locks, "share", refuse)
+    monkeypatch.setattr(locks, "lock", refuse)
+    bell = hang("mail")
+    Nudge(folder).ring("mail")
+    assert bell.take()
+    bell.close()
+    assert os.listdir(folder) == ["wake-for-mail"]
+
+
 def test_the_fifos_of_the_dead_are_removed_and_those_of_the_living_stay(
     folder: Path, hang: Callable[..., Bell]
 ) -> None:
