@@ -311,10 +311,13 @@ class Database:
         link.close()
         return True
 
-    def backup(self, target: str | os.PathLike[str]) -> None:
+    def backup(
+        self, target: str | os.PathLike[str], finish: Callable[[str], None] = lambda path: None
+    ) -> None:
         """Copy the live database to a file that there is not yet; raises CannotOpen.
 
-        Until the copy is whole it has another name: what is called ``target`` is sound.
+        Until the copy is whole, and ``finish`` has been called with its path, it has
+        another name: what is called ``target`` is sound.
         """
         path = path_of(target)
         if os.path.lexists(path):
@@ -328,6 +331,7 @@ class Database:
             with TemporaryDirectory(prefix=f"{name}.partial-", dir=where or ".") as private:
                 partial = os.path.join(private, name)
                 self._copy(partial)
+                finish(partial)
                 os.rename(partial, path)
         except (sqlite3.Error, OSError) as error:
             raise CannotOpen(path=path, problem=str(error)) from error

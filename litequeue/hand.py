@@ -4,6 +4,11 @@ Short jobs are fetched several at a time, and completed several at a time. What 
 does not know of them yet stands here, in memory that is a file: it outlives the process,
 and says which job was running, which had succeeded, and which were only fetched.
 
+It outlives the machine as well, and then it may be newer or older than the database, or
+both in parts: nothing is synced. So it names the start of the machine, the database file
+and the claim that it is about, and each number carries a check; what does not agree is
+not believed, and says nothing.
+
 Others may have back those that have not started. The worker first writes that it starts a
 job, and then looks whether the hand was recalled; who recalls it writes that first, waits
 until what was written elsewhere must be seen here, and then looks how far the worker is.
@@ -16,155 +21,201 @@ from __future__ import annotations
 import errno
 import mmap
 import os
+import struct
 import time
+from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import NamedTuple
+from zlib import crc32
+
+from litequeue.record import JobRow
 
 # The most jobs that a hand can hold.
 MOST = 250
 # A processor's write is seen by the others within a microsecond.
 SEEN_SECONDS = 0.001
 
-# The file: numbers of eight bytes, then the ids, then the results as lines of text.
-MAGIC = int.from_bytes(b"lq-hand1", "little")
-_MAGIC, _RECALLED, _SETTLED, _MOVED_AT, _COUNT, _STARTED, _DONE, _RESULTS, _IDS = range(9)
-RESULTS_AT = 8 * (_IDS + MOST)
+# The file: whose it is, numbers of eight bytes, the claim, and then a log of lines. All
+# that moves but the log lies in one block of a disk, which is written whole or not at all.
+HEADER = struct.Struct("8s120s")
+MAGIC = b"lq-hand2"
+_RECALLED, _SETTLED, _MOVED_AT, _COUNT, _STARTED, _DONE, _LOGGED = range(16, 23)
+CLAIM_AT = 8 * 23
+CLAIMED = struct.Struct("d")
+IDS_AT = CLAIM_AT + CLAIMED.size
+LOG_AT = IDS_AT + 8 * MOST
 SIZE = 16384
+# Each job that ended in the table has a line of the log, of at most so many bytes.
+ENDED_BYTES = 4
+
+# A number is written as one word, which no death of the process can tear: its value, and
+# behind it a check of the value and of the claim that it belongs to.
+_CHECKS = [crc32(b"%d" % value) for value in range(MOST + 1)]
 
 
 class Note(NamedTuple):
     """How far a worker had come: the job that it ran, 0 for none and None where that is
-    not known, those that had succeeded with their results, those not yet started, and
-    where the job hung, if that ended the worker."""
+    not known, those that had succeeded with their results, those not yet started, where
+    the job hung, if that ended the worker, and when all of them were claimed."""
 
     running: int | None
     finished: Mapping[int, str | None] = {}
     fetched: Sequence[int] = ()
     hung: str = ""
+    claimed_at: float = 0.0
+
+    def about(self, rows: Sequence[JobRow]) -> Note:
+        """What it says of these rows, which the worker has in the table: nothing of one
+        that comes from another claim, as after a backup was restored."""
+        ids = {row.id for row in rows if _claimed_at(row) == self.claimed_at}
+        return self._replace(
+            running=self.running if self.running in ids else 0,
+            finished={id: result for id, result in self.finished.items() if id in ids},
+            fetched=[id for id in self.fetched if id in ids],
+        )
 
 
 class Hand:
     """The hand of a living worker."""
 
     def __init__(
-        self, path: str, mode: int, *, clock: Callable[[], int] = time.monotonic_ns
+        self,
+        path: str,
+        mode: int,
+        mark: bytes = b"",
+        *,
+        clock: Callable[[], int] = time.monotonic_ns,
     ) -> None:
-        """Make the file, with this ``mode``; ``clock`` gives nanoseconds that are never
-        set back."""
+        """Make the file, with this ``mode``; it is believed by who asks for the same
+        ``mark``. ``clock`` gives nanoseconds that are never set back."""
         self.path = path
-        self.moves = 0
+        self.moves = self.count = 0
         self._clock = clock
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o666)
+        self._started = self._done = self._logged = 0
+        header = HEADER.pack(MAGIC, mark)
+        self._seed = self._salt = self._check = crc32(header)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o666)
         try:
             with suppress(OSError):
                 os.chmod(path, mode)
             # Written, and not only made longer: on a full disk the memory would not be there.
-            if os.write(self._descriptor, bytes(SIZE)) < SIZE:
+            if os.write(descriptor, header.ljust(SIZE, b"\0")) < SIZE:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            self._map = mmap.mmap(self._descriptor, SIZE)
+            self._map = mmap.mmap(descriptor, SIZE)
         except BaseException:
-            os.close(self._descriptor)
+            os.close(descriptor)
             os.unlink(path)
             raise
-        self._numbers = memoryview(self._map).cast("q")
-        self._numbers[_MAGIC] = MAGIC
+        # The memory has its own, and a job that closes descriptors must not take it away.
+        os.close(descriptor)
+        self._numbers = memoryview(self._map).cast("Q")
 
-    def deal(self, ids: Sequence[int]) -> None:
-        """Take these jobs in hand, at most MOST; the first of them has started."""
+    def deal(self, ids: Sequence[int], claimed_at: float = 0.0) -> None:
+        """Take these jobs in hand, at most MOST, which were claimed at this instant; the
+        first of them has started."""
         numbers = self._numbers
-        numbers[_DONE] = numbers[_RESULTS] = numbers[_RECALLED] = numbers[_SETTLED] = 0
-        for place, id in enumerate(ids, start=_IDS):
-            numbers[place] = id
+        numbers[_RECALLED] = numbers[_SETTLED] = 0
+        claim = CLAIMED.pack(claimed_at) + array("Q", ids).tobytes()
+        self._map[CLAIM_AT : CLAIM_AT + len(claim)] = claim
+        self._salt = self._check = salt = crc32(claim, self._seed)
+        self._started, self._done, self._logged, self.count = 1, 0, 0, len(ids)
+        numbers[_LOGGED] = salt
+        numbers[_DONE] = _word(0, salt)
+        numbers[_STARTED] = _word(1, salt)
         numbers[_MOVED_AT] = self._clock()
-        numbers[_STARTED] = 1
         # Last: until now there was nothing to recall, and the mark of before was in vain.
-        numbers[_COUNT] = len(ids)
+        numbers[_COUNT] = _word(len(ids), salt)
         self.moves += 1
 
     def start(self) -> bool:
         """Start the next job; False where those that had not started were recalled."""
         numbers = self._numbers
         numbers[_MOVED_AT] = self._clock()
-        numbers[_STARTED] += 1
+        started = self._started + 1
+        numbers[_STARTED] = _word(started, self._salt)
         self.moves += 1
         if numbers[_RECALLED]:
-            numbers[_STARTED] -= 1
+            numbers[_STARTED] = _word(self._started, self._salt)
             return False
+        self._started = started
         return True
 
     def finish(self, result: str | None = None) -> None:
         """Note that the job that runs has succeeded with this result."""
-        numbers = self._numbers
         if result is not None:
-            line = b"%d %b\n" % (numbers[_DONE], result.encode("utf-8", "surrogatepass"))
-            end = RESULTS_AT + numbers[_RESULTS]
-            self._map[end : end + len(line)] = line
-            numbers[_RESULTS] += len(line)
-        numbers[_DONE] += 1
+            self._log(b"%d %b\n" % (self._done, result.encode("utf-8", "surrogatepass")))
+        self._done += 1
+        self._numbers[_DONE] = _word(self._done, self._salt)
 
     def end(self) -> None:
-        """Note that the end of the job that runs is written in the table. It may be to run
-        again, and what is found here after a power failure may be old: no success is
-        noted."""
-        numbers = self._numbers
-        numbers[_IDS + numbers[_DONE]] = 0
-        numbers[_DONE] += 1
+        """Note that the end of the job that runs is written in the table: it may be to
+        run again, and is no success."""
+        self._log(b"%d\n" % self._done)
+        self._done += 1
+        self._numbers[_DONE] = _word(self._done, self._salt)
 
     def has_room(self, result: str | None) -> bool:
         """Whether a result can be noted."""
         if result is None:
             return True
-        left = SIZE - RESULTS_AT - self._numbers[_RESULTS]
+        left = SIZE - LOG_AT - MOST * ENDED_BYTES - self._logged
         # The place, a blank and a newline come with it; a character may be four bytes.
         return 4 * len(result) + 8 < left
 
     def give_back(self) -> None:
         """Note that the job that runs is not to blame for what comes."""
-        self._numbers[_STARTED] = self._numbers[_DONE]
+        self._started = self._done
+        self._numbers[_STARTED] = _word(self._started, self._salt)
 
     def clear(self) -> None:
         """Note that the table knows all that was in hand; before another claim, since a
         job may come again."""
-        numbers = self._numbers
-        numbers[_COUNT] = numbers[_STARTED] = numbers[_DONE] = 0
+        self._numbers[_COUNT] = self.count = 0
         self.moves += 1
 
     @property
     def settled(self) -> Sequence[int]:
         """The jobs that had succeeded when others had back what had not started: they
         have completed them."""
-        numbers = self._numbers
-        return numbers[_IDS : _IDS + numbers[_SETTLED]].tolist()
-
-    @property
-    def count(self) -> int:
-        """How many jobs the table does not know all of."""
-        return self._numbers[_COUNT]
+        return _ids(self._map, self._numbers[_SETTLED])
 
     def close(self) -> None:
         """Let go of the file."""
         self._numbers.release()
         self._map.close()
-        os.close(self._descriptor)
+
+    def _log(self, line: bytes) -> None:
+        at = LOG_AT + self._logged
+        self._map[at : at + len(line)] = line
+        self._logged += len(line)
+        self._check = crc32(line, self._check)
+        self._numbers[_LOGGED] = self._logged << 32 | self._check
 
 
-def read(path: str) -> Note:
-    """What the hand of a dead worker says."""
-    with _opened(path) as numbers:
-        return Note(None) if numbers is None else _noted(numbers)
+def read(path: str, mark: bytes = b"") -> Note:
+    """What the hand of a dead worker says, if it was made with this ``mark``."""
+    with _opened(path, mark) as whole:
+        return Note(None) if whole is None else _noted(whole)
 
 
-def rests(path: str, seconds: float, *, clock: Callable[[], int] = time.monotonic_ns) -> bool:
+def rests(
+    path: str,
+    seconds: float,
+    mark: bytes = b"",
+    *,
+    clock: Callable[[], int] = time.monotonic_ns,
+) -> bool:
     """Whether a worker has something in hand beside the job that it has been at for more
     than ``seconds``."""
-    with _opened(path) as numbers:
-        return numbers is not None and _rests(numbers, seconds, clock())
+    with _opened(path, mark) as whole:
+        return whole is not None and _rests(whole, seconds, clock())
 
 
 def recall(
     path: str,
     rested: float = 0,
+    mark: bytes = b"",
     *,
     clock: Callable[[], int] = time.monotonic_ns,
     sleep: Callable[[float], None] = time.sleep,
@@ -173,20 +224,21 @@ def recall(
     hand says; None where it has nothing beside the job that it is at, or has been at that
     for less than ``rested`` seconds. To be called in a write transaction, which then
     writes what the hand says."""
-    with _opened(path) as numbers:
-        if numbers is None or not _rests(numbers, rested, clock()):
+    with _opened(path, mark) as whole:
+        if whole is None or not _rests(whole, rested, clock()):
             return None
-        numbers[_RECALLED] = 1
-        sleep(SEEN_SECONDS)
-        note = _noted(numbers)
-        numbers[_SETTLED] = numbers[_DONE]
+        with memoryview(whole).cast("Q") as numbers:
+            numbers[_RECALLED] = 1
+            sleep(SEEN_SECONDS)
+            note = _noted(whole)
+            numbers[_SETTLED] = numbers[_DONE] >> 32
         return note
 
 
 @contextmanager
-def _opened(path: str) -> Iterator[memoryview | None]:
-    """The numbers of a file; None for one that is not there, is another user's, or that a
-    power failure has left empty."""
+def _opened(path: str, mark: bytes) -> Iterator[mmap.mmap | None]:
+    """The memory of a file; None for one that is not there, is another user's, that a
+    power failure has left empty, or that was made with another mark."""
     try:
         descriptor = os.open(path, os.O_RDWR)
     except OSError:
@@ -196,32 +248,64 @@ def _opened(path: str) -> Iterator[memoryview | None]:
         if os.fstat(descriptor).st_size < SIZE:
             yield None
             return
-        with mmap.mmap(descriptor, SIZE) as whole, memoryview(whole).cast("q") as numbers:
-            yield numbers if numbers[_MAGIC] == MAGIC else None
+        with mmap.mmap(descriptor, SIZE) as whole:
+            yield whole if whole[: HEADER.size] == HEADER.pack(MAGIC, mark) else None
     finally:
         os.close(descriptor)
 
 
-def _rests(numbers: memoryview, seconds: float, now: int) -> bool:
-    return numbers[_COUNT] >= 2 and not 0 <= now - numbers[_MOVED_AT] < seconds * 1e9
+def _numbers(whole: mmap.mmap, *places: int) -> Iterator[int]:
+    # One after the other, and each at once: the worker may live, and write them.
+    with memoryview(whole).cast("Q") as numbers:
+        yield from (numbers[place] for place in places)
 
 
-def _noted(numbers: memoryview) -> Note:
-    count, started, done = (numbers[place] for place in (_COUNT, _STARTED, _DONE))
-    if count == 0:
+def _rests(whole: mmap.mmap, seconds: float, now: int) -> bool:
+    count, moved_at = _numbers(whole, _COUNT, _MOVED_AT)
+    return count >> 32 >= 2 and not 0 <= now - moved_at < seconds * 1e9
+
+
+def _noted(whole: mmap.mmap) -> Note:
+    # The log last: what has its line in it is done, and no result is to be missed.
+    words = list(_numbers(whole, _COUNT, _STARTED, _DONE, _LOGGED))
+    if not words[0]:
         # Dead between two hands, or before all of one was written down.
         return Note(0)
-    if not (0 <= done <= started <= done + 1 and started <= count <= MOST):
+    count, started, done, logged = (word >> 32 for word in words)
+    if not (done <= started <= done + 1 and started <= count <= MOST and logged <= SIZE - LOG_AT):
         return Note(None)
-    ids = numbers[_IDS : _IDS + count].tolist()
-    with numbers.cast("B") as whole:
-        text = bytes(whole[RESULTS_AT : RESULTS_AT + max(0, numbers[_RESULTS])])
-    finished: dict[int, str | None] = {id: None for id in ids[:done] if id}
+    salt = crc32(whole[CLAIM_AT : IDS_AT + 8 * count], crc32(whole[: HEADER.size]))
+    log = whole[LOG_AT : LOG_AT + logged]
+    checked = [*(_word(value, salt) for value in (count, started, done)), _logged_word(log, salt)]
+    if words != checked:
+        return Note(None)
+    ids = _ids(whole, count)
+    finished: dict[int, str | None] = dict.fromkeys(ids[:done])
     try:
-        for line in filter(None, text.split(b"\n")):
-            place, _, result = line.partition(b" ")
-            finished[ids[int(place)]] = result.decode("utf-8", "surrogatepass")
+        for line in filter(None, log.split(b"\n")):
+            place, success, result = line.partition(b" ")
+            if success:
+                finished[ids[int(place)]] = result.decode("utf-8", "surrogatepass")
+            else:
+                finished.pop(ids[int(place)], None)
     except (ValueError, IndexError):
-        # After a power failure, a part of the file can be older than another.
         return Note(None)
-    return Note(ids[done] if started > done else 0, finished, tuple(ids[started:]))
+    (claimed_at,) = CLAIMED.unpack(whole[CLAIM_AT:IDS_AT])
+    running = ids[done] if started > done else 0
+    return Note(running, finished, tuple(ids[started:]), claimed_at=claimed_at)
+
+
+def _word(value: int, salt: int) -> int:
+    return value << 32 | _CHECKS[value] ^ salt
+
+
+def _logged_word(log: bytes, salt: int) -> int:
+    return len(log) << 32 | crc32(log, salt)
+
+
+def _ids(whole: mmap.mmap, count: int) -> list[int]:
+    return array("Q", whole[IDS_AT : IDS_AT + 8 * count]).tolist()
+
+
+def _claimed_at(row: JobRow) -> float | None:
+    return None if row.reserved_at is None else row.reserved_at.timestamp()

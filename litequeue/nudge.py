@@ -84,8 +84,9 @@ class Bell:
         """Sleep here no more, and remove the FIFOs that nobody else sleeps on."""
         paths, self._paths = self._paths, {}
         for descriptor, path in paths.items():
-            _remove_unless_shared(path, descriptor)
-            os.close(descriptor)
+            with suppress(OSError):  # a job may have closed it
+                _remove_unless_shared(path, descriptor)
+                os.close(descriptor)
 
     def forked(self) -> None:
         """Close them in a child, whose parent sleeps on."""
@@ -160,8 +161,9 @@ def remove_unheard(folder: str | os.PathLike[str], queues: Sequence[str]) -> Non
         with suppress(OSError, AttributeError):
             path = os.path.join(folder, name)
             descriptor = _opened(path)
-            _remove_unless_shared(path, descriptor)
-            os.close(descriptor)
+            with suppress(OSError):  # a job may have closed it
+                _remove_unless_shared(path, descriptor)
+                os.close(descriptor)
 
 
 def unheard(folder: str | os.PathLike[str]) -> list[str]:
@@ -256,7 +258,8 @@ class _Door:
 
     def __del__(self, close: Callable[[int], None] = os.close) -> None:
         if self._descriptor is not None:
-            close(self._descriptor)
+            with suppress(OSError):  # a job may have closed it
+                close(self._descriptor)
 
 
 _NOTHING: tuple[float, _Door | None] = (-math.inf, None)

@@ -256,6 +256,12 @@ class Queue(Membership):
                 return None
             raise
 
+    def backup(self, path: str | os.PathLike[str]) -> None:
+        """Write a copy of the queue to a new file while others work on it. In the copy
+        nothing runs: what does here is ready there, its attempt unspent. Raises
+        CannotOpen."""
+        self.database.backup(path, _release_all)
+
     def pushed(self, queue: str) -> None:
         """Wake a worker that serves ``queue``, as soon as it can see what was written."""
         self.database.after_commit(self._nudge.ring, queue)
@@ -280,6 +286,16 @@ class Queue(Membership):
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _release_all(path: str) -> None:
+    """Release all runs in a copy: its workers are none of the original's, and what lies
+    beside the original says nothing about the copy."""
+    with Queue(path, create=False) as copy, copy.database.transaction():
+        for worker in copy.roster.listed():
+            for row in copy.running(worker.id):
+                copy.release(row)
+            copy.roster.dismiss(worker.id)
 
 
 def _check_most(max_payload: object) -> None:

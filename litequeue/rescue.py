@@ -7,7 +7,6 @@ behind a long one are had back from the living.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import suppress
 
 from litequeue.errors import JobLeftTransaction, JobTimeout, RunLost, WorkerDied
@@ -19,7 +18,7 @@ from litequeue.roster import LEFT_TRANSACTION, STOPPED
 
 # How long a worker may be at one job while others wait in its hand.
 REST_SECONDS = 0.05
-UNKNOWN_CAUSE = "killed, or its machine went down"
+UNKNOWN_CAUSE = "killed, or unable to write down how the job ended"
 
 
 class Rescuer:
@@ -44,32 +43,29 @@ class Rescuer:
 
     def _bury(self, worker: WorkerRow) -> int:
         with self._queue.roster.burial(worker.id) as note:
-            if note is None:
-                return 0
-            rows = self._queue.running(worker.id)
-            # Where several were fetched, and power failed before it was noted which one
-            # had started, none of them is to blame.
-            blamed = note.running
-            if blamed is None and len(rows) == 1:
-                blamed = rows[0].id
-            if worker.cause == STOPPED:
-                blamed = 0
-            self._end(rows, worker, note, blamed)
-            return len(rows)
+            return 0 if note is None else self._end(worker, note)
 
-    def _end(
-        self, rows: Sequence[JobRow], worker: WorkerRow, note: Note, blamed: int | None
-    ) -> None:
-        fetched = [row.id for row in rows if row.id not in note.finished and row.id != blamed]
+    def _end(self, worker: WorkerRow, note: Note) -> int:
+        """End all that a dead worker has in the table: what its hand says of it, if that is
+        to be believed, and what it says nothing of is released."""
+        queue = self._queue
         # Together: there may be hundreds, and each by itself would wait for the lock.
-        with self._queue.database.transaction():
-            self._queue.take_back(worker.id, note._replace(fetched=fetched))
+        with queue.database.transaction():
+            rows = queue.running(worker.id)
+            note = note.about(rows)
+            blamed = 0 if worker.cause == STOPPED else note.running
+            for row in rows:
+                if row.id in note.finished:
+                    queue.complete(row, result=note.finished[row.id])
+                elif row.id != blamed:
+                    queue.release(row)
         for row in rows:
             if row.id in note.finished:
                 self._executor.tell_finished(row)
             elif row.id == blamed:
                 with suppress(RunLost):
                     self._executor.bury(row, self._error(row, worker, note))
+        return len(rows)
 
     def _error(self, row: JobRow, worker: WorkerRow, note: Note) -> DeathOfRun:
         if LEFT_TRANSACTION in note.hung:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from litequeue import forks, locks
+from litequeue import boot, forks, locks
 from litequeue.database import Database
 from litequeue.errors import CannotOpen
 from litequeue.hand import Hand, Note, read, recall, rests
@@ -46,6 +46,7 @@ class Seat:
         self.hand = hand
         self._path = path
         self._descriptor: int | None = descriptor
+        self._opened = os.fstat(descriptor)
         forks.tell_child(self)
 
     def fileno(self) -> int:
@@ -55,7 +56,10 @@ class Seat:
 
     def still_held(self) -> bool:
         """Whether others can still see that this worker lives."""
-        return self._descriptor is not None and locks.leads_to(self._path, self._descriptor)
+        try:
+            return self._descriptor is not None and locks.leads_to(self._path, self._descriptor)
+        except OSError:
+            return False  # a job has closed it
 
     def leave(self) -> bool:
         """Let go of the lock, and remove the files first: none else may be in them then.
@@ -71,7 +75,10 @@ class Seat:
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
             self.hand.close()
-            os.close(descriptor)
+            # A job may have closed it, and the number be another file's by now.
+            with suppress(OSError):
+                if os.path.samestat(os.fstat(descriptor), self._opened):
+                    os.close(descriptor)
 
     # A forked child would keep a dead worker's lock alive.
     forked = let_go
@@ -118,7 +125,8 @@ class Roster:
         descriptor = locks.acquire(path, mode)
         assert descriptor is not None
         try:
-            return Seat(worker, path, descriptor, Hand(_hand_of(path), locks.writers(mode)))
+            hand = Hand(_hand_of(path), locks.writers(mode), self._mark())
+            return Seat(worker, path, descriptor, hand)
         except BaseException:
             _remove(path)
             os.close(descriptor)
@@ -191,7 +199,7 @@ class Roster:
             # Somebody has removed it, and its worker may live: it shall start no more.
             with self._database.transaction():
                 note = self.recall(worker)
-            yield note or Note(None)
+            yield note or read(_hand_of(path), self._mark())
             self._strike(worker)
             with suppress(OSError):
                 os.unlink(_hand_of(path))
@@ -205,7 +213,7 @@ class Roster:
                 yield None
                 return
             hung = os.read(descriptor, LONGEST_TRACE).decode("utf-8", "replace")
-            yield read(_hand_of(path))._replace(hung=hung)
+            yield read(_hand_of(path), self._mark())._replace(hung=hung)
             self._strike(worker)
             _remove(path)
 
@@ -235,12 +243,12 @@ class Roster:
         """Keep a worker from starting more of what it has fetched, as hand.recall does; to
         be called in a write transaction."""
         self._check_folder()
-        return recall(_hand_of(self._path(worker)), rested)
+        return recall(_hand_of(self._path(worker)), rested, self._mark())
 
     def rests(self, worker: int, seconds: float) -> bool:
         """Whether there would be something to recall."""
         self._check_folder()
-        return rests(_hand_of(self._path(worker)), seconds)
+        return rests(_hand_of(self._path(worker)), seconds, self._mark())
 
     def _lives(self, worker: int) -> bool:
         try:
@@ -251,6 +259,10 @@ class Roster:
             return True
         with locks.kept(descriptor):
             return not locks.lock(descriptor)
+
+    def _mark(self) -> bytes:
+        """What a hand has to have been made with to be believed here and now."""
+        return boot.file_mark(self._database.path)
 
     def _path(self, worker: int) -> str:
         return os.path.join(self._folder, worker_name(worker))

@@ -182,7 +182,9 @@ class Runs(Claims):
         """End what a worker has in hand for it: what has succeeded is completed, what has
         not started is released; returns how many jobs."""
         ended = 0
-        for row in self.running(worker):
+        rows = self.running(worker)
+        note = note.about(rows)
+        for row in rows:
             if row.id in note.finished:
                 self.complete(row, result=note.finished[row.id])
                 ended += 1

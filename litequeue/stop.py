@@ -133,8 +133,9 @@ class Stop:
 
     def close(self) -> None:
         """Close the pipe."""
-        self._reader.close()
-        self._writer.close()
+        for end in (self._reader, self._writer):
+            with suppress(OSError):  # a job may have closed it
+                end.close()
 
     # A worker that is dropped drops its stop.
     __del__ = close

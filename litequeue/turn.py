@@ -58,7 +58,8 @@ class Turn:
         take longer than was thought, are released. Raises HardStop."""
         hand, ran = self.seat.hand, 0
         states: list[State | None] = []
-        hand.deal([row.id for row in rows])
+        reserved_at = rows[0].reserved_at
+        hand.deal([row.id for row in rows], reserved_at.timestamp() if reserved_at else 0.0)
         if len(rows) > 1:
             self._watch.begin()
         finished: list[tuple[JobRow, Attempt]] = []

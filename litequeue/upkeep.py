@@ -3,7 +3,6 @@ file is sound."""
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Sequence
 
@@ -178,10 +177,6 @@ class Upkeep(Changes):
         from litequeue.check import broken_laws  # the laws are for who asks
 
         return broken_laws(self.database)
-
-    def backup(self, path: str | os.PathLike[str]) -> None:
-        """Write a copy of the queue to a new file while others work on it."""
-        self.database.backup(path)
 
     MATCHING_IDS = f"""
     select id

@@ -4,16 +4,22 @@ death, recalled while it lives."""
 from __future__ import annotations
 
 import os
+import random
 import stat
+import sys
 from collections.abc import Callable, Iterator
+from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
 
 from litequeue import hand as hands
-from litequeue.hand import MOST, RESULTS_AT, SEEN_SECONDS, SIZE, Hand, Note, read, recall, rests
+from litequeue.hand import LOG_AT, MOST, SEEN_SECONDS, SIZE, Hand, Note, read, recall, rests
+from litequeue.record import JobRow
 
 SECOND = 1_000_000_000
+# What a disk writes whole or not at all.
+BLOCK = 512
 
 
 class Nanoseconds:
@@ -51,7 +57,7 @@ def now(path: Path) -> Note | None:
 def set_number(path: Path, place: int, value: int) -> None:
     with open(path, "r+b") as file:
         file.seek(8 * place)
-        file.write(value.to_bytes(8, "little", signed=True))
+        file.write((value % 2**64).to_bytes(8, sys.byteorder))
 
 
 # What the dead have left
@@ -188,13 +194,17 @@ def test_numbers_that_cannot_be_are_not_believed(hand: Hand, path: Path, count: 
 
 
 @pytest.mark.parametrize("text", [b"\0" * 40, b"9 null\n", b"-9 1\n", b"x\n", b"0 \xff\n"])
-def test_results_that_cannot_be_are_not_believed(hand: Hand, path: Path, text: bytes) -> None:
+@pytest.mark.parametrize("sound", [False, True], ids=["torn", "checked"])
+def test_results_that_cannot_be_are_not_believed(
+    hand: Hand, path: Path, text: bytes, sound: bool
+) -> None:
     hand.deal([1, 2])
     hand.finish("1234567890" * 4)
     with open(path, "r+b") as file:
-        file.seek(RESULTS_AT)
+        file.seek(LOG_AT)
         file.write(text)
-    set_number(path, hands._RESULTS, len(text))
+    if sound:
+        set_number(path, hands._LOGGED, hands._logged_word(text, hand._salt))
     assert read(path) == Note(None)
 
 
@@ -202,8 +212,86 @@ def test_results_that_cannot_be_are_not_believed(hand: Hand, path: Path, text: b
 def test_a_size_of_results_that_cannot_be_harms_nobody(hand: Hand, path: Path, size: int) -> None:
     hand.deal([1, 2])
     hand.finish("1")
-    set_number(path, hands._RESULTS, size)
-    assert read(path) in (Note(None), Note(0, {1: None}, (2,)))
+    set_number(path, hands._LOGGED, size)
+    assert read(path) == Note(None)
+
+
+@pytest.mark.parametrize("place", [hands._COUNT, hands._STARTED, hands._DONE])
+@pytest.mark.parametrize("value", [1, 2, 3])
+def test_a_number_without_its_check_is_not_believed(
+    hand: Hand, path: Path, place: int, value: int
+) -> None:
+    hand.deal([1, 2, 3])
+    set_number(path, place, value << 32)
+    assert read(path) == Note(None)
+
+
+def test_a_hand_of_another_file_or_another_start_is_not_believed(tmp_path: Path) -> None:
+    path = tmp_path / "marked.hand"
+    hand = Hand(path, 0o600, b"this start, this file")
+    hand.deal([1, 2, 3])
+    hand.finish()
+    assert read(path, b"this start, this file") == Note(0, {1: None}, (2, 3))
+    for mark in (b"", b"another", b"this start, this fil"):
+        assert read(path, mark) == Note(None)
+        assert not rests(path, 0, mark)
+        assert recall(path, 0, mark) is None
+    assert hand.start()
+    hand.close()
+
+
+def test_what_is_noted_of_another_claim_is_said_of_nobody(hand: Hand, path: Path) -> None:
+    hand.deal([1, 2, 3], 1000.5)
+    hand.finish()
+    assert hand.start()
+    note = read(path)
+    rows = [job_row(id, 1000.5) for id in (1, 2, 3)]
+    assert note.about(rows) == note._replace(fetched=[3])
+    rows = [job_row(1, 999.5), job_row(2, 999.5), job_row(3, 1000.5), job_row(4, 1000.5)]
+    assert note.about(rows) == Note(0, {}, [3], claimed_at=1000.5)
+    assert note.about([]) == Note(0, {}, [], claimed_at=1000.5)
+
+
+def job_row(id: int, reserved_at: float) -> JobRow:
+    values = dict.fromkeys(JobRow._fields)
+    at = datetime.fromtimestamp(reserved_at, timezone.utc)
+    return JobRow(**{**values, "id": id, "reserved_at": at})  # type: ignore[arg-type]
+
+
+def test_of_a_hand_torn_in_blocks_no_job_is_finished_that_never_ran(path: Path) -> None:
+    """What a power failure leaves where it is not known that there was one: each block of
+    the disk as it was at some moment."""
+    draw = random.Random(1)
+    moments, ran = moments_of(path, draw)
+    believed = 0
+    for _ in range(20_000):
+        blocks = range(0, SIZE, BLOCK)
+        torn = b"".join(draw.choice(moments)[at : at + BLOCK] for at in blocks)
+        path.write_bytes(torn)
+        note = read(path)
+        believed += note.running is not None
+        assert ran.items() >= note.finished.items()
+    assert believed > 100
+
+
+def moments_of(path: Path, draw: random.Random) -> tuple[list[bytes], dict[int, str | None]]:
+    """The file as it was at several moments of several hands, and the jobs that ran, of
+    each of which it is known what it returned."""
+    hand, ids, ran = Hand(path, 0o600), iter(range(1, 10_000)), {}
+    moments = [path.read_bytes()]
+    for claim in range(6):
+        mine = [next(ids) for _ in range(draw.choice([3, 100, MOST]))]
+        hand.deal(mine, float(claim))
+        for id in mine[: draw.randrange(1, len(mine))]:
+            ran[id] = draw.choice([None, f'"result of {id}"'])
+            ran[id] = ran[id] if hand.has_room(ran[id]) else None
+            hand.finish(ran[id])
+            assert hand.start()
+            if draw.random() < 0.05:
+                moments.append(path.read_bytes())
+        hand.clear()
+    hand.close()
+    return moments, ran
 
 
 # The recall
@@ -248,7 +336,7 @@ def test_a_recall_waits_until_what_the_worker_wrote_is_seen(hand: Hand, path: Pa
     def start_meanwhile(seconds: float) -> None:
         waits.append(seconds)
         # It looked for a recall before there was one, and its write comes late.
-        set_number(path, hands._STARTED, 2)
+        set_number(path, hands._STARTED, hands._word(2, hand._salt))
 
     assert recall(path, sleep=start_meanwhile) == Note(8, {7: None}, (9,))
     assert waits == [SEEN_SECONDS]

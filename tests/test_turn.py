@@ -10,7 +10,7 @@ import pytest
 from waiting import wait_until
 
 from litequeue import Fail, Job, Queue, Retry, Snooze, Worker, current
-from litequeue.errors import DatabaseBusy, NoSuchJob, RunLost
+from litequeue.errors import DatabaseBusy, DatabaseRefused, NoSuchJob, RunLost
 from litequeue.hand import Hand
 from litequeue.outcome import Outcome
 from litequeue.record import JobRow, State
@@ -378,3 +378,44 @@ def test_a_lock_that_another_keeps_puts_off_the_end_and_loses_nothing(
     assert worker.run() == 0
     assert told.of("ended") == ids[:3]
     assert (queue.get(ids[3]).state, queue.get(ids[3]).attempts) == ("ready", 0)
+
+
+# What cannot be written down
+
+
+def refuse(queue: Queue, verb: str, patch: pytest.MonkeyPatch) -> None:
+    def refused(*arguments: object, **options: object) -> None:
+        raise DatabaseRefused(path=queue.path, problem="disk I/O error")
+
+    patch.setattr(queue, verb, refused)
+
+
+@pytest.mark.parametrize("prefetch", [1, 250])
+def test_a_run_whose_end_could_not_be_written_has_spent_its_attempt(
+    prefetch: int, queue: Queue, told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = row_of(queue, "nothing", "retry", "nothing")
+    with monkeypatch.context() as patch:
+        refuse(queue, "retry_later", patch)
+        with pytest.raises(DatabaseRefused):
+            worker_of(queue, told, prefetch).run()
+    assert queue.get(ids[1]).state == State.RUNNING
+    worker_of(queue, told, prefetch).run()
+    row = queue.get(ids[1])
+    assert (row.state, row.attempts) == (State.FAILED, 2)
+    assert told.of("started").count(ids[1]) == 2
+    assert [told.of("started").count(id) for id in (ids[0], ids[2])] == [1, 1]
+
+
+def test_successes_that_could_not_be_written_are_completed_by_the_next_worker(
+    queue: Queue, told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = row_of(queue, *["nothing"] * 4)
+    with monkeypatch.context() as patch:
+        refuse(queue, "complete_all", patch)
+        with pytest.raises(DatabaseRefused):
+            worker_of(queue, told).run()
+    assert {queue.get(id).state for id in ids} == {State.RUNNING}
+    worker_of(queue, told).run()
+    assert queue.counts() == {}
+    assert told.of("started") == ids

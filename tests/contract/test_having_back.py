@@ -127,13 +127,19 @@ def seat(queue: Queue) -> Iterator[Seat]:
     taken.leave()
 
 
+def deal(seat: Seat, rows: list[JobRow]) -> None:
+    reserved_at = rows[0].reserved_at
+    assert reserved_at is not None
+    seat.hand.deal([row.id for row in rows], reserved_at.timestamp())
+
+
 def in_hand(queue: Queue, seat: Seat, count: int = 5) -> list[JobRow]:
     """Jobs that a worker has fetched; of the first two it has noted the success, the third
     is running."""
     for _ in range(count):
         queue.push("job")
     rows = queue.fetch(seat.worker, (), count, anything)
-    seat.hand.deal([row.id for row in rows])
+    deal(seat, rows)
     for result in ('"1"', None):
         seat.hand.finish(result)
         assert seat.hand.start()
@@ -206,7 +212,7 @@ def test_a_member_of_a_batch_that_was_had_back_is_counted_once(queue: Queue, sea
         for _ in range(3):
             batch.push("member")
     rows = queue.fetch(seat.worker, (), 9, anything)
-    seat.hand.deal([row.id for row in rows])
+    deal(seat, rows)
     seat.hand.finish()
     assert seat.hand.start()
     assert queue.recall() == 2
@@ -259,7 +265,7 @@ def test_what_is_fetched_between_two_steps_of_a_bulk_verb_does_not_run_to_it(
         if not seat.hand.count:
             rows = queue.fetch(seat.worker, ["now"], 3, anything)
             assert [row.id for row in rows] == ids
-            seat.hand.deal(ids)
+            deal(seat, rows)
 
     monkeypatch.setattr(queue, "let_others_in", fetch)
     if verb == "retry":
@@ -275,7 +281,10 @@ def test_what_is_fetched_between_two_steps_of_a_bulk_verb_does_not_run_to_it(
 
 def test_take_back_leaves_what_nobody_noted(queue: Queue) -> None:
     ids = [queue.push("a") for _ in range(4)]
-    queue.fetch(WORKER, (), 9, anything)
+    reserved_at = queue.fetch(WORKER, (), 9, anything)[0].reserved_at
+    assert reserved_at is not None
+    note = Note(ids[1], {ids[0]: None}, (ids[2],), claimed_at=reserved_at.timestamp())
     assert queue.take_back(WORKER, Note(None)) == 0
-    assert queue.take_back(WORKER, Note(ids[1], {ids[0]: None}, (ids[2],))) == 2
+    assert queue.take_back(WORKER, note._replace(claimed_at=note.claimed_at - 1)) == 0
+    assert queue.take_back(WORKER, note) == 2
     assert states(queue, ids) == ["gone", "running", "ready", "running"]

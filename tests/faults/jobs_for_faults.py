@@ -196,6 +196,11 @@ def grow() -> None:
     hoard.append(bytearray(b"x" * GROWTH_BYTES))
 
 
+def close_all() -> None:
+    """Close whatever the process has open, as daemons do."""
+    os.closerange(3, 4096)
+
+
 def hang() -> NoReturn:
     while True:
         time.sleep(STEP_SECONDS)
@@ -363,6 +368,7 @@ ENDINGS: dict[str, Callable[[], object]] = {
     "stop": stop,
     "term": term,
     "grow": grow,
+    "close_all": close_all,
     "hang": hang,
     "gate": gate,
     "swallow": swallow,

@@ -34,6 +34,27 @@ def test_a_job_that_kills_every_worker_it_meets_fails_and_says_so(world: World) 
     supervisor.ends_with(0)
 
 
+@pytest.mark.parametrize("flags", [("--workers", 1), ("--drain",)])
+def test_a_job_that_closes_all_files_of_each_worker_fails_after_its_attempts(
+    flags: tuple[object, ...], world: World
+) -> None:
+    """Its end can be written down by none of them."""
+    closer = world.push("close_all", max_attempts=2)
+    worker = world.work(*flags)
+    if "--drain" in flags:
+        for _ in range(2):
+            worker.ends_with(2)
+            assert "Traceback" not in worker.err()
+            worker = world.work(*flags)
+    world.until(lambda: world.ends(closer) == [FAILED])
+    innocent = world.push()
+    if "--drain" in flags:
+        world.work(*flags)
+    world.gone(innocent)
+    assert [event.attempt for event in world.journal.of(closer, START)] == [1, 2]
+    assert "died" in (world.queue.get(closer).exception or "")
+
+
 def test_a_killer_among_several_workers_costs_the_others_no_attempt(world: World) -> None:
     killer = world.push("kill", max_attempts=3)
     innocents = [world.push(seconds=0.05) for _ in range(20)]
