@@ -13,8 +13,35 @@ from datetime import datetime
 from typing import NamedTuple
 
 from litequeue.database import Database
-from litequeue.errors import NoSuchJob
-from litequeue.record import State, instant, is_id, maybe_instant
+from litequeue.errors import DamagedRow, NoSuchJob
+from litequeue.record import (
+    MAYBE_NUMBER,
+    MAYBE_TEXT,
+    NUMBER,
+    TEXT,
+    UNREADABLE,
+    Row,
+    State,
+    faults_in,
+    instant,
+    is_id,
+    maybe_instant,
+)
+
+# The columns of a record, and what each may hold.
+KINDS = {
+    "id": NUMBER,
+    "name": TEXT,
+    "cursor": MAYBE_TEXT,
+    "planned": NUMBER,
+    "done": NUMBER,
+    "failed": NUMBER,
+    "cancelled": NUMBER,
+    "created_at": NUMBER,
+    "planned_at": MAYBE_NUMBER,
+    "closed_at": MAYBE_NUMBER,
+    "cancelled_at": MAYBE_NUMBER,
+}
 
 _COUNTERS = {State.DONE: "done", State.FAILED: "failed", State.CANCELLED: "cancelled"}
 
@@ -95,8 +122,10 @@ class Batches:
         }
         return self._database.change(self.GROW, values) > 0
 
+    # Ignored where the table refuses it: a batch whose counts were edited is not to keep
+    # its members from ending.
     COUNT = """
-    update litequeue_batches
+    update or ignore litequeue_batches
     set done = done + :done, failed = failed + :failed, cancelled = cancelled + :cancelled
     where id = :id"""
 
@@ -134,34 +163,27 @@ class Batches:
         """Note that the whole batch was cancelled."""
         self._database.change(self.CANCEL, {"id": id, "now": now})
 
-    GET = """
-    select id, name, cursor, planned, done, failed, cancelled,
-           created_at, planned_at, closed_at, cancelled_at
+    GET = f"""
+    select {", ".join(KINDS)}
     from litequeue_batches
     where id = :id"""
 
     def get(self, id: int, now: int) -> BatchRow:
-        """The record of a batch; raises NoSuchJob."""
+        """The record of a batch; raises NoSuchJob, and DamagedRow for one that was edited
+        into something that no verb writes."""
         rows = self._database.rows(self.GET, {"id": id}) if is_id(id) else []
         if not rows:
             raise NoSuchJob(id=id)
-        (id, name, cursor, planned, done, failed, cancelled,
-         created_at, planned_at, closed_at, cancelled_at) = rows[0]  # fmt: skip
-        until = closed_at or cancelled_at or now
-        return BatchRow(
-            id=id,
-            name=name,
-            cursor=None if cursor is None else json.loads(cursor),
-            planned=planned,
-            done=done,
-            failed=failed,
-            cancelled=cancelled,
-            created_at=instant(created_at),
-            planned_at=maybe_instant(planned_at),
-            closed_at=maybe_instant(closed_at),
-            cancelled_at=maybe_instant(cancelled_at),
-            seconds=(until - created_at) / 1000,
-        )
+        return _read(rows[0], now)
+
+    IS_THERE = """
+    select 1
+    from litequeue_batches
+    where id = :id"""
+
+    def is_there(self, id: int) -> bool:
+        """Whether there is a record of a batch, be it readable or not."""
+        return is_id(id) and bool(self._database.rows(self.IS_THERE, {"id": id}))
 
     IS_OPEN = """
     select 1
@@ -191,3 +213,29 @@ class Batches:
         """Forget those of these batches that were over at ``before``, jobs and all."""
         for id in ids:
             self._database.change(self.FORGET, {"id": id, "before": before})
+
+
+def _read(values: Row, now: int) -> BatchRow:
+    (id, name, cursor, planned, done, failed, cancelled,
+     created_at, planned_at, closed_at, cancelled_at) = values  # fmt: skip
+    faults = faults_in(KINDS, values)
+    try:
+        if faults:
+            raise TypeError("; ".join(faults.values()))
+        until = closed_at or cancelled_at or now
+        return BatchRow(
+            id=id,
+            name=name,
+            cursor=None if cursor is None else json.loads(cursor),
+            planned=planned,
+            done=done,
+            failed=failed,
+            cancelled=cancelled,
+            created_at=instant(created_at),
+            planned_at=maybe_instant(planned_at),
+            closed_at=maybe_instant(closed_at),
+            cancelled_at=maybe_instant(cancelled_at),
+            seconds=(until - created_at) / 1000,
+        )
+    except UNREADABLE as error:
+        raise DamagedRow(thing=f"batch {id}", what=str(error)) from error

@@ -2,8 +2,48 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from typing import NamedTuple
+
+from litequeue.batches import KINDS as BATCHES
 from litequeue.database import Database
-from litequeue.record import NOBODY
+from litequeue.messages import show
+from litequeue.record import (
+    KINDS,
+    MAYBE_NUMBER,
+    MAYBE_TEXT,
+    NOBODY,
+    NUMBER,
+    TEXT,
+    Row,
+    faults_in,
+)
+
+EDGES = {
+    "child": NUMBER,
+    "position": NUMBER,
+    "parent": NUMBER,
+    "met_at": MAYBE_NUMBER,
+    "result": MAYBE_TEXT,
+}
+SCHEDULES = {
+    "name": TEXT,
+    "expression": TEXT,
+    "zone": MAYBE_TEXT,
+    "next_at": NUMBER,
+    "last_at": MAYBE_NUMBER,
+    "last_job": MAYBE_NUMBER,
+    "paused_at": MAYBE_NUMBER,
+}
+WORKERS = {
+    "id": NUMBER,
+    "pid": NUMBER,
+    "queues": TEXT,
+    "started_at": NUMBER,
+    "cause": MAYBE_TEXT,
+}
+PAUSED = {"queue": TEXT, "paused_at": NUMBER}
 
 # Each law with the statement that finds the rows that break it.
 LAWS = (
@@ -43,6 +83,12 @@ LAWS = (
         """
         select id from litequeue_jobs
         where attempts > max_attempts""",
+    ),
+    (
+        "no job has run less often than never",
+        """
+        select id from litequeue_jobs
+        where attempts < 0""",
     ),
     (
         "a job waits exactly while a parent has not succeeded or its batch is open",
@@ -99,22 +145,6 @@ LAWS = (
           )
         group by overlap_key""",
     ),
-    (
-        "states, attempts, priorities, workers and instants are whole numbers",
-        """
-        select id from litequeue_jobs
-        where typeof(state) <> 'integer' or state not between 2 and 9
-           or typeof(attempts) <> 'integer' or attempts < 0
-           or typeof(priority) <> 'integer' or typeof(worker) <> 'integer'
-           or typeof(available_at) <> 'integer' or typeof(reserved_at) <> 'integer'
-           or typeof(created_at) <> 'integer'""",
-    ),
-    (
-        "names, queues and payloads are text",
-        """
-        select id from litequeue_jobs
-        where typeof(name) <> 'text' or typeof(queue) <> 'text' or typeof(payload) <> 'text'""",
-    ),
 )
 
 SHOWN_IDS = 10
@@ -128,4 +158,60 @@ def broken_laws(database: Database) -> list[str]:
         if ids:
             more = f" and {len(ids) - SHOWN_IDS} more" if len(ids) > SHOWN_IDS else ""
             found.append(f"{law}: not so for {', '.join(ids[:SHOWN_IDS])}{more}")
+    return found + unreadable_rows(database)
+
+
+class Table(NamedTuple):
+    """A table of ours, for who reads all of it."""
+
+    name: str
+    thing: str
+    key: str
+    kinds: Mapping[str, tuple[type, ...]]
+
+
+TABLES = (
+    Table("jobs", "job", "id", KINDS),
+    Table("batches", "batch", "id", BATCHES),
+    Table("edges", "what comes before job", "child, position", EDGES),
+    Table("schedules", "periodic job", "name", SCHEDULES),
+    Table("workers", "worker", "id", WORKERS),
+    Table("paused", "paused queue", "queue", PAUSED),
+)
+
+AT_ONCE = 1000
+
+
+def unreadable_rows(database: Database) -> list[str]:
+    """Return a sentence for each row that was edited into what no verb writes, at most
+    SHOWN_IDS for each table."""
+    found = []
+    for table in TABLES:
+        sentences = list(islice(_unreadable_in(database, table), SHOWN_IDS + 1))
+        found += sentences[:SHOWN_IDS]
+        if len(sentences) > SHOWN_IDS:
+            found.append(f"there are more such rows in litequeue_{table.name}")
     return found
+
+
+def _unreadable_in(database: Database, table: Table) -> Iterator[str]:
+    for values in _rows(database, table):
+        faults = faults_in(table.kinds, values)
+        if faults:
+            named = values[0] if isinstance(values[0], str | int) else show(values[0])
+            yield f"{table.thing} {named} cannot be read: {'; '.join(faults.values())}"
+
+
+def _rows(database: Database, table: Table) -> Iterator[Row]:
+    """All rows in the order of their key, some at a time: there may be millions."""
+    keys = table.key.split(", ")
+    bound = ", ".join(f":{key}" for key in keys)
+    columns = ", ".join(table.kinds)
+    begin = f"select {columns} from litequeue_{table.name}"
+    end = f"order by {table.key} limit {AT_ONCE}"
+    rows = database.rows(f"{begin} {end}")
+    while rows:
+        yield from rows
+        after = dict(zip(table.kinds, rows[-1], strict=True))
+        where = f"where ({table.key}) > ({bound})"
+        rows = database.rows(f"{begin} {where} {end}", {key: after[key] for key in keys})

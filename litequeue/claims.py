@@ -9,12 +9,22 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import takewhile
 
 from litequeue.database import Database
-from litequeue.errors import DamagedRow
-from litequeue.record import COLUMNS, FRESH_COLUMNS, JobRow, Row, State, read_fresh, read_row
+from litequeue.errors import DamagedRow, DatabaseRefused
+from litequeue.record import (
+    COLUMNS,
+    FRESH_COLUMNS,
+    JobRow,
+    Row,
+    State,
+    faults_of,
+    read_fresh,
+    read_row,
+)
 from litequeue.slots import Slots
 
 PROMOTE_AT_ONCE = 100
 ADOPT_AT_ONCE = 1000
+FAIL_AT_ONCE = 100
 
 # Whether a job is to be fetched together with those before it.
 Fits = Callable[[JobRow], bool]
@@ -30,6 +40,13 @@ NOTHING, EVERYTHING = (float("-inf"), 0), (float("inf"), 0)
 
 def _order(row: JobRow) -> tuple[float, int]:
     return (-row.priority, row.id)
+
+
+def _is_no_text(value: object) -> bool:
+    try:
+        return isinstance(value, bytes) and not isinstance(value.decode(), str)
+    except UnicodeDecodeError:
+        return True
 
 
 class Claims:
@@ -115,8 +132,26 @@ class Claims:
             queue = self.database.rows(self.NEXT_QUEUE, {"after": after})[0][0]
             if queue is None:
                 return
-            yield queue
-            after = queue
+            if isinstance(queue, str):
+                yield queue
+                after = queue
+            else:
+                self._fail_queue(queue)
+
+    IN_QUEUE = f"""
+    select {COLUMNS}
+    from litequeue_jobs
+    where state = 3 and (queue = :raw or queue = cast(:text as text))
+    limit {FAIL_AT_ONCE}"""
+
+    def _fail_queue(self, queue: object) -> None:
+        """Fail jobs in a queue whose name is no text: no worker could ask for it, and in
+        the index it would stand in the way of those behind it."""
+        # A blob that could be a text must not be taken for the queue of that name.
+        values = {"raw": queue, "text": queue if _is_no_text(queue) else None}
+        with self.database.transaction():
+            for row in self.database.rows(self.IN_QUEUE, values):
+                self._fail_damaged(row)
 
     HEAD = """
     select -priority, id
@@ -211,12 +246,30 @@ class Claims:
             return self._claim(self.CLAIM_ONE, {"worker": worker, "id": id})[0]
 
     def _claim(self, sql: str, parameters: dict[str, object]) -> tuple[JobRow | None, bool]:
-        rows = self.database.rows(sql, {**parameters, "now": self.now()})
+        try:
+            rows = self.database.rows(sql, {**parameters, "now": self.now()})
+        except DatabaseRefused:
+            # The table refuses what a claim would make of a row that was edited.
+            if not self._fail_refused(parameters):
+                raise
+            return None, False
         # One that cannot be read has failed, and one without a slot is held.
         for row in self._readable(rows):
             if row.overlap_key is None or self.slots.take(row):
                 return row, True
         return None, not rows
+
+    TO_CLAIM = f"""
+    select {COLUMNS}
+    from litequeue_jobs
+    where id = :id or id in ({FIRST_FROM})"""
+
+    def _fail_refused(self, parameters: dict[str, object]) -> bool:
+        """Fail the job that cannot be claimed, if there is something wrong with it."""
+        rows = self.database.rows(self.TO_CLAIM, {"id": None, "queue": None, **parameters})
+        for row in rows:
+            self._fail_damaged(row)
+        return bool(rows)
 
     DUE_NAMED = """
     select id
@@ -299,7 +352,8 @@ class Claims:
     def next_due(self) -> float | None:
         """The instant, in seconds since the epoch, when the next scheduled job is due."""
         found = self.database.rows(self.NEXT_DUE)[0][0]
-        return None if found is None else float(found) / 1000
+        # A text comes behind all numbers: then no other is scheduled, and it is never due.
+        return float(found) / 1000 if isinstance(found, int | float) else None
 
     def _has_due(self) -> bool:
         due = self.next_due()
@@ -308,7 +362,7 @@ class Claims:
     FAIL_DAMAGED = """
     update litequeue_jobs
     set state = 7, finished_at = :now, failed_at = :now, exception = :exception
-    where id = :id and state = 5
+    where id = :id and state in (3, 4, 5, 9)
     returning overlap_key, batch"""
 
     def _readable(self, rows: Sequence[Row]) -> list[JobRow]:
@@ -318,15 +372,21 @@ class Claims:
         for row in rows:
             try:
                 readable.append(read_row(row))
-            except DamagedRow as error:
-                values = {"id": row[0], "now": self.now(), "exception": str(error)}
-                with self.database.transaction():
-                    for key, batch in self.database.rows(self.FAIL_DAMAGED, values):
-                        self.left(key, batch, State.FAILED)
-                import logging  # a producer claims nothing
-
-                logging.getLogger("litequeue").error("%s", error)
+            except DamagedRow:
+                self._fail_damaged(row)
         return readable
+
+    def _fail_damaged(self, row: Row) -> None:
+        """Fail a job of COLUMNS that cannot be read, or not be claimed."""
+        what = "; ".join(faults_of(row).values()) or "the table refuses a claim of it"
+        error = DamagedRow(thing=f"job {row[0]}", what=what)
+        values = {"id": row[0], "now": self.now(), "exception": str(error)}
+        with self.database.transaction():
+            for key, batch in self.database.rows(self.FAIL_DAMAGED, values):
+                self.left(key, batch, State.FAILED)
+        import logging  # a producer claims nothing
+
+        logging.getLogger("litequeue").error("%s", error)
 
     def left(self, key: str | None, batch: int | None, state: State) -> None:
         """Called in the transaction in which a job ends; Runs says what that means."""

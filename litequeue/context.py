@@ -10,11 +10,11 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from litequeue.database import Connection
-from litequeue.errors import DatabaseRefused, NoCurrentJob, NoSuchJob, RunLost
+from litequeue.errors import DamagedRow, DatabaseRefused, NoCurrentJob, NoSuchJob, RunLost
 from litequeue.options import Options
 from litequeue.pushing import Pushable, Pushed
 from litequeue.queue import Queue
-from litequeue.record import FINISH, JobRow
+from litequeue.record import FINISH, UNREADABLE, JobRow
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -97,9 +97,14 @@ class Run:
     @property
     def results(self) -> list[object]:
         """What the jobs that this one came after have returned, as plain JSON values in
-        the order of ``after=``; None for one that returned nothing."""
+        the order of ``after=``; None for one that returned nothing. Raises DamagedRow for
+        a result that was edited."""
         found = self.pushes_to.flows.results(self.id)
-        return [None if text is None else json.loads(text) for text in found]
+        try:
+            return [None if text is None else json.loads(text) for text in found]
+        except UNREADABLE as error:
+            what = f"what it comes after has left it {error}"
+            raise DamagedRow(thing=f"job {self.id}", what=what) from error
 
     @property
     def batch(self) -> BatchRow | None:

@@ -219,9 +219,11 @@ class Database:
         except sqlite3.Error as error:
             raise self._ours(error) from error
         self._local.link = link
+        texts, connection.text_factory = connection.text_factory, _text
         try:
             yield
         finally:
+            connection.text_factory = texts
             self._local.link = ours
 
     def after_commit(self, action: Callable[[str], None], argument: str) -> None:
@@ -513,6 +515,7 @@ class Database:
             self._mount_checked = True
 
     def _prepared(self, connection: Connection) -> _Link:
+        connection.text_factory = _text
         link = _Link(connection)
         if self._as_found:
             self._patiently(link, "pragma query_only = on", NOTHING)
@@ -543,6 +546,16 @@ class Database:
         if "not a database" in words or "malformed" in words:
             return NotADatabase(path=self.path, problem=words)
         return DatabaseRefused(path=self.path, problem=words)
+
+
+def _text(raw: bytes) -> str | bytes:
+    """A text of the file; where it is no UTF-8, its bytes, as those of a blob: whoever
+    reads the row sees that they are no text, and SQLite's own way would refuse the rows
+    beside it too."""
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return raw
 
 
 def _found(path: str) -> os.stat_result | None:

@@ -283,7 +283,7 @@ class DatabaseRefused(DatabaseError):
 
 
 class DamagedRow(DatabaseRefused):
-    """job {id} was edited into something unreadable ({what}): repair it with SQL, or
+    """{thing} was edited into something unreadable ({what}): repair it with SQL, or
     forget it."""
 
 

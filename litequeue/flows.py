@@ -82,7 +82,8 @@ class Flows:
 
     def dependents(self, parent: int) -> list[int]:
         """The jobs that wait for ``parent``."""
-        return [int(child) for (child,) in self._database.rows(self.DEPENDENTS, {"parent": parent})]
+        found = self._database.rows(self.DEPENDENTS, {"parent": parent})
+        return [child for (child,) in found if isinstance(child, int)]
 
     ARE_THERE = """
     select 1
@@ -147,4 +148,5 @@ class Flows:
 
     def unmet(self, child: int) -> list[int]:
         """The parents that ``child`` waits for."""
-        return [int(parent) for (parent,) in self._database.rows(self.UNMET, {"child": child})]
+        found = self._database.rows(self.UNMET, {"child": child})
+        return [parent for (parent,) in found if isinstance(parent, int)]

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from itertools import repeat
 from typing import TYPE_CHECKING
 
-from litequeue.errors import OptionError, RunLost
+from litequeue.errors import NoSuchJob, OptionError, RunLost
 from litequeue.options import Options, checked
 from litequeue.pushing import NOTHING_GIVEN, Alike, Pushable, Pushed, Pushing
 from litequeue.record import FINISH, NOBODY, PLAN, JobRow, State
@@ -108,7 +108,8 @@ class Membership(Pushing):
     def cancel_batch(self, id: int) -> int:
         """Cancel the unfinished members of a batch and what follows them; returns how
         many jobs that were. Those that run are asked to stop. Raises NoSuchJob."""
-        self.batches.get(id, self.now())
+        if not self.batches.is_there(id):
+            raise NoSuchJob(id=id)
         with self.database.transaction():
             self.batches.cancel(id, self.now())
             before = self._before(id)

@@ -85,6 +85,16 @@ def _unknown(word: str) -> str:
     return f"there is no option {show(word)}; {advice}"
 
 
+def stored_options(found: object) -> Options:
+    """What a row keeps of its options, read back; raises TypeError or OptionError for what
+    was not stored by a push."""
+    if not isinstance(found, dict):
+        raise TypeError(found)
+    # Words that are not known here are left alone.
+    stored = {word: found[word] for word in STORED if word in found}
+    return checked(stored, "options") if stored else {}
+
+
 def merged(base: Options, over: Options) -> Options:
     """Return ``base`` with the words of ``over`` in place of its own."""
     kept = base

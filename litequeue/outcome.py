@@ -11,10 +11,12 @@ from typing import NamedTuple
 from litequeue.backoff import pause
 from litequeue.errors import Fail, JobTimeout, PayloadError, Retry, Snooze, UnknownJob, WorkerDied
 from litequeue.options import DEFAULTS, Backoff, Options, clipped
-from litequeue.record import JobRow
+from litequeue.record import JobRow, reason_of
 
 OURS = os.path.dirname(__file__) + os.sep
 LONGEST_EXCEPTION = 20_000
+LONGEST_HEADLINE = 500
+OUR_ERRORS = "litequeue.errors."
 SNOOZE_SECONDS = 60.0
 # A job that no class answers to is looked at again after so long, doubling up to the longest;
 # so long after the first look it fails for good.
@@ -97,10 +99,10 @@ def classify(
 
 
 def describe(error: BaseException) -> str:
-    """One line for an error: what it says, or its type where it says nothing."""
+    """One line for an error: the first that it says, or its type where it says nothing."""
     kind = type(error).__name__
     try:
-        words = " ".join(str(error).split())
+        words = _first_line(str(error))
     except BaseException as broken:
         return f"{kind} (its str() raises {type(broken).__name__})"
     if not words:
@@ -109,21 +111,55 @@ def describe(error: BaseException) -> str:
     return f"{kind}: {words}" if isinstance(error, KeyError | SystemExit) else words
 
 
+def _first_line(message: str) -> str:
+    lines = message.strip().splitlines()
+    return " ".join(lines[0].split()) if lines else ""
+
+
 def full(error: BaseException) -> str:
     """The traceback of an error, from the first frame that is not litequeue's; where it
-    is long, its end."""
+    is long, its end.
+
+    Where its reason could not be told from that, as record.reason_of does, the reason
+    stands before it.
+    """
+    text = _formatted(error).encode("utf-8", "backslashreplace").decode()
+    reason = headline(error)
+    if len(text) > LONGEST_EXCEPTION:
+        return f"{reason}\n...\n{text[-LONGEST_EXCEPTION:]}"
+    # Python adds to some lines what the name might have been.
+    found = " ".join(reason_of(text).split())
+    return text if found.startswith(reason.removeprefix(OUR_ERRORS)) else f"{reason}\n{text}"
+
+
+def headline(error: BaseException) -> str:
+    """The type of an error, as a traceback names it, and the first line of its message."""
+    kind = type(error)
+    name = kind.__qualname__
+    if kind.__module__ not in ("__main__", "builtins"):
+        name = f"{kind.__module__}.{name}"
+    try:
+        message = error.msg if isinstance(error, SyntaxError) else str(error)
+        words = _first_line(str(message))
+    except BaseException:
+        # The traceback says so, too.
+        words = ""
+    line = f"{name}: {words}" if words else name
+    line = line if len(line) <= LONGEST_HEADLINE else line[: LONGEST_HEADLINE - 1] + "…"
+    return line.encode("utf-8", "backslashreplace").decode()
+
+
+def _formatted(error: BaseException) -> str:
     if isinstance(error, JobTimeout) and error.hung:
         return _users_frames(error.hung) + f"{type(error).__name__}: {describe(error)}\n"
     trace = error.__traceback__
     while trace is not None and trace.tb_frame.f_code.co_filename.startswith(OURS):
         trace = trace.tb_next
     try:
-        text = "".join(traceback.format_exception(type(error), error, trace))
+        return "".join(traceback.format_exception(type(error), error, trace))
     except BaseException:
         # What an exception's own methods raise is no reason to lose the run.
-        text = describe(error) + "\n"
-    text = text.encode("utf-8", "backslashreplace").decode()
-    return text if len(text) <= LONGEST_EXCEPTION else "...\n" + text[-LONGEST_EXCEPTION:]
+        return describe(error) + "\n"
 
 
 def _users_frames(hung: str) -> str:

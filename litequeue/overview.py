@@ -7,9 +7,10 @@ import shlex
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from math import isfinite
 
 from litequeue.batches import BatchRow
-from litequeue.errors import NoSuchJob
+from litequeue.errors import DamagedRow, NoSuchJob
 from litequeue.options import DEFAULTS
 from litequeue.outcome import UNKNOWN_SECONDS
 from litequeue.queue import Queue
@@ -18,11 +19,15 @@ from litequeue.record import (
     HELD,
     JobRow,
     State,
+    UnreadableRow,
     WorkerRow,
-    read_row,
+    is_id,
+    read_or_explain,
     read_state,
+    reason_of,
 )
 from litequeue.timetable import ScheduleRow, Timetable
+from litequeue.upkeep import matching
 
 EARLIEST = datetime.min.replace(tzinfo=timezone.utc)
 
@@ -54,8 +59,43 @@ def oldest_waits(queue: Queue) -> dict[str, float]:
             # It was due or retried later than others may have been, which came after it.
             found = queue.database.rows(LONGEST_WAIT, {"now": now, "queue": name})
             waited = found[0][0] or waited
-        waits[str(name)] = max(0.0, waited / 1000)
+        # An instant that was edited may be before or behind all others.
+        waits[str(name)] = max(0.0, waited / 1000) if isfinite(waited) else 0.0
     return waits
+
+
+def listed(
+    queue: Queue,
+    *,
+    state: State | str | None = None,
+    in_queue: str | None = None,
+    name: str | None = None,
+    limit: int,
+) -> list[JobRow | UnreadableRow]:
+    """Return the newest rows that match all that is given, those too that cannot be read.
+
+    Raises OptionError for a state that there is not.
+    """
+    return queue.find_any(matching(state, in_queue, name), limit)
+
+
+def looked_up(queue: Queue, id: int) -> JobRow | UnreadableRow:
+    """Return the row of a job, be it readable or not; raises NoSuchJob."""
+    rows = queue.database.rows(queue.GET, {"id": id}) if is_id(id) else []
+    if not rows:
+        raise NoSuchJob(id=id)
+    return read_or_explain(rows[0])
+
+
+RUNS = """
+select 1
+from litequeue_jobs
+where id = :id and state = 5"""
+
+
+def runs(queue: Queue, id: int) -> bool:
+    """Return whether a job runs, also where the rest of its row cannot be read."""
+    return bool(queue.database.rows(RUNS, {"id": id}))
 
 
 NEXT_SCHEDULED = f"""
@@ -63,13 +103,13 @@ select {COLUMNS}
 from litequeue_jobs
 where state = 4
 order by available_at
-limit 1"""
+limit {LINES}"""
 
 
 def next_scheduled(queue: Queue) -> JobRow | None:
-    """Return the scheduled job that is due first."""
-    rows = queue.database.rows(NEXT_SCHEDULED)
-    return read_row(rows[0]) if rows else None
+    """Return the scheduled job that is due first, of those that can be read."""
+    rows = map(read_or_explain, queue.database.rows(NEXT_SCHEDULED))
+    return next((row for row in rows if isinstance(row, JobRow)), None)
 
 
 UNKNOWN = f"""
@@ -152,22 +192,22 @@ order by edge.position"""
 
 def parents(queue: Queue, row: JobRow) -> list[Parent]:
     """Return the jobs that this one comes after, in their order."""
-    return [_parent(*values) for values in queue.database.rows(PARENTS, {"id": row.id})]
+    found = queue.database.rows(PARENTS, {"id": row.id})
+    return [_parent(*values) for values in found if isinstance(values[0], int)]
 
 
 def _parent(
-    id: int, met_at: int | None, name: str | None, code: int | None, exception: str | None
+    id: int, met_at: object, stored_name: object, code: object, exception: object
 ) -> Parent:
+    name = None if stored_name is None else str(stored_name)
     if met_at is not None:
         # It has succeeded, whatever has become of it since.
         return Parent(id, name, State.DONE, "")
-    state = State.CANCELLED if code is None else read_state(code, id)
-    return Parent(id, name, state, _last_line(exception))
-
-
-def _last_line(exception: str | None) -> str:
-    lines = (exception or "").strip().splitlines()
-    return lines[-1].removeprefix("litequeue.errors.") if lines else ""
+    try:
+        state = State.CANCELLED if code is None else read_state(code, id)
+    except DamagedRow as error:
+        return Parent(id, name, State.FAILED, str(error))
+    return Parent(id, name, state, reason_of(str(exception or "")))
 
 
 CHILDREN = """
@@ -208,7 +248,7 @@ limit {LINES}"""
 def stuck(queue: Queue) -> list[tuple[Parent, int]]:
     """Return the failed jobs that others wait for, each with how many these are."""
     return [
-        (Parent(id, name, State.FAILED, _last_line(exception)), count)
+        (Parent(id, str(name), State.FAILED, reason_of(str(exception or ""))), count)
         for id, name, exception, count in queue.database.rows(STUCK)
     ]
 
@@ -230,7 +270,7 @@ def running_of_key(queue: Queue, row: JobRow) -> int:
 
 
 def batch_of(queue: Queue, row: JobRow) -> BatchRow | None:
-    """Return the batch that a job is a member of, or plans, or follows."""
+    """Return the batch that a job is a member of, or plans, or follows; raises DamagedRow."""
     with suppress(NoSuchJob):
         return queue.batch(row.batch or row.id)
     return None
@@ -245,11 +285,11 @@ limit {LINES}"""
 
 
 def open_batches(queue: Queue) -> list[BatchRow]:
-    """Return the batches that go on, the newest first."""
+    """Return the batches that go on and can be read, the newest first."""
     found = []
     for (id,) in queue.database.rows(OPEN_BATCHES):
-        with suppress(NoSuchJob):
-            found.append(queue.batch(int(id)))
+        with suppress(NoSuchJob, DamagedRow):
+            found.append(queue.batch(id))
     return found
 
 
@@ -306,7 +346,10 @@ def why_not_running(queue: Queue, row: JobRow, database: str) -> str | None:
 
 def _why_waiting(queue: Queue, row: JobRow, database: str) -> str:
     if queue.batches.is_open(row.id):
-        return f"it follows its batch: {batch_in_words(queue.batch(row.id))}"
+        try:
+            return f"it follows its batch: {batch_in_words(queue.batch(row.id))}"
+        except DamagedRow as error:
+            return f"it follows its batch, and {error}"
     unmet = [parent for parent in parents(queue, row) if parent.state is not State.DONE]
     # Those that will not come by themselves first.
     unmet.sort(key=lambda parent: not parent.failed)

@@ -16,7 +16,13 @@ from types import TracebackType
 from typing import TYPE_CHECKING, overload
 
 from litequeue import schema
-from litequeue.database import BUSY_SECONDS, LONGEST_PAUSE_SECONDS, Database, Synchronous
+from litequeue.database import (
+    BUSY_SECONDS,
+    LONGEST_PAUSE_SECONDS,
+    Database,
+    Parameters,
+    Synchronous,
+)
 from litequeue.errors import DamagedRow, JobFailed, NoResult, NoSuchJob, OptionError, WaitTimeout
 from litequeue.members import Members, Membership
 from litequeue.messages import show
@@ -27,7 +33,9 @@ from litequeue.record import (
     COLUMNS,
     JobRow,
     State,
+    UnreadableRow,
     is_id,
+    read_or_explain,
     read_row,
     read_state,
     workers_folder,
@@ -143,11 +151,16 @@ class Queue(Membership):
     ) -> list[JobRow]:
         """Return the newest rows that match all that is given, at most ``limit``.
 
-        A name is matched in any of its spellings. Raises OptionError for a state that
-        there is not.
+        A name is matched in any of its spellings. A row that was edited into something
+        unreadable is passed over. Raises OptionError for a state that there is not.
         """
-        where = {**matching(state, queue, name), "limit": limit}
-        return [read_row(row) for row in self.database.rows(self.FIND, where)]
+        where = matching(state, queue, name)
+        return [row for row in self.find_any(where, limit) if isinstance(row, JobRow)]
+
+    def find_any(self, where: Parameters, limit: int) -> list[JobRow | UnreadableRow]:
+        """Return the newest rows that match MATCHING, those that cannot be read as such."""
+        rows = self.database.rows(self.FIND, {**where, "limit": limit})
+        return [read_or_explain(row) for row in rows]
 
     # Each by its index, which is some times as quick as a walk over the rows; in one
     # statement, so that a job that moves is counted once.
@@ -172,7 +185,10 @@ class Queue(Membership):
         found: dict[str, dict[State, int]] = {}
         for queue, code, count in self.database.rows(self.COUNTS):
             states = found.setdefault(queue, {})
-            state = read_state(code)
+            try:
+                state = read_state(code)
+            except DamagedRow:
+                continue  # in no state at all
             states[state] = states.get(state, 0) + count
         return found
 
@@ -314,5 +330,6 @@ def _check_busy_timeout(seconds: object) -> None:
 def _parsed(row: JobRow) -> object:
     try:
         return json.loads(row.result or "null")
-    except ValueError as error:
-        raise DamagedRow(id=row.id, what=f"its result is {row.result!r:.50}") from error
+    except (ValueError, RecursionError) as error:
+        what = f"its result is {show(row.result)}"
+        raise DamagedRow(thing=f"job {row.id}", what=what) from error

@@ -4,14 +4,15 @@
 # when this is imported.
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from enum import Enum
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 from litequeue.errors import DamagedRow
-from litequeue.options import Options, Terms
+from litequeue.messages import show
+from litequeue.options import Options, Terms, stored_options
 
 # What SQLite gives back carries no static type; it gets one in read_row.
 Row = tuple[Any, ...]
@@ -73,12 +74,17 @@ class Spec(NamedTuple):
 
 
 LONGEST_REMARK = 80
+# A claim adds one, and SQLite makes a real number of what no longer fits.
+MOST_ATTEMPTS = 2**62
+# What reading a value raises that no verb has written; OSError where the C library cannot
+# work out an instant.
+UNREADABLE = (TypeError, ValueError, ArithmeticError, RecursionError, OSError)
 
 TEXT, NUMBER = (str,), (int,)
 MAYBE_TEXT, MAYBE_NUMBER = (str, type(None)), (int, type(None))
 
 # The columns of a row, in the order in which rows are read, and what each may hold.
-_KINDS: dict[str, tuple[type, ...]] = {
+KINDS: dict[str, tuple[type, ...]] = {
     "id": NUMBER,
     "name": TEXT,
     "queue": TEXT,
@@ -106,10 +112,10 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "unknown_since": MAYBE_NUMBER,
     "payload": TEXT,
 }
-COLUMNS = ", ".join(_KINDS)
+COLUMNS = ", ".join(KINDS)
 # The columns before the payload that are null in a row that nothing has happened to.
-_FIRST_NULL = list(_KINDS).index("cancelled_at")
-_NULLS = (None,) * (len(_KINDS) - 1 - _FIRST_NULL)
+_FIRST_NULL = list(KINDS).index("cancelled_at")
+_NULLS = (None,) * (len(KINDS) - 1 - _FIRST_NULL)
 
 # What is to be known of a ready row to run it. The last is null for one that nothing has
 # happened to, that is no step of a batch and has no key.
@@ -155,9 +161,71 @@ class JobRow(NamedTuple):
 
     @property
     def reason(self) -> str:
-        """The last line of the exception: what went wrong, in one line."""
-        lines = (self.exception or "").strip().splitlines()
-        return lines[-1].removeprefix("litequeue.errors.") if lines else ""
+        """What went wrong, in one line: the type of the exception, and the first line of
+        its message."""
+        return reason_of(self.exception or "")
+
+
+# What stands between an exception and the one before it.
+CHAINED = (
+    "\nThe above exception was the direct cause of the following exception:\n\n",
+    "\nDuring handling of the above exception, another exception occurred:\n\n",
+)
+# Before frames, as traceback and as faulthandler write it.
+FRAMES = (
+    "Traceback (most recent call last):",
+    "Traceback\n",
+    "Current thread 0x",
+    "Thread 0x",
+    "Timeout (",
+)
+GROUP = "  + Exception Group Traceback"
+MARGIN = "  | "
+CUT = "...\n"
+
+
+def reason_of(exception: str) -> str:
+    """The type of an exception and the first line of its message, by its traceback."""
+    text = exception
+    for sentence in CHAINED:
+        text = text.rpartition(sentence)[2]
+    if text.startswith(CUT):
+        # What follows begins in the midst of a line.
+        text = text[len(CUT) :].partition("\n")[2] or text[len(CUT) :]
+    lines = text.splitlines(keepends=True)
+    if text.startswith(GROUP):
+        lines = [line.removeprefix(MARGIN) for line in lines[1:]]
+    while lines and (lines[0][:1].isspace() or lines[0].startswith(FRAMES)):
+        # The frames are indented, and so is the code that a SyntaxError is about.
+        del lines[0]
+    if not lines:
+        return exception.strip().partition("\n")[0]
+    found = lines[0].strip().removeprefix("litequeue.errors.")
+    if not found.endswith(":") or not found[:-1].replace(".", "_").isidentifier():
+        return found
+    # The message begins with an empty line, or has nothing else.
+    message = next((line.strip() for line in lines[1:] if line.strip()), "")
+    return f"{found} {message}" if message else found[:-1]
+
+
+class UnreadableRow(NamedTuple):
+    """A job whose row was edited into something that no verb writes."""
+
+    id: int
+    values: dict[str, object]
+    """Its columns as the database has them."""
+    faults: dict[str, str]
+    """Why each of those cannot be read that cannot be read."""
+
+    @property
+    def reason(self) -> str:
+        """What is wrong with it, in one line."""
+        return f"it cannot be read: {'; '.join(self.faults.values())}"
+
+    def text(self, column: str) -> str | None:
+        """The value of a column that can be read, None for one that cannot."""
+        value = self.values[column]
+        return value if isinstance(value, str) and column not in self.faults else None
 
 
 class WorkerRow(NamedTuple):
@@ -184,8 +252,56 @@ def read_row(values: Row) -> JobRow:
         _check_kinds(values)
     try:
         return _row(values)
-    except (TypeError, ValueError, ArithmeticError) as error:
-        raise _damaged(values[0], str(error)) from error
+    except UNREADABLE as error:
+        # The columns one by one say which of them it was.
+        raise _damaged(values[0], next(iter(faults_of(values).values()), str(error))) from error
+
+
+def read_worker(values: Row) -> WorkerRow:
+    """Make a worker from its id, pid, queues, start and cause of death, as far as these can
+    be read: whether it lives is known from its lock alone."""
+    id, pid, queues, started_at, cause = values
+    try:
+        started = instant(started_at)
+    except UNREADABLE:
+        started = instant(0)
+    return WorkerRow(
+        id=id,
+        pid=pid if isinstance(pid, int) else 0,
+        queues=tuple(queues.split("\n")) if queues and isinstance(queues, str) else (),
+        started_at=started,
+        cause=cause if isinstance(cause, str) else None,
+    )
+
+
+def read_or_explain(values: Row) -> JobRow | UnreadableRow:
+    """Make a row from the values of COLUMNS, or say what is wrong with it."""
+    try:
+        return read_row(values)
+    except DamagedRow as error:
+        faults = faults_of(values) or {"id": str(error)}
+        return UnreadableRow(values[0], dict(zip(KINDS, values, strict=True)), faults)
+
+
+def faults_of(values: Row) -> dict[str, str]:
+    """Say for each of COLUMNS that cannot be read what it holds."""
+    return faults_in(KINDS, values)
+
+
+def faults_in(kinds: Mapping[str, tuple[type, ...]], values: Row) -> dict[str, str]:
+    """Say for each of these columns that cannot be read what it holds."""
+    faults = {}
+    for (column, fitting), value in zip(kinds.items(), values, strict=True):
+        read: Callable[[Any], object] = (
+            maybe_instant if column.endswith(("_at", "_since")) else _READERS.get(column, str)
+        )
+        try:
+            if not isinstance(value, fitting):
+                raise TypeError(value)
+            read(value)
+        except (DamagedRow, *UNREADABLE):
+            faults[column] = f"its {column} is {show(value)}"
+    return faults
 
 
 def read_fresh(values: Row, worker: int, now: int) -> JobRow | None:
@@ -193,7 +309,12 @@ def read_fresh(values: Row, worker: int, now: int) -> JobRow | None:
     at this instant; None for one that is better read, and run, by itself."""
     (id, name, queue, priority, attempts, max_attempts, available_at, created_at,
      batch, unique_key, options, payload, rest) = values  # fmt: skip
-    if rest is not None or not type(name) is type(queue) is type(payload) is str:
+    if (
+        rest is not None
+        or not type(name) is type(queue) is type(payload) is str
+        or not type(priority) is type(attempts) is int
+        or not 0 <= attempts < MOST_ATTEMPTS
+    ):
         return None
     try:
         return JobRow(
@@ -216,30 +337,42 @@ def read_fresh(values: Row, worker: int, now: int) -> JobRow | None:
             None,
             None,
             payload,
-            batch,
+            batch if batch is None else _whole(batch),
             None,
-            unique_key,
+            unique_key if unique_key is None else _text(unique_key),
         )
-    except (TypeError, ValueError, ArithmeticError):
+    except UNREADABLE:
         return None
 
 
 def _check_kinds(values: Row) -> None:
-    for (name, kinds), value in zip(_KINDS.items(), values, strict=True):
+    for (name, kinds), value in zip(KINDS.items(), values, strict=True):
         if not isinstance(value, kinds):
-            raise _damaged(values[0], f"its {name} is {value!r}")
+            raise _damaged(values[0], f"its {name} is {show(value)}")
 
 
 def read_state(code: object, id: object = "") -> State:
     """The state that a number in the table stands for; raises DamagedRow."""
     state = _STATES.get(code)  # type: ignore[call-overload]
     if not isinstance(state, State):
-        raise _damaged(id, f"its state is {code!r}")
+        raise _damaged(id, f"its state is {show(code)}")
     return state
 
 
 def _damaged(id: object, what: str) -> DamagedRow:
-    return DamagedRow(id=id, what=what[:LONGEST_REMARK])
+    return DamagedRow(thing=f"job {id}", what=what[: 2 * LONGEST_REMARK])
+
+
+def _whole(value: object) -> int:
+    if type(value) is not int:
+        raise TypeError(value)
+    return value
+
+
+def _text(value: object) -> str:
+    if type(value) is not str:
+        raise TypeError(value)
+    return value
 
 
 def _row(values: Row) -> JobRow:
@@ -277,16 +410,20 @@ def _row(values: Row) -> JobRow:
         step,
         unique_key,
         overlap_key,
-        overlap_limit,
+        overlap_limit if overlap_limit is None else _limit(overlap_limit),
         maybe_instant(unknown_since),
     )
 
 
 def _options(text: str) -> Options:
-    options: Options = json.loads(text)
-    if not isinstance(options, dict):
-        raise TypeError(f"its options are {text}")
-    return options
+    return stored_options(json.loads(text))
+
+
+def _limit(value: int) -> int:
+    if value < 1:
+        # No slot would ever be free.
+        raise ValueError(value)
+    return value
 
 
 # Rows that were pushed or reserved together have it in common.
@@ -299,6 +436,14 @@ def instant(milliseconds: int) -> datetime:
 def maybe_instant(milliseconds: int | None) -> datetime | None:
     """The same for a column that may be null."""
     return None if milliseconds is None else instant(milliseconds)
+
+
+# What a value of the right type must come through, besides.
+_READERS: dict[str, Callable[[Any], object]] = {
+    "state": read_state,
+    "options": lambda text: None if text is None else _options(text),
+    "overlap_limit": lambda limit: None if limit is None else _limit(limit),
+}
 
 
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"

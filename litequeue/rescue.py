@@ -33,7 +33,8 @@ class Rescuer:
         and do not come to it; returns how many jobs that was about. ``own`` is passed
         over."""
         workers = [worker for worker in self._queue.roster.listed() if worker.id != own]
-        return sum(self._bury(worker) or self._relieve(worker.id) for worker in workers)
+        ended = sum(self._bury(worker) or self._relieve(worker.id) for worker in workers)
+        return ended + self._queue.fail_workerless()
 
     def _relieve(self, worker: int) -> int:
         late = self._queue.roster.rests(worker, REST_SECONDS)

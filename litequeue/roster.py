@@ -21,7 +21,7 @@ from litequeue.errors import CannotOpen
 from litequeue.hand import Hand, Note, read, recall, rests
 from litequeue.nudge import remove_unheard
 from litequeue.place import NO_DESCRIPTORS
-from litequeue.record import NOBODY, WorkerRow, instant, worker_name, workers_folder
+from litequeue.record import NOBODY, WorkerRow, read_worker, worker_name, workers_folder
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -177,8 +177,7 @@ class Roster:
     def listed(self) -> list[WorkerRow]:
         """All workers that the table knows of, the dead among them."""
         return [
-            WorkerRow(worker, pid, tuple(queues.split("\n")) if queues else (), instant(at), cause)
-            for worker, pid, queues, at, cause in self._database.rows(self.LISTED)
+            read_worker(row) for row in self._database.rows(self.LISTED) if isinstance(row[0], int)
         ]
 
     def alive(self) -> list[WorkerRow]:

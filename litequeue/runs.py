@@ -282,6 +282,19 @@ class Runs(Claims):
         """The rows that a worker has reserved and not ended."""
         return self._readable(self.database.rows(self.RUNNING, {"worker": worker}))
 
+    WORKERLESS = f"""
+    select {COLUMNS}
+    from litequeue_jobs
+    where state = 5 and typeof(worker) <> 'integer'"""
+
+    def fail_workerless(self) -> int:
+        """Fail the running jobs whose worker is no number, and so none that could end them;
+        returns how many."""
+        rows = self.database.rows(self.WORKERLESS)
+        for row in rows:
+            self._fail_damaged(row)
+        return len(rows)
+
     SEVERAL = """
     select id
     from litequeue_jobs

@@ -21,35 +21,39 @@ from litequeue.errors import ForeignTables, SchemaNewer
 # (the rowid, which ends every index) age; scheduled ones by the time they are due. An
 # index over (queue, state, priority, available_at) looks right and is the trap: it
 # walks over a million future rows to find one that is due.
+#
+# The checks refuse what a column's type alone would take, such as 5.5 for a state. Files
+# that were made before there were as many keep their tables as they are: every reader
+# copes with anything in any column.
 JOBS = """
 create table litequeue_jobs (
   id integer primary key autoincrement,
-  state integer not null check (state between 2 and 9),
-  queue text not null,
+  state integer not null check (typeof(state) = 'integer' and state between 2 and 9),
+  queue text not null check (typeof(queue) = 'text'),
   priority integer not null check (typeof(priority) = 'integer'),
   attempts integer not null check (typeof(attempts) = 'integer' and attempts >= 0),
-  max_attempts integer check (max_attempts is null or typeof(max_attempts) = 'integer'),
+  max_attempts integer check (typeof(max_attempts) in ('integer', 'null')),
   worker integer not null check (typeof(worker) = 'integer'),
   available_at integer not null check (typeof(available_at) = 'integer'),
   reserved_at integer not null check (typeof(reserved_at) = 'integer'),
-  created_at integer not null,
-  cancelled_at integer,
-  finished_at integer,
-  failed_at integer,
-  expires_at integer,
-  progress_done integer,
-  progress_total integer,
-  batch integer,
-  step text,
-  unique_key text,
-  overlap_key text,
-  overlap_limit integer,
-  slot integer,
-  name text not null,
-  options text,
-  exception text,
-  result text,
-  payload text not null
+  created_at integer not null check (typeof(created_at) = 'integer'),
+  cancelled_at integer check (typeof(cancelled_at) in ('integer', 'null')),
+  finished_at integer check (typeof(finished_at) in ('integer', 'null')),
+  failed_at integer check (typeof(failed_at) in ('integer', 'null')),
+  expires_at integer check (typeof(expires_at) in ('integer', 'null')),
+  progress_done integer check (typeof(progress_done) in ('integer', 'null')),
+  progress_total integer check (typeof(progress_total) in ('integer', 'null')),
+  batch integer check (typeof(batch) in ('integer', 'null')),
+  step text check (typeof(step) in ('text', 'null')),
+  unique_key text check (typeof(unique_key) in ('text', 'null')),
+  overlap_key text check (typeof(overlap_key) in ('text', 'null')),
+  overlap_limit integer check (typeof(overlap_limit) in ('integer', 'null')),
+  slot integer check (typeof(slot) in ('integer', 'null')),
+  name text not null check (typeof(name) = 'text'),
+  options text check (typeof(options) in ('text', 'null')),
+  exception text check (typeof(exception) in ('text', 'null')),
+  result text check (typeof(result) in ('text', 'null')),
+  payload text not null check (typeof(payload) = 'text')
 )"""
 
 READY_INDEX = """
@@ -93,11 +97,11 @@ create index litequeue_members on litequeue_jobs (batch, state) where batch is n
 # deletion four times as slow.
 EDGES = """
 create table litequeue_edges (
-  child integer not null,
-  position integer not null,
-  parent integer not null,
-  met_at integer,
-  result text,
+  child integer not null check (typeof(child) = 'integer'),
+  position integer not null check (typeof(position) = 'integer'),
+  parent integer not null check (typeof(parent) = 'integer'),
+  met_at integer check (typeof(met_at) in ('integer', 'null')),
+  result text check (typeof(result) in ('text', 'null')),
   primary key (child, position)
 ) without rowid"""
 
@@ -108,42 +112,42 @@ create index litequeue_unmet on litequeue_edges (parent) where met_at is null"""
 BATCHES = """
 create table litequeue_batches (
   id integer primary key,
-  name text not null,
-  cursor text,
-  planned integer not null,
-  done integer not null,
-  failed integer not null,
-  cancelled integer not null,
-  created_at integer not null,
-  planned_at integer,
-  closed_at integer,
-  cancelled_at integer
+  name text not null check (typeof(name) = 'text'),
+  cursor text check (typeof(cursor) in ('text', 'null')),
+  planned integer not null check (typeof(planned) = 'integer'),
+  done integer not null check (typeof(done) = 'integer'),
+  failed integer not null check (typeof(failed) = 'integer'),
+  cancelled integer not null check (typeof(cancelled) = 'integer'),
+  created_at integer not null check (typeof(created_at) = 'integer'),
+  planned_at integer check (typeof(planned_at) in ('integer', 'null')),
+  closed_at integer check (typeof(closed_at) in ('integer', 'null')),
+  cancelled_at integer check (typeof(cancelled_at) in ('integer', 'null'))
 )"""
 
 SCHEDULES = """
 create table litequeue_schedules (
-  name text primary key,
-  expression text not null,
-  zone text,
-  next_at integer not null,
-  last_at integer,
-  last_job integer,
-  paused_at integer
+  name text primary key check (typeof(name) = 'text'),
+  expression text not null check (typeof(expression) = 'text'),
+  zone text check (typeof(zone) in ('text', 'null')),
+  next_at integer not null check (typeof(next_at) = 'integer'),
+  last_at integer check (typeof(last_at) in ('integer', 'null')),
+  last_job integer check (typeof(last_job) in ('integer', 'null')),
+  paused_at integer check (typeof(paused_at) in ('integer', 'null'))
 ) without rowid"""
 
 WORKERS = """
 create table litequeue_workers (
   id integer primary key,
-  pid integer not null,
-  queues text not null,
-  started_at integer not null,
-  cause text
+  pid integer not null check (typeof(pid) = 'integer'),
+  queues text not null check (typeof(queues) = 'text'),
+  started_at integer not null check (typeof(started_at) = 'integer'),
+  cause text check (typeof(cause) in ('text', 'null'))
 )"""
 
 PAUSED = """
 create table litequeue_paused (
-  queue text primary key,
-  paused_at integer not null
+  queue text primary key check (typeof(queue) = 'text'),
+  paused_at integer not null check (typeof(paused_at) = 'integer')
 ) without rowid"""
 
 # Since when no class that a worker has answers to the job's name; null for all others. At the

@@ -41,7 +41,10 @@ class Upkeep(Changes):
     START_OVER = f"""
     update litequeue_jobs
     set state = 3, available_at = :now, worker = {NOBODY},
-        attempts = case state when 4 then attempts else 0 end,
+        attempts = case
+          when state = 4 and typeof(attempts) = 'integer' and attempts > 0 then attempts
+          else 0
+        end,
         cancelled_at = null, finished_at = null, unknown_since = null"""
 
     RETRY = f"""

@@ -284,12 +284,35 @@ def test_looking_makes_no_file(application: Write) -> None:
     assert list(folder.iterdir()) == []
 
 
-def test_a_damaged_row_is_one_line_that_names_it(queue: Queue, capsys: Capture) -> None:
+def test_a_damaged_row_is_listed_beside_the_good_ones(queue: Queue, capsys: Capture) -> None:
     queue.push("a")
-    damage(queue, "update litequeue_jobs set options = '{'")
-    for command in (["list", "jobs.db"], ["show", "jobs.db", "1"]):
-        assert litequeue(*command) == 2
-        assert "job 1 was edited" in complaint(capsys)
+    queue.push("b")
+    damage(queue, "update litequeue_jobs set options = '{' where id = 1")
+    assert litequeue("list", "jobs.db") == 0
+    good, bad = capsys.readouterr().out.splitlines()[1:]
+    assert "b" in good.split()
+    assert re.match(r" *1 +unreadable +default +a .* it cannot be read: its options is '\{'", bad)
+    assert litequeue("list", "jobs.db", "--json") == 0
+    good_row, bad_row = json.loads(capsys.readouterr().out)
+    assert bad_row.keys() == good_row.keys()
+    assert (bad_row["state"], bad_row["name"]) == ("unreadable", "a")
+
+
+def test_show_says_which_column_of_a_damaged_row_cannot_be_read(
+    queue: Queue, capsys: Capture
+) -> None:
+    queue.push("a")
+    damage(queue, "update litequeue_jobs set payload = cast(x'ff1b' as text)")
+    assert litequeue("show", "jobs.db", "1") == 0
+    out = capsys.readouterr().out
+    assert "payload        b'\\xff\\x1b' (unreadable)\n" in out
+    assert "`litequeue forget jobs.db 1`" in out
+    assert litequeue("show", "jobs.db", "1", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["unreadable"] == {
+        "payload": "its payload is b'\\xff\\x1b'"
+    }
+    assert litequeue("cancel", "jobs.db", "1") == 0
+    assert litequeue("forget", "jobs.db", "1") == 0
 
 
 def test_status_counts_rows_that_were_edited_by_hand(queue: Queue, capsys: Capture) -> None:

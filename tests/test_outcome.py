@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import traceback
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -21,7 +22,7 @@ from litequeue.outcome import (
     full,
     policy,
 )
-from litequeue.record import JobRow, State
+from litequeue.record import JobRow, State, reason_of
 
 THEN = datetime(2030, 1, 1, tzinfo=timezone.utc)
 NOW = THEN.timestamp()
@@ -250,7 +251,8 @@ def test_choosing_a_policy_changes_nothing_that_it_was_given() -> None:
 @pytest.mark.parametrize(
     ("error", "line"),
     [
-        (ValueError("one\n  two\tthree"), "one two three"),
+        (ValueError("one\ttwo\n  three"), "one two"),
+        (ValueError("\n one\ntwo"), "one"),
         (ValueError(), "ValueError"),
         (ValueError(" \n "), "ValueError"),
         (ValueError("a", 1), "('a', 1)"),
@@ -313,9 +315,85 @@ def test_the_cause_of_an_error_is_kept() -> None:
 
 def test_a_long_exception_keeps_its_end() -> None:
     text = full(ValueError("a" * 100_000 + " the end"))
-    assert text.startswith("...\n")
-    assert text.endswith("a the end\n")
-    assert len(text) == LONGEST_EXCEPTION + len("...\n")
+    reason, _, end = text.partition("\n...\n")
+    assert reason == f"ValueError: {'a' * 487}…"
+    assert end.endswith("a the end\n")
+    assert len(end) == LONGEST_EXCEPTION
+    assert reason_of(text) == reason
+
+
+def noted() -> BaseException:
+    error = ValueError("no price")
+    if hasattr(error, "add_note"):
+        error.add_note("a note")
+        error.add_note("Traceback (most recent call last):\nForged: yes")
+    return error
+
+
+class NoPrice(Exception):
+    """An error of a job's own."""
+
+
+REASONS = [
+    ("raise ValueError('no price for the lamp')", "ValueError: no price for the lamp"),
+    ("raise ValueError('no price\\nfor: the\\n\\nlamp')", "ValueError: no price"),
+    ("raise ValueError('\\n\\n no price\\nat all')", "ValueError: no price"),
+    ("raise ValueError('failed:\\nall of it')", "ValueError: failed:"),
+    ("raise ValueError('')", "ValueError"),
+    ("raise ValueError('\\n\\n')", "ValueError"),
+    ("raise ValueError", "ValueError"),
+    ("raise KeyError('lamp')", "KeyError: 'lamp'"),
+    ("raise NoPrice('lamp')", f"{__name__}.NoPrice: lamp"),
+    ("raise error", "ValueError: no price"),
+    ("raise ValueError('Traceback (most recent call last):\\nA: b')",
+     "ValueError: Traceback (most recent call last):"),
+    ("compile('a b', 'x.py', 'exec')", "SyntaxError: invalid syntax"),
+    ("lampe = 1; lamp", "NameError: name 'lamp' is not defined"),
+    ("try:\n    1 / 0\nexcept ArithmeticError as e:\n    raise ValueError('no\\nprice') from e",
+     "ValueError: no"),
+    ("try:\n    1 / 0\nexcept ArithmeticError:\n    raise ValueError('no price')",
+     "ValueError: no price"),
+    ("raise ValueError('\\udcff')", "ValueError: \\udcff"),
+    ("def f(): f()\nf()", "RecursionError: maximum recursion depth exceeded"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("source", "reason"), REASONS)
+def test_the_reason_is_the_type_and_the_first_line_of_the_message(source: str, reason: str) -> None:
+    error = raised(source, "/app/jobs.py", error=noted(), NoPrice=NoPrice)
+    found = ROW._replace(exception=full(error)).reason
+    assert found.partition(". Did you mean")[0] == reason
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="there are no exception groups")
+@pytest.mark.parametrize(
+    "source",
+    [
+        "raise ExceptionGroup('two', [ValueError('one'), KeyError('x')])",
+        "try:\n    1 / 0\nexcept ArithmeticError:\n    raise ExceptionGroup('two', [OSError()])",
+    ],
+)
+def test_the_reason_of_a_group_is_its_own(source: str) -> None:
+    found = ROW._replace(exception=full(raised(source, "/app/jobs.py"))).reason
+    assert found.startswith("ExceptionGroup: two (")
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", ""),
+        ("\n \n", ""),
+        ("timed out, still running", "timed out, still running"),
+        ("litequeue.errors.UnknownJob: Job (Nope) not found!\n",
+         "UnknownJob: Job (Nope) not found!"),
+        ("...\nfile.py, line 3, in f\n    raise x\nValueError: no\n", "ValueError: no"),
+        ("...\naaaaaa the end\n", "aaaaaa the end"),
+        ('Current thread 0x7f (a):\n  File "/app/jobs.py"\nJobTimeout: It did\n',
+         "JobTimeout: It did"),
+    ],
+)  # fmt: skip
+def test_the_reason_is_found_in_what_older_rows_hold(text: str, reason: str) -> None:
+    assert ROW._replace(exception=text).reason == reason
 
 
 def test_lone_surrogates_are_written_as_they_look() -> None:

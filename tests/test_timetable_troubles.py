@@ -91,6 +91,7 @@ def test_a_line_edited_into_nonsense_is_put_right_and_hurts_nobody_else(
     queue: Queue, clock: Clock, caplog: Log, nonsense: str
 ) -> None:
     hand = ticker(queue, Poll, Other)
+    queue.database.rows("pragma ignore_check_constraints = on")
     queue.database.rows(f"update litequeue_schedules set {nonsense} where name = 'Poll'")
     clock.advance(PERIOD)
     hand.tick()
@@ -111,6 +112,7 @@ def test_a_worker_that_starts_puts_nonsense_right(
     queue: Queue, clock: Clock, nonsense: str
 ) -> None:
     ticker(queue)
+    queue.database.rows("pragma ignore_check_constraints = on")
     queue.database.rows(f"update litequeue_schedules set {nonsense}")
     ticker(queue)
     assert line(queue).text == "every 900"
@@ -119,6 +121,7 @@ def test_a_worker_that_starts_puts_nonsense_right(
 
 def test_nonsense_in_the_other_columns_changes_nothing(queue: Queue, clock: Clock) -> None:
     hand = ticker(queue)
+    queue.database.rows("pragma ignore_check_constraints = on")
     queue.database.rows("update litequeue_schedules set last_at = 'x', last_job = x'00'")
     clock.advance(PERIOD)
     hand.tick()
@@ -127,6 +130,7 @@ def test_nonsense_in_the_other_columns_changes_nothing(queue: Queue, clock: Cloc
 
 def test_a_line_of_nobodys_is_left_alone(queue: Queue, clock: Clock, caplog: Log) -> None:
     hand = ticker(queue)
+    queue.database.rows("pragma ignore_check_constraints = on")
     queue.database.rows("insert into litequeue_schedules values (x'ff', 'x', 1, 'y', 2, 3, null)")
     clock.advance(PERIOD)
     hand.tick()

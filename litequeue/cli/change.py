@@ -12,7 +12,7 @@ from litequeue.cli.parser import Commands, Run, add_word, as_json, database, pos
 from litequeue.cli.terminal import complain, say, say_json
 from litequeue.errors import OptionError
 from litequeue.options import checked
-from litequeue.overview import asked_to_stop, jobs_counted
+from litequeue.overview import asked_to_stop, jobs_counted, runs
 from litequeue.queue import Queue
 from litequeue.record import State
 
@@ -204,7 +204,7 @@ def _cancel(queue: Queue, args: argparse.Namespace) -> tuple[int, int]:
     if args.ids:
         with queue.database.transaction():
             changed = _change(queue.cancel, args)
-            asked = sum(queue.get(id).state is State.RUNNING for id in set(args.ids))
+            asked = sum(runs(queue, id) for id in set(args.ids))
         return changed - asked, asked
     if args.state is not None or args.all == matched:
         changed = _change(queue.cancel, args)

@@ -8,8 +8,11 @@ from datetime import datetime
 
 from litequeue.batches import BatchRow
 from litequeue.overview import Parent
-from litequeue.record import NOBODY, JobRow, worker_name
+from litequeue.record import NOBODY, JobRow, UnreadableRow, worker_name
 from litequeue.timetable import ScheduleRow
+
+# A value with so many brackets may be nested too deeply to be written again.
+DEEPEST = 100
 
 
 def local(at: datetime) -> str:
@@ -19,6 +22,15 @@ def local(at: datetime) -> str:
     except (ValueError, OverflowError, OSError):
         # Near the ends of the calendar an instant may have no local time.
         return utc(at)
+
+
+# The keys of a row, for one of which nothing else can be told.
+ROW_KEYS = (
+    "id", "name", "queue", "state", "priority", "attempts", "max_attempts", "worker",
+    "created_at", "available_at", "reserved_at", "cancelled_at", "finished_at", "failed_at",
+    "unknown_since", "batch", "unique_key", "overlap_key", "overlap_limit", "progress",
+    "options", "payload", "result", "reason", "exception",
+)  # fmt: skip
 
 
 def utc(at: datetime) -> str:
@@ -49,6 +61,21 @@ def row_as_json(row: JobRow) -> dict[str, object]:
         "result": None if row.result is None else _value(row.result),
         "reason": row.reason,
         "exception": row.exception,
+    }
+
+
+def any_row_as_json(row: JobRow | UnreadableRow) -> dict[str, object]:
+    """The same for one that may not be readable: its state then says so, and the rest is
+    null but for what can be told of it."""
+    if isinstance(row, JobRow):
+        return row_as_json(row)
+    return {
+        **dict.fromkeys(ROW_KEYS),
+        "id": row.id,
+        "name": row.text("name"),
+        "queue": row.text("queue"),
+        "state": "unreadable",
+        "reason": row.reason,
     }
 
 
@@ -104,7 +131,11 @@ def _instants_as_json(row: JobRow) -> dict[str, object]:
 def _value(text: str) -> object:
     """The JSON value of a text, or the text itself where it is none."""
     try:
-        return json.loads(text, parse_float=_finite, parse_constant=_finite)
+        value = json.loads(text, parse_float=_finite, parse_constant=_finite)
+        if text.count("[") + text.count("{") > DEEPEST:
+            # What can be read is not yet what can be written with indents.
+            json.dumps(value, indent=2)
+        return value
     except (ValueError, TypeError, RecursionError):
         return str(text)
 

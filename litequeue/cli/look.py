@@ -8,7 +8,15 @@ import sys
 from contextlib import closing
 from datetime import datetime
 
-from litequeue.cli.facts import batch_as_json, line_as_json, local, parent_as_json, row_as_json, utc
+from litequeue.cli.facts import (
+    any_row_as_json,
+    batch_as_json,
+    line_as_json,
+    local,
+    parent_as_json,
+    row_as_json,
+    utc,
+)
 from litequeue.cli.parser import Commands, as_json, database, positive, seconds
 from litequeue.cli.terminal import say, say_json, say_table
 from litequeue.errors import CannotOpen
@@ -18,6 +26,7 @@ from litequeue.overview import (
     at_work,
     batch_in_words,
     jobs_counted,
+    listed,
     next_periodic,
     next_scheduled,
     oldest_waits,
@@ -28,7 +37,7 @@ from litequeue.overview import (
     unknown_jobs,
 )
 from litequeue.queue import Queue
-from litequeue.record import JobRow, State, WorkerRow, key
+from litequeue.record import JobRow, State, UnreadableRow, WorkerRow, key
 from litequeue.stop import Stop
 
 STATUS_EXAMPLE = """\
@@ -119,10 +128,10 @@ def list_command(args: argparse.Namespace) -> int:
     limit = min(args.limit, MOST_LISTED)
     with Queue(args.database, create=False) as queue:
         # One more than is shown tells whether there are more.
-        rows = queue.find(state=args.state, queue=args.queue, name=args.name, limit=limit + 1)
+        rows = listed(queue, state=args.state, in_queue=args.queue, name=args.name, limit=limit + 1)
         meant = "" if rows else misspelt(queue, args.queue, args.name)
     if args.json:
-        say_json([row_as_json(row) for row in rows[:limit]])
+        say_json([any_row_as_json(row) for row in rows[:limit]])
     elif not rows:
         filtered = any(word is not None for word in (args.state, args.queue, args.name))
         say(f"No job matches{meant}." if filtered else "The queue is empty.")
@@ -295,10 +304,13 @@ def _worker_as_json(worker: WorkerRow, rows: list[JobRow]) -> dict[str, object]:
 # list
 
 
-def _cells(row: JobRow) -> list[object]:
+def _cells(row: JobRow | UnreadableRow) -> list[object]:
     reason = printable(row.reason)
     if len(reason) > REASON_WIDTH:
         reason = reason[: REASON_WIDTH - 1] + "…"
+    if isinstance(row, UnreadableRow):
+        texts = [printable(row.text(column) or "-") for column in ("queue", "name")]
+        return [row.id, "unreadable", *texts, "-", "-", reason]
     name, queue = printable(row.name), printable(row.queue)
     when = local(_when(row))
     return [

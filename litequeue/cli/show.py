@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import shlex
 from collections.abc import Iterator
 
-from litequeue.cli.facts import batch_as_json, local, parent_as_json, row_as_json
+from litequeue.cli.facts import any_row_as_json, batch_as_json, local, parent_as_json, row_as_json
 from litequeue.cli.look import printable
 from litequeue.cli.parser import Commands, add_word, as_json, database, positive
 from litequeue.cli.terminal import say, say_json
+from litequeue.errors import DamagedRow
+from litequeue.messages import show as value_shown
 from litequeue.overview import (
     LINES,
     Parent,
@@ -18,13 +21,14 @@ from litequeue.overview import (
     batch_in_words,
     batch_of,
     children,
+    looked_up,
     parent_in_words,
     parents,
     why_not_running,
     worker_of,
 )
 from litequeue.queue import Queue
-from litequeue.record import JobRow, WorkerRow
+from litequeue.record import JobRow, UnreadableRow, WorkerRow
 
 EXAMPLE = """\
 examples:
@@ -49,7 +53,9 @@ def show_command(args: argparse.Namespace) -> int:
     """Print all that is known of one job."""
     file = shlex.quote(args.database)
     with Queue(args.database, create=False) as queue:
-        row = queue.get(args.id)
+        row = looked_up(queue, args.id)
+        if isinstance(row, UnreadableRow):
+            return _show_unreadable(row, file, args)
         worker = worker_of(queue, row)
         why = why_not_running(queue, row, file)
         if args.json:
@@ -67,10 +73,34 @@ def show_command(args: argparse.Namespace) -> int:
     return 0
 
 
+def _show_unreadable(row: UnreadableRow, file: str, args: argparse.Namespace) -> int:
+    """Print all columns of a row that was edited, and which of them cannot be read."""
+    if args.json:
+        columns = {column: _plain(value) for column, value in row.values.items()}
+        say_json({**any_row_as_json(row), "columns": columns, "unreadable": row.faults})
+        return 0
+    say(f"Job {row.id} was edited into something unreadable:")
+    for column, value in row.values.items():
+        mark = " (unreadable)" if column in row.faults else ""
+        if value is not None:
+            say(f"{column:<14} {printable(value_shown(value))}{mark}")
+    say(f"Repair it with SQL, or delete it: `litequeue forget {file} {row.id}`.")
+    return 0
+
+
+def _plain(value: object) -> object:
+    """A value as JSON can hold it."""
+    finite = not isinstance(value, float) or math.isfinite(value)
+    return value if isinstance(value, str | int | float | None) and finite else repr(value)
+
+
 def _as_json(
     queue: Queue, row: JobRow, worker: WorkerRow | None, why: str | None
 ) -> dict[str, object]:
-    batch = batch_of(queue, row)
+    try:
+        batch = batch_of(queue, row)
+    except DamagedRow:
+        batch = None
     return {
         **row_as_json(row),
         "pid": worker.pid if worker else None,
@@ -113,9 +143,12 @@ def _ties(queue: Queue, row: JobRow, database: str) -> Iterator[Detail]:
         yield "unique", printable(row.unique_key)
     if row.overlap_key is not None:
         yield "overlap", f"{printable(row.overlap_key)}, {row.overlap_limit or 1} at once"
-    batch = batch_of(queue, row)
-    if batch is not None:
-        yield "batch", f"{batch.id} ({printable(batch.name)}): {batch_in_words(batch)}"
+    try:
+        batch = batch_of(queue, row)
+        if batch is not None:
+            yield "batch", f"{batch.id} ({printable(batch.name)}): {batch_in_words(batch)}"
+    except DamagedRow as error:
+        yield "batch", printable(error)
     before = [_parent_in_words(parent, database) for parent in parents(queue, row)]
     behind = [f"{id} ({printable(name)}), which waits" for id, name in children(queue, row)]
     yield from _lines("after", before)

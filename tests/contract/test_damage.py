@@ -27,6 +27,11 @@ UNREADABLE = [
     "created_at = 'yesterday'",
     "created_at = -(1 << 62)",
     "failed_at = 'never'",
+    "options = printf('%.*c', 30000, '[')",
+    "name = cast(x'ff80' as text)",
+    "priority = 1.5",
+    "overlap_key = 'a', overlap_limit = 0",
+    "unique_key = x'ff'",
 ]
 # And these can be read, and not be run.
 UNUSABLE = [
@@ -36,6 +41,11 @@ UNUSABLE = [
     "name = x'ff'",
     "name = ''",
     "queue = x'ff'",
+    "queue = cast(x'ff' as text)",
+    "attempts = 1.5",
+    "payload = cast(x'ff' as text)",
+    "payload = printf('%.*c', 30000, '[')",
+    """options = '{"keep": 1e300, "max_attempts": []}'""",
     "options = '[]'",
     """options = '{"timeout": "long", "backoff": "none", "keep": "yes"}'""",
     "max_attempts = 0",
@@ -91,9 +101,18 @@ def test_a_row_that_cannot_be_read_is_told_in_a_sentence(
 ) -> None:
     job_id = queue.push("a")
     damage(job_id, change)
-    for look in (lambda: queue.get(job_id), lambda: queue.wait(job_id, timeout=1), queue.find):
+    for look in (lambda: queue.get(job_id), lambda: queue.wait(job_id, timeout=1)):
         with pytest.raises(DatabaseRefused, match=f"job {job_id} was edited into something"):
             look()
+
+
+@pytest.mark.parametrize("change", [*UNREADABLE, "state = 99", "state = 5.5"])
+def test_a_row_that_cannot_be_read_hides_no_other(
+    queue: Queue, damage: Damage, change: str
+) -> None:
+    damage(queue.push("a"), change)
+    other = queue.push("b")
+    assert [row.id for row in queue.find()] == [other]
 
 
 @pytest.mark.parametrize("change", [*UNREADABLE, *UNUSABLE, "state = 99"])
