@@ -211,7 +211,7 @@ class Executor:
         job = self._decode(row, attempt)
         run, seconds = Run(self._queue, row), attempt.policy.timeout
         try:
-            self._stop.begin_job()
+            self._stop.begin_job(row)
             with run:
                 if seconds is None:
                     result = unlimited(job.handle)
@@ -219,10 +219,12 @@ class Executor:
                     result = self._limited(row, job, seconds, report_to)
                 attempt.result = _no_generator(result, job)
         finally:
-            self._stop.end_job()
+            left = self._stop.end_job()
             if os.getpid() != self.pid:
                 # A child that the job has forked must not come back as a second worker.
                 os._exit(1)
+            if left:
+                logger.warning("job %d (%s) left %s; put back", row.id, row.name, left)
             left_open = self._queue.database.abandon()
             if run.completed:
                 attempt.completed, attempt.planned = True, run.planned

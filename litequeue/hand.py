@@ -57,13 +57,15 @@ _CHECKS = [crc32(b"%d" % value) for value in range(MOST + 1)]
 class Note(NamedTuple):
     """How far a worker had come: the job that it ran, 0 for none and None where that is
     not known, those that had succeeded with their results, those not yet started, where
-    the job hung, if that ended the worker, and when all of them were claimed."""
+    the job hung, if that ended the worker, when all of them were claimed, and whether the
+    worker was asked to stop."""
 
     running: int | None
     finished: Mapping[int, str | None] = {}
     fetched: Sequence[int] = ()
     hung: str = ""
     claimed_at: float = 0.0
+    stopped: bool = False
 
     def about(self, rows: Sequence[JobRow]) -> Note:
         """What it says of these rows, which the worker has in the table: nothing of one

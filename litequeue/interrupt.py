@@ -89,6 +89,10 @@ class Alarm:
         """Whether it belongs to the thread that asks."""
         return self._thread == threading.get_ident()
 
+    def pending(self) -> bool:
+        """Whether the timer runs."""
+        return bool(self._due)
+
     def set(self, name: str, seconds: float, action: Action) -> None:
         """Call ``action`` with the frame that then runs, once, in ``seconds``; there is one
         action of each ``name``."""

@@ -14,11 +14,15 @@ from litequeue.executor import DeathOfRun, Executor
 from litequeue.hand import Note
 from litequeue.queue import Queue
 from litequeue.record import JobRow, WorkerRow
-from litequeue.roster import LEFT_TRANSACTION, STOPPED
+from litequeue.roster import LEFT_TRANSACTION, STOPPED, STOPS
 
 # How long a worker may be at one job while others wait in its hand.
 REST_SECONDS = 0.05
 UNKNOWN_CAUSE = "killed, or unable to write down how the job ended"
+# How a worker may end that was asked to stop and whose job is not to blame: by whoever did
+# not wait for it, or by itself, when the job did not end. A crash meanwhile still counts.
+ENDS_OF_A_STOP = {None, "signal 9", *(f"signal {n}" for n in STOPS)}
+ENDS_OF_A_STOP |= {f"exit code {128 + n}" for n in STOPS}
 
 
 class Rescuer:
@@ -54,7 +58,7 @@ class Rescuer:
         with queue.database.transaction():
             rows = queue.running(worker.id)
             note = note.about(rows)
-            blamed = 0 if worker.cause == STOPPED else note.running
+            blamed = 0 if _was_stopped(worker, note) else note.running
             for row in rows:
                 if row.id in note.finished:
                     queue.complete(row, result=note.finished[row.id])
@@ -80,3 +84,10 @@ class Rescuer:
             attempt=row.attempts,
             max_attempts=self._executor.policy(row).max_attempts,
         )
+
+
+def _was_stopped(worker: WorkerRow, note: Note) -> bool:
+    """Whether a worker was ended on purpose, in whatever way."""
+    if LEFT_TRANSACTION in note.hung:
+        return False
+    return worker.cause == STOPPED or (note.stopped and worker.cause in ENDS_OF_A_STOP)

@@ -30,6 +30,11 @@ if TYPE_CHECKING:
 FIRST_WORKER, LAST_WORKER = NOBODY + 1, (1 << 47) - 1
 WORKERS = LAST_WORKER - FIRST_WORKER + 1
 LONGEST_TRACE = 20_000
+# Of what a dead worker's lock file holds. A timer of a job's can have written much of it.
+LONGEST_WORDS = 1 << 20
+# SIGHUP, SIGINT and SIGTERM; and what can stand for a signal, and in no trace.
+STOPS = (1, 2, 15)
+SIGNAL_BYTES = bytes(set(range(32)) - set(b"\t\n"))
 
 # What a worker writes into its lock file that ends since a job holds the write lock.
 LEFT_TRANSACTION = "a write transaction was left open"
@@ -211,8 +216,9 @@ class Roster:
             if not locks.lock(descriptor) or not locks.leads_to(path, descriptor):
                 yield None
                 return
-            hung = os.read(descriptor, LONGEST_TRACE).decode("utf-8", "replace")
-            yield read(_hand_of(path), self._mark())._replace(hung=hung)
+            hung, stopped = _last_words(descriptor)
+            note = read(_hand_of(path), self._mark())
+            yield note._replace(hung=hung, stopped=stopped)
             self._strike(worker)
             _remove(path)
 
@@ -347,6 +353,15 @@ def _quoted(path: str) -> str:
     from shlex import quote  # for a message alone
 
     return quote(path)
+
+
+def _last_words(descriptor: int) -> tuple[str, bool]:
+    """Where the job hung, if that ended the worker, and whether the worker was asked to
+    stop: its signals are bytes of the file, with their numbers."""
+    words = os.read(descriptor, LONGEST_WORDS)
+    stopped = any(number in words for number in STOPS)
+    trace = words.translate(None, SIGNAL_BYTES)[:LONGEST_TRACE]
+    return trace.decode("utf-8", "replace"), stopped
 
 
 def _hand_of(path: str) -> str:

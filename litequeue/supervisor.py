@@ -24,7 +24,7 @@ from litequeue.nudge import Nudge
 from litequeue.parent_pipe import FINISHED, RECYCLED, WRONG_USE, Reports
 from litequeue.queue import Queue
 from litequeue.roster import STOPPED
-from litequeue.stop import Stop
+from litequeue.stop import LAST_SECONDS, Stop
 
 # What a supervisor exits with where its workers cannot work as they were started.
 WRONG_USE_STATUS = 2
@@ -33,9 +33,6 @@ WRONG_USE_STATUS = 2
 SETTLED_SECONDS = 5.0
 FIRST_PAUSE_SECONDS = 0.2
 LONGEST_PAUSE_SECONDS = 30.0
-# What a child has between the second signal and the one that nothing can refuse, and
-# what one has that has done its work and should have ended within the grace.
-LAST_SECONDS = 2.0
 
 
 @dataclass(slots=True, eq=False)
@@ -213,16 +210,19 @@ class Supervisor:
 
     def _end_all(self) -> None:
         """Let the jobs finish, then have them given back, then end what is left."""
-        self._signal_all()
-        if not self._wait(self._grace):
-            self._signal_all()
+        # Ctrl-C waits for the jobs, and so do the workers that are told of it.
+        patient = self._stop.signal == signal.SIGINT
+        number = signal.SIGINT if patient else signal.SIGTERM
+        self._signal_all(number)
+        if not self._wait(math.inf if patient else self._grace):
+            self._signal_all(number)
             if not self._wait(LAST_SECONDS):
                 for child in self._living():
                     self._kill(child)
 
-    def _signal_all(self) -> None:
+    def _signal_all(self, number: int) -> None:
         for child in self._living():
-            child.process.send_signal(signal.SIGTERM)
+            child.process.send_signal(number)
 
     def _wait(self, seconds: float) -> bool:
         """Wait until no child lives; a second signal here cuts it short."""
@@ -232,7 +232,7 @@ class Supervisor:
             left = until - self._clock()
             if left <= 0 or (self._stop.hard and not hard):
                 return False
-            self._stop.sleep(left)
+            self._stop.sleep(min(left, LONGEST_PAUSE_SECONDS))
         return True
 
     def _living(self) -> list[Child]:

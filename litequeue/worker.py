@@ -44,7 +44,8 @@ from litequeue.turn import Turn
 LOOK_SECONDS = 0.5
 # How long a worker waits after the file was locked, or the disk full, for too long.
 TROUBLE_SECONDS = 1.0
-GRACE_SECONDS = 10.0
+# With the stop's own last second, less than the ten that container engines wait.
+GRACE_SECONDS = 8.0
 
 logger = logging.getLogger("litequeue")
 
@@ -116,7 +117,7 @@ class Worker:
 
         It serves ``queues`` strictly in that order, or all by priority and age. ``sleep``
         is the longest time between two looks for work, ``grace`` what a job has to end in
-        after its timeout, both in seconds. Of jobs that are known to be short it fetches
+        after its timeout or a stop, both in seconds. Of jobs that are known to be short it fetches
         ``prefetch`` at once at the most; 1 is each by itself, which is also how a queue
         with ``synchronous="full"`` is worked. ``flags`` are options for jobs without their
         own. Raises NoJobsFound, DuplicateJob and OptionError.
@@ -125,7 +126,7 @@ class Worker:
         self.found = _found(jobs)
         self.queues = tuple(queues)
         self._sleep, self._grace, self._limits = sleep, grace, limits
-        self._stop = stop or Stop()
+        self._stop = stop or Stop(grace=grace)
         self._executor = Executor(
             queue,
             self.found.jobs,
@@ -143,10 +144,11 @@ class Worker:
         """Work until a limit is reached or a stop is asked for; returns the exit status,
         0, or 128 + signal where a second signal ended a job.
 
-        In the main thread, SIGTERM and SIGINT ask for the stop: the first lets the
-        running job finish, the second gives it back with its attempt unspent. Raises
-        DatabaseMoved, and other DatabaseErrors that waiting does not mend; WorkerRunning
-        where another thread has it at work.
+        In the main thread, SIGTERM, SIGHUP and SIGINT ask for the stop. The running job
+        has the grace to finish, after SIGINT as long as it takes; then, or with the second
+        signal, it is given back with its attempt unspent. Raises DatabaseMoved, and other
+        DatabaseErrors that waiting does not mend; WorkerRunning where another thread has it
+        at work.
         """
         self._begin(threading.current_thread())
         try:
@@ -243,7 +245,7 @@ class Worker:
                 self._over,
                 owns_process=self.owns_process,
             )
-            with closing(turn):
+            with self._stop.noted_in(seat.fileno()), closing(turn):
                 yield turn
 
     @contextmanager

@@ -50,7 +50,7 @@ def test_systemd_has_one_service_for_all_queues(shop: Path, capsys: Capture) -> 
     unit = recipe(capsys, "systemd", "jobs.db")
     assert unit.startswith("# /etc/systemd/system/litequeue-shop.service\n")
     assert values(unit, "ExecStart") == [
-        f"{sys.executable} -m litequeue work {shop}/jobs.db --workers 1 --grace 10"
+        f"{sys.executable} -m litequeue work {shop}/jobs.db --workers 1 --grace 8"
     ]
     assert values(unit, "WorkingDirectory") == [str(shop)]
     assert values(unit, "User") == [USER]
@@ -69,13 +69,13 @@ def test_systemd_has_a_service_for_each_queue(shop: Path, capsys: Capture) -> No
     ]
     work = f"{sys.executable} -m litequeue work {shop}/jobs.db"
     assert values(units, "ExecStart") == [
-        f"{work} --queue high --workers 2 --grace 10",
-        f"{work} --queue default --workers 4 --grace 10",
-        f"{work} --queue low --workers 1 --grace 10",
+        f"{work} --queue high --workers 2 --grace 8",
+        f"{work} --queue default --workers 4 --grace 8",
+        f"{work} --queue low --workers 1 --grace 8",
     ]
 
 
-@pytest.mark.parametrize(("grace", "stop"), [("10", 20), ("0.5", 11), ("5m", 310)])
+@pytest.mark.parametrize(("grace", "stop"), [("10", 20), ("8", 18), ("0.5", 11), ("5m", 310)])
 def test_both_managers_wait_longer_than_the_grace(
     shop: Path, capsys: Capture, grace: str, stop: int
 ) -> None:
@@ -116,7 +116,7 @@ def test_supervisor_has_a_program_for_each_queue(shop: Path, capsys: Capture) ->
     assert "[program:litequeue-shop-high]" in programs
     assert "[program:litequeue-shop-low]" in programs
     assert values(programs, "command")[0] == (
-        f"{PYTHON} -m litequeue work {shop}/jobs.db --queue high --workers 2 --grace 10"
+        f"{PYTHON} -m litequeue work {shop}/jobs.db --queue high --workers 2 --grace 8"
     )
     assert values(programs, "directory") == [str(shop)] * 2
     assert values(programs, "user") == [USER] * 2
@@ -174,7 +174,7 @@ def test_what_was_said_here_is_said_to_the_workers(
     (command,) = values(unit, "ExecStart")
     assert command == (
         f"{sys.executable} -m litequeue work {shop}/data.db --queue high,default --workers 1 "
-        "--grace 10 --jobs shop.jobs --jobs shop.more --retries 5"
+        "--grace 8 --jobs shop.jobs --jobs shop.more --retries 5"
     )
     assert values(unit, "Environment") == [f"PYTHONUNBUFFERED=1 PYTHONPATH={shop}/lib"]
     assert f"PYTHONPATH={shop}/lib {PYTHON}" in recipe(capsys, "cron")
@@ -185,7 +185,7 @@ def test_what_the_file_of_variables_says_stays_there(shop: Path, capsys: Capture
     unit = recipe(capsys, "systemd", "--env-file", "app.env", "--queue", "a:3")
     (command,) = values(unit, "ExecStart")
     assert command == (
-        f"{sys.executable} -m litequeue work {shop}/my.db --queue a --workers 3 --grace 10 "
+        f"{sys.executable} -m litequeue work {shop}/my.db --queue a --workers 3 --grace 8 "
         f"--env-file {shop}/app.env"
     )
 

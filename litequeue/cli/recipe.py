@@ -58,7 +58,7 @@ def add(commands: Commands) -> None:
         metavar="S",
         type=seconds,
         default=GRACE_SECONDS,
-        help="what a running job has to end in after a stop (default: 10)",
+        help=f"what a running job has to end in after a stop (default: {GRACE_SECONDS:g})",
     )
     recipe.add_argument(
         "--into", metavar="FOLDER", help="write files into this folder, and print their names"

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from litequeue.errors import OptionError
 from litequeue.worker import GRACE_SECONDS
 
-# What systemd or supervisor wait beyond --grace: two seconds are the workers' own.
+# What systemd or supervisor wait beyond --grace: a second or two are the workers' own.
 SPARE_SECONDS = 10
 # A tick of cron starts no job in the last seconds of its minute.
 TICK_SECONDS = 50

@@ -29,7 +29,7 @@ from litequeue.parent_pipe import FINISHED, RECYCLED, WRONG_USE, ParentPipe
 from litequeue.place import path_of
 from litequeue.queue import Queue
 from litequeue.record import State, key
-from litequeue.stop import Stop
+from litequeue.stop import LAST_SECONDS, Stop
 from litequeue.worker import GRACE_SECONDS, Limits, Worker
 
 # A worker that has reached --max-jobs or --memory-limit under a supervisor ends with this.
@@ -96,7 +96,7 @@ def _add_processes(work: argparse.ArgumentParser) -> None:
         metavar="S",
         type=seconds,
         default=GRACE_SECONDS,
-        help="what a job has to end in, after its timeout or a stop (default: 10)",
+        help=f"what a job has to end in, after its timeout or a stop (default: {GRACE_SECONDS:g})",
     )
     work.add_argument(
         "--prefetch",
@@ -147,13 +147,24 @@ def work_command(args: argparse.Namespace) -> int:
             complain("Instance is already running. Exiting.")
             return 0
         parent = None if args.leash is None else ParentPipe(_set_apart(args.leash))
-        stop = Stop(None if parent is None else parent.descriptor)
+        stop = _stop(args, parent)
         # From here on, and not only once the worker runs: a signal while jobs are
         # imported must end it as cleanly.
         with stop.on_signals():
             if args.workers:
                 return _supervise(args, stop)
             return _work(args, stop) if parent is None else _work_for(parent, args, stop)
+
+
+def _stop(args: argparse.Namespace, parent: ParentPipe | None) -> Stop:
+    say = _lines(args).complain
+    if args.workers:
+        # Its workers have the jobs, and say so themselves.
+        return Stop(say=say)
+    if parent is None:
+        return Stop(grace=args.grace, say=say)
+    # Its supervisor ends it sooner, and gives the job back at once.
+    return Stop(parent.descriptor, grace=args.grace, last=2 * LAST_SECONDS, say=say)
 
 
 def _work_for(parent: ParentPipe, args: argparse.Namespace, stop: Stop) -> int:
@@ -304,7 +315,13 @@ def run_command(args: argparse.Namespace) -> int:
     lines = _lines(args)
     found = _discovered(args)
     with Queue(args.database, create=False) as queue:
-        worker = Worker(queue, found, flags=_flags(args, os.environ), listener=lines)
+        worker = Worker(
+            queue,
+            found,
+            flags=_flags(args, os.environ),
+            listener=lines,
+            stop=Stop(grace=GRACE_SECONDS, say=lines.complain),
+        )
         worker.owns_process = True
         ended = worker.run_named(args.name) if args.id is None else [worker.run_job(args.id)]
     if not ended:
