@@ -15,9 +15,9 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 
-from litequeue.errors import DatabaseBusy, DatabaseError
+from litequeue.errors import DatabaseBusy, DatabaseError, DatabaseFull
 
 CHECKPOINT_BYTES = 4 * 1024 * 1024
 # Where there is nothing else to do, sooner: what reads the WAL after a crash has less to read.
@@ -81,9 +81,11 @@ class Checkpoints:
     def _emptied(self) -> bool:
         with self._connect() as write, self._connect() as copy:
             # As long as this commit is not copied, no writer can start the WAL over, and
-            # all but the last commits are copied while others write.
-            _commit(write)
-            _copied(copy)
+            # all but the last commits are copied while others write. On a full disk there
+            # may be no room for it, and yet for what is copied over old pages.
+            with suppress(DatabaseFull):
+                _commit(write)
+                _copied(copy)
             write("begin immediate")
             emptied = _copied(copy)
             write("commit")

@@ -63,6 +63,8 @@ OLDEST_SQLITE = (3, 35, 0)
 # its time goes into writing them twice: whole to the WAL, and from there to the disk.
 PAGE_BYTES = 1024
 BUSY_SECONDS = 30.0
+# Less than that on a disk is none: the -shm file alone takes half of it.
+LEAST_ROOM_BYTES = 64 * 1024
 # SQLite's code for a transaction that has read what another one has changed since; Python
 # 3.10 has no codes, and sqlite3 no name for this one.
 BUSY_SNAPSHOT = 517
@@ -539,13 +541,45 @@ class Database:
             return DatabaseFull(path=self.path, problem=words)
         if "readonly" in words:
             return CannotOpen(path=self.path, problem="the file or its folder is read-only")
-        if "unable to open" in words and descriptors_used_up():
-            return CannotOpen(path=self.path, problem=NO_DESCRIPTORS)
-        if "unable to open" in words:
-            return CannotOpen(path=self.path, problem="the file or its folder forbids it")
+        if "unable to open" in words or "I/O error" in words:
+            return self._refused(words)
         if "not a database" in words or "malformed" in words:
             return NotADatabase(path=self.path, problem=words)
         return DatabaseRefused(path=self.path, problem=words)
+
+    def _refused(self, words: str) -> DatabaseError:
+        """Why the system let SQLite open or write no file, which SQLite does not say."""
+        if lacking := _lacking(os.path.dirname(self.path)):
+            return DatabaseFull(path=self.path, problem=lacking)
+        if "unable to open" in words:
+            forbidden = "the file or its folder forbids it"
+            problem = NO_DESCRIPTORS if descriptors_used_up() else forbidden
+            return CannotOpen(path=self.path, problem=problem)
+        cause = "its disk may be failing, the file be cut off, or a quota be used up"
+        if limit := _longest_file():
+            cause = f"this process may make no file longer than {limit} bytes (ulimit -f)"
+        return DatabaseRefused(path=self.path, problem=f"{words} ({cause})")
+
+
+def _lacking(folder: str) -> str | None:
+    """What the disk of a folder has no more of, if so."""
+    try:
+        disk = os.statvfs(folder)
+    except (OSError, AttributeError):  # Windows has no such call
+        return None
+    if disk.f_bavail * disk.f_frsize < LEAST_ROOM_BYTES:
+        return "its disk is full"
+    # Some file systems count none.
+    return "its disk has no inode left for a file" if disk.f_files and not disk.f_favail else None
+
+
+def _longest_file() -> int | None:
+    try:
+        import resource  # only Windows has none, and only trouble needs it
+    except ImportError:
+        return None
+    soft = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+    return None if soft == resource.RLIM_INFINITY else soft
 
 
 def _text(raw: bytes) -> str | bytes:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from waiting import Child
 
 from litequeue import Queue
 from litequeue.errors import DatabaseFull
@@ -191,7 +192,15 @@ Worker._look_around = full_from_now_on
 ENDING = (
     COMPLAINING
     + """
-jobs_for_faults.ENDINGS["fill"] = fill
+def fill_it_and_the_last_page_of_the_wal():
+    fill()
+    try:
+        while True:
+            queue.database.change("update litequeue_jobs set priority = priority + 1")
+    except DatabaseFull:
+        pass
+
+jobs_for_faults.ENDINGS["fill"] = fill_it_and_the_last_page_of_the_wal
 queue.push(Scripted(endings=["fill"]))
 """
 )
@@ -208,6 +217,51 @@ for room in (0, 1, SIZE // 2, 100 * SIZE):
     except (CannotOpen, DatabaseFull) as error:
         print("told", str(error).replace(chr(10), " "))
 print("left", queue.counts(), "files", os.listdir("jobs.db-workers"))
+"""
+
+OPENING = """
+import sqlite3
+fill()
+for kilobytes in (0, 4, 8, 16, 24, 32, 40):
+    os.truncate("filler", max(0, os.path.getsize("filler") - (kilobytes << 10)))
+    for name in os.listdir("."):
+        if name.startswith("new.db"):
+            os.unlink(name)
+    try:
+        with Queue("new.db") as new:
+            new.push(Scripted())
+    except Exception as error:
+        print(type(error).__name__, str(error).replace(chr(10), " "))
+    fill()
+make_room()
+with Queue("new.db") as new:
+    print("pushed", new.push(Scripted()))
+"""
+
+CHECKPOINTING = """
+id = queue.push(Scripted())
+queue.database.checkpoint()
+for _ in range(100):
+    queue.database.change("update litequeue_jobs set priority = priority + 1")
+before = os.stat("jobs.db-wal").st_size
+fill()
+try:
+    while True:
+        queue.database.change("update litequeue_jobs set priority = priority + 1")
+except DatabaseFull:
+    print(queue.database.checkpoint(), os.stat("jobs.db-wal").st_size < before / 4)
+queue.push(Scripted())
+print("pushed", queue.check())
+"""
+
+NO_INODES = """
+assert libc.mount(b"tmpfs", b".", b"tmpfs", 0, b"size=1m,nr_inodes=2") == 0, "mount"
+os.chdir("../disk")
+open("one", "w").close()
+try:
+    Queue("new.db")
+except DatabaseFull as error:
+    print(error)
 """
 
 WORKING = """
@@ -249,6 +303,52 @@ def test_a_worker_on_a_full_disk_waits_and_goes_on_when_there_is_room(
     assert "cannot grow" in said
     assert "left {} laws []" in said
     assert world.journal.names(1) == [START, OK]
+
+
+def test_a_queue_that_is_made_on_a_full_disk_says_that_it_is_full(
+    on_a_small_disk: Callable[[str], str],
+) -> None:
+    *told, last = on_a_small_disk(OPENING).splitlines()
+    assert last == "pushed 1"
+    assert len(told) >= 3, told
+    assert all(line.startswith("DatabaseFull ") and "is full" in line for line in told), told
+
+
+def test_a_queue_for_whose_file_no_inode_is_left_says_so(
+    on_a_small_disk: Callable[[str], str],
+) -> None:
+    assert "its disk has no inode left for a file" in on_a_small_disk(NO_INODES)
+
+
+def test_a_long_wal_on_a_full_disk_is_emptied_where_the_file_need_not_grow(
+    on_a_small_disk: Callable[[str], str],
+) -> None:
+    assert on_a_small_disk(CHECKPOINTING).splitlines() == ["True True", "pushed []"]
+
+
+SHORT_FILES = """
+import os, resource, sys
+from litequeue.errors import DatabaseError
+from litequeue.queue import Queue
+most = int(sys.argv[2])
+resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+try:
+    with Queue(sys.argv[1]) as queue:
+        while True:
+            queue.push("a", {"text": "x" * 1000})
+except DatabaseError as error:
+    os.write(1, type(error).__name__.encode() + b" " + str(error).encode())
+"""
+
+
+@pytest.mark.parametrize("most", [1000, 5000, 20_000, 60_000, 200_000])
+def test_a_limit_on_the_length_of_files_is_named(
+    start: Callable[..., Child], tmp_path: Path, most: int
+) -> None:
+    pytest.importorskip("resource")
+    told = start(SHORT_FILES, tmp_path / "jobs.db", most).finish()
+    assert told.startswith("DatabaseRefused ")
+    assert f"this process may make no file longer than {most} bytes (ulimit -f)" in told
 
 
 def test_a_worker_without_room_for_its_hand_says_so_and_begins_when_there_is(
