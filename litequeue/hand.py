@@ -29,6 +29,7 @@ from contextlib import contextmanager, suppress
 from typing import NamedTuple
 from zlib import crc32
 
+from litequeue.locks import NO_FOLLOW
 from litequeue.record import JobRow
 
 # The most jobs that a hand can hold.
@@ -97,10 +98,11 @@ class Hand:
         self._started = self._done = self._logged = 0
         header = HEADER.pack(MAGIC, mark)
         self._seed = self._salt = self._check = crc32(header)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o666)
+        flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | NO_FOLLOW
+        descriptor = os.open(path, flags, 0o600)
         try:
-            with suppress(OSError):
-                os.chmod(path, mode)
+            with suppress(OSError, AttributeError):  # Windows has modes by name alone
+                os.fchmod(descriptor, mode)
             # Written, and not only made longer: on a full disk the memory would not be there.
             if os.write(descriptor, header.ljust(SIZE, b"\0")) < SIZE:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -242,7 +244,7 @@ def _opened(path: str, mark: bytes) -> Iterator[mmap.mmap | None]:
     """The memory of a file; None for one that is not there, is another user's, that a
     power failure has left empty, or that was made with another mark."""
     try:
-        descriptor = os.open(path, os.O_RDWR)
+        descriptor = os.open(path, os.O_RDWR | NO_FOLLOW)
     except OSError:
         yield None
         return

@@ -15,6 +15,7 @@ from waiting import Child
 from litequeue import locks
 from litequeue.cli import main
 from litequeue.errors import CannotOpen
+from litequeue.hand import Hand, read
 from litequeue.queue import Queue
 from litequeue.roster import distrust
 
@@ -245,6 +246,18 @@ def test_a_single_id_behind_a_link_is_refused_in_one_line(
     assert "is a symbolic link, and must be a file: remove it" in said
     assert len(said.splitlines()) == 1
     assert not Path("victim").exists()
+
+
+def test_a_hand_is_neither_made_nor_read_through_a_link(tmp_path: Path) -> None:
+    Hand(str(tmp_path / "victim"), 0o600).close()
+    before = (tmp_path / "victim").read_bytes()
+    (tmp_path / "hand").symlink_to("victim")
+    with pytest.raises(OSError, match="symbolic links"):
+        Hand(str(tmp_path / "hand"), 0o666)
+    assert read(str(tmp_path / "victim")).running is not None
+    assert read(str(tmp_path / "hand")).running is None
+    assert (tmp_path / "victim").read_bytes() == before
+    assert mode_of(tmp_path / "victim") == 0o600
 
 
 # Backups
