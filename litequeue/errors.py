@@ -6,6 +6,7 @@ value named, and last what to do about it.
     LitequeueError
     ├── PayloadError        a payload cannot be written as JSON, or read back
     ├── OptionError         an option has a value that it cannot have
+    │   └── WrongArgument   an argument is of the wrong kind
     ├── WhenError           a delay or an instant cannot be read
     ├── ScheduleError       a cron expression or a period cannot be read
     ├── JobError            a class or function cannot be a job
@@ -76,6 +77,10 @@ class PayloadError(LitequeueError):
 
 class OptionError(LitequeueError, ValueError):
     """{owner}: {problem}"""
+
+
+class WrongArgument(OptionError, TypeError):
+    """{owner} {takes} {wanted}, not {given}: {remedy}."""
 
 
 class WhenError(LitequeueError, ValueError):

@@ -46,6 +46,10 @@ OTHER_NAMES = ("run", "perform", "execute", "process", "call", "__call__", "work
 
 def bind(queue: Queue | None) -> None:
     """Let ``dispatch`` push to ``queue`` in this process; None takes that back."""
+    if queue is not None and not isinstance(queue, Queue):
+        from litequeue.mistakes import no_queue
+
+        raise no_queue("bind", queue)
     _bound[:] = [] if queue is None else [queue]
 
 

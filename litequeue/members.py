@@ -33,6 +33,12 @@ class Members:
         **options: Unpack[Options],
     ) -> None:
         """Add a job, as Queue.push does; its id is in ``ids`` after the block."""
+        fits = isinstance(job, str | tuple) or hasattr(job, "__litequeue_spec__")
+        if not fits or isinstance(job, type):
+            from litequeue.mistakes import no_job
+
+            # Here, and not at the block's end, where no line says which push it was.
+            raise no_job("batch.push", job)
         given = checked(options, "push") if options else NOTHING_GIVEN
         self._jobs.append(((job, payload or {}) if isinstance(job, str) else job, given))
 
@@ -50,7 +56,7 @@ class Membership(Pushing):
         ``then`` to run once when all of them have ended; an exception in the block
         pushes nothing."""
         members = Members()
-        follower = self._row(then, checked(options, "batch"))
+        follower = self._row(then, checked(options, "batch"), "batch(then=)")
         if follower["step"] or follower["unique_key"]:
             problem = "then= takes a job that is no batch, and not unique"
             raise OptionError(owner="batch", problem=problem)

@@ -145,6 +145,11 @@ class Pushing(Upkeep):
         Takes jobs, and (name, payload) pairs; the options hold for each. Raises what
         push raises, and then none of them is pushed.
         """
+        if isinstance(jobs, str | Mapping) or not isinstance(jobs, Iterable):
+            # Of a mapping the payloads would be lost, and a text is made of letters.
+            from litequeue.mistakes import no_jobs
+
+            raise no_jobs(jobs)
         many = self._rows(zip(jobs, repeat(checked(options, "push_many"))))
         with self._on(connection):
             return self._push_many(many)
@@ -158,7 +163,7 @@ class Pushing(Upkeep):
         """Push the jobs in one transaction, each to run after the one before has
         succeeded, and return their ids in order."""
         given = checked(options, "chain")
-        many = [self._row(job, given) for job in jobs]
+        many = [self._row(job, given, "chain") for job in jobs]
         ids: list[int] = []
         with self._on(connection), self.database.transaction():
             for values in many:
@@ -259,8 +264,8 @@ class Pushing(Upkeep):
                     self._weigh(name, text)
                 payloads.append(text)
             else:
-                job, payload = each if isinstance(each, tuple) else (each, None)
-                spec = self._spec(job, payload)
+                job, payload = _pair(each) if isinstance(each, tuple) else (each, None)
+                spec = self._spec(job, payload, "push_many")
                 terms = _terms(spec, given)
                 plain = terms.plain and not spec.step
                 name, encode, payloads = spec.name, spec.encode or encode, [spec.payload]
@@ -268,16 +273,25 @@ class Pushing(Upkeep):
                 last, before = kind if spec.encode and terms.alike else None, given
         return rows
 
-    def _row(self, job: Pushable, given: Options) -> Values:
-        spec = self._spec(job, None)
+    def _row(self, job: Pushable, given: Options, verb: str = "push") -> Values:
+        spec = self._spec(job, None, verb)
         values = _values(job, spec, _terms(spec, given), self.clock())
         return {**values, "payload": spec.payload}
 
-    def _spec(self, job: Pushable | str, payload: Mapping[str, object] | None) -> Spec:
+    def _spec(
+        self, job: Pushable | str, payload: Mapping[str, object] | None, verb: str = "push"
+    ) -> Spec:
         if isinstance(job, str):
             spec = _named(job, payload)
         elif payload is None:
-            spec = job.__litequeue_spec__()
+            try:
+                spec = job.__litequeue_spec__()
+            except (AttributeError, TypeError):
+                from litequeue.mistakes import is_job, no_job
+
+                if is_job(job):
+                    raise
+                raise no_job(verb, job) from None
             self._declared[spec.name] = spec.options
         else:
             raise OptionError(owner="push", problem="a job has its payload in it; give a name")
@@ -318,13 +332,26 @@ def _check_after(after: object) -> None:
 def _named(name: str, payload: Mapping[str, object] | None) -> Spec:
     if not name.strip():
         raise OptionError(owner="push", problem="the name of the job is empty")
+    if payload is not None and hasattr(payload, "__litequeue_spec__"):
+        problem = "a job has its name and its fields: push it alone"
+        raise OptionError(owner="push", problem=problem)
     text = _fields((name, payload))
     return Spec(name, text, NOTHING_GIVEN, None, NOTHING_SAID, _fields)
 
 
 def _fields(pair: tuple[str, Mapping[str, object] | None]) -> str:
-    name, payload = pair
+    name, payload = _pair(pair)
     return encode_plain({} if payload is None else payload, name)
+
+
+def _pair(pair: tuple[Any, ...]) -> tuple[Any, Any]:
+    try:
+        first, second = pair
+    except ValueError:
+        from litequeue.mistakes import no_pair
+
+        raise no_pair(pair) from None
+    return first, second
 
 
 def _terms(spec: Spec, given: Options) -> Terms:

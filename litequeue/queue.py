@@ -79,6 +79,7 @@ class Queue(Membership):
         ``clock``. Raises OptionError, DatabaseError.
         """
         _check_most(max_payload)
+        _check_path(path)
         _check_busy_timeout(busy_timeout)
         # The wall clock may be set back; who sleeps otherwise has one that goes with it.
         self._steady = time.monotonic if sleep is time.sleep else clock
@@ -312,6 +313,13 @@ def _release_all(path: str) -> None:
             for row in copy.running(worker.id):
                 copy.release(row)
             copy.roster.dismiss(worker.id)
+
+
+def _check_path(path: object) -> None:
+    if not isinstance(path, str | bytes | os.PathLike):
+        from litequeue.mistakes import no_path
+
+        raise no_path(path)
 
 
 def _check_most(max_payload: object) -> None:

@@ -456,8 +456,14 @@ def key(name: str) -> str:
 
 
 def is_id(id: int) -> bool:
-    """Whether a job could have this id; SQLite takes no greater number at all."""
-    return 1 <= id < 2**63
+    """Whether a job could have this id; SQLite takes no greater number at all.
+    Raises OptionError for what is no number."""
+    try:
+        return 1 <= id < 2**63
+    except TypeError:
+        from litequeue.mistakes import no_id
+
+        raise no_id(id) from None
 
 
 def worker_name(worker: int) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from litequeue.changes import Changes
 from litequeue.errors import OptionError
 from litequeue.messages import did_you_mean, show
+from litequeue.options import checked, is_seconds
 from litequeue.record import HELD, NOBODY, State
 
 # Names are compared as jobs answer to them: SendMail is send_mail is send-mail.
@@ -139,6 +140,8 @@ class Upkeep(Changes):
     def prune(self, older: float) -> int:
         """Delete the jobs that finished more than ``older`` seconds ago, failed and
         cancelled ones too; returns how many."""
+        if not is_seconds(older):
+            raise OptionError(owner="prune", problem=f"older is in seconds, not {show(older)}")
         before = self.now() - int(older * 1000)
         pruned = self._sweep("prune", self.FINISHED_BEFORE, self.PRUNE, {"before": before})
         self._by_steps(
@@ -152,6 +155,7 @@ class Upkeep(Changes):
 
     def pause(self, queue: str) -> bool:
         """Let no job of ``queue`` start until it is resumed; False if it was paused."""
+        checked({"queue": queue}, "pause")
         with self.database.transaction():
             self.recall()
             return self.database.change(self.PAUSE, {"queue": queue, "now": self.now()}) > 0
@@ -162,6 +166,7 @@ class Upkeep(Changes):
 
     def resume(self, queue: str) -> bool:
         """Let the jobs of ``queue`` start again; False if it was not paused."""
+        checked({"queue": queue}, "resume")
         changed = self.database.change(self.RESUME, {"queue": queue}) > 0
         self.pushed(queue)
         return changed

@@ -17,9 +17,11 @@ from litequeue.errors import (
     DatabaseBusy,
     DatabaseError,
     DatabaseFull,
+    JobError,
     KeyBusy,
     LitequeueError,
     NoJobsFound,
+    OptionError,
     RunLost,
     WorkerRunning,
     WrongState,
@@ -28,6 +30,8 @@ from litequeue.executor import Executor, Listener
 from litequeue.hand import MOST
 from litequeue.job import Job
 from litequeue.memory import resident_bytes
+from litequeue.messages import show
+from litequeue.mistakes import no_class, no_classes, no_queue
 from litequeue.nudge import Bell
 from litequeue.options import Options, checked
 from litequeue.outcome import Outcome, describe
@@ -122,9 +126,8 @@ class Worker:
         with ``synchronous="full"`` is worked. ``flags`` are options for jobs without their
         own. Raises NoJobsFound, DuplicateJob and OptionError.
         """
-        self.queue = queue
+        self.queue, self.queues = _checked(queue, queues)
         self.found = _found(jobs)
-        self.queues = tuple(queues)
         self._sleep, self._grace, self._limits = sleep, grace, limits
         self._stop = stop or Stop(grace=grace)
         self._executor = Executor(
@@ -445,6 +448,15 @@ class Background:
                 self._worker.queue.roster.explain(self._worker._id, STOPPED)
 
 
+def _checked(queue: Queue, queues: Sequence[str]) -> tuple[Queue, tuple[str, ...]]:
+    if not isinstance(queue, Queue):
+        raise no_queue("Worker", queue)
+    if isinstance(queues, str):
+        # As a sequence it is its letters, and the worker would serve none.
+        raise OptionError(owner="Worker", problem=f"write queues=[{show(queues)}], a list")
+    return queue, tuple(queues)
+
+
 def _found(jobs: Jobs) -> Found:
     if isinstance(jobs, Found):
         found = jobs
@@ -452,11 +464,23 @@ def _found(jobs: Jobs) -> Found:
         found = discover([jobs])
     else:
         found = Found()
-        collect(jobs_in(jobs) if isinstance(jobs, ModuleType) else jobs, found)
+        collect(jobs_in(jobs) if isinstance(jobs, ModuleType) else _classes(jobs), found)
         collect_events(found)
     if not found.jobs:
         raise NoJobsFound(problem=_nothing_in(found))
     return found
+
+
+def _classes(jobs: Iterable[type[Job]]) -> list[type[Job]]:
+    if isinstance(jobs, type) or not isinstance(jobs, Iterable):
+        raise no_classes(jobs)
+    classes = list(jobs)
+    for cls in classes:
+        if not isinstance(cls, type) or not issubclass(cls, Job) or cls is Job:
+            raise no_class(cls)
+        if not cls.is_whole():
+            raise JobError(job=cls.__litequeue__.place, problem=cls.what_is_missing())
+    return classes
 
 
 def _nothing_in(found: Found) -> str:
