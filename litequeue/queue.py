@@ -48,6 +48,13 @@ if TYPE_CHECKING:
     from litequeue.batches import BatchRow
     from litequeue.roster import Roster
 
+# What dir() shows: what there is to call. The rest is for workers.
+VERBS = (
+    "backup", "batch", "cancel", "cancel_batch", "chain", "check", "close", "counts", "find",
+    "forget", "get", "path", "pause", "paused", "prune", "push", "push_many", "result", "resume",
+    "retry", "wait",
+)  # fmt: skip
+
 FIRST_LOOK_SECONDS = 0.001
 LONGEST_LOOK_SECONDS = 0.05
 
@@ -292,6 +299,9 @@ class Queue(Membership):
         """Close the connections that this process has; a later use opens new ones."""
         self._nudge.close()
         self.database.close()
+
+    def __dir__(self) -> list[str]:
+        return [*VERBS, *(name for name in super().__dir__() if name.startswith("__"))]
 
     def __enter__(self) -> Queue:
         return self
