@@ -42,6 +42,7 @@ WORKERS = {
     "queues": TEXT,
     "started_at": NUMBER,
     "cause": MAYBE_TEXT,
+    "keeps": MAYBE_NUMBER,
 }
 PAUSED = {"queue": TEXT, "paused_at": NUMBER}
 

@@ -384,9 +384,9 @@ class Claims:
         with self.database.transaction():
             for key, batch in self.database.rows(self.FAIL_DAMAGED, values):
                 self.left(key, batch, State.FAILED)
-        import logging  # a producer claims nothing
+        from litequeue.log import logger  # a producer claims nothing
 
-        logging.getLogger("litequeue").error("%s", error)
+        logger.error("%s", error)
 
     def left(self, key: str | None, batch: int | None, state: State) -> None:
         """Called in the transaction in which a job ends; Runs says what that means."""

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from litequeue.log import logger
 from litequeue.stop import SIGNALS, unsignalled
 
 if TYPE_CHECKING:
@@ -28,8 +29,6 @@ FIRST_LOOK_SECONDS = 0.5
 FLUSH_SECONDS = 1.0
 # What the thread that ends the process has for that, before it is done without Python.
 LAST_SECONDS = 3.0
-
-logger = logging.getLogger("litequeue")
 
 
 def end_within(seconds: float, status: int) -> None:

@@ -24,6 +24,7 @@ from litequeue.errors import (
     WorkerDied,
 )
 from litequeue.job import Job
+from litequeue.log import Traceback, logger
 from litequeue.options import Options
 from litequeue.outcome import Outcome, Policy, Verb, classify, policy
 from litequeue.payload import encode_result
@@ -39,8 +40,6 @@ DeathOfRun = JobTimeout | WorkerDied | JobLeftTransaction
 SETTLE_PAUSE_SECONDS = 1.0
 COMPLETED = Outcome(Verb.COMPLETE)
 OVERDUE = "timed out, still running"
-
-logger = logging.getLogger("litequeue")
 
 
 class Listener(Protocol):
@@ -302,7 +301,9 @@ class Executor:
             return self._queue.retry_later(row, outcome.exception, after=outcome.after)
         delete = attempt.policy.on_failure == "delete"
         if delete:
-            logger.error("job %d (%s) failed for good:\n%s", row.id, row.name, outcome.exception)
+            logger.error(
+                "job %d (%s) failed for good:\n%s", row.id, row.name, Traceback(outcome.exception)
+            )
         return self._queue.fail(row, outcome.exception, delete=delete)
 
     def _result(self, row: JobRow, result: object, keep: float) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
+from litequeue.messages import one_line
 from litequeue.record import JobRow
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ class JobLog(logging.LoggerAdapter):  # type: ignore[type-arg]
 
     def __init__(self, row: JobRow) -> None:
         super().__init__(logging.getLogger("litequeue.job"), {"job_id": row.id})
-        self._prefix = f"job {row.id} ({row.name}): "
+        self._prefix = f"job {row.id} ({one_line(row.name)}): "
 
     def process(
         self, msg: Any, kwargs: MutableMapping[str, Any]

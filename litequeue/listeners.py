@@ -159,9 +159,9 @@ def _options(listener: type[Job], fields: Mapping[str, object]) -> Options:
                 given = said(made.codec.decode(json.dumps(fields)))
                 keys = merged(keys, checked({word: given}, made.name))
             except Exception:
-                import logging  # for a worker, which has it; a jobs module is a producer's too
+                # For a worker, which has it; a jobs module is a producer's too.
+                from litequeue.log import logger
 
-                logger = logging.getLogger("litequeue")
                 logger.exception("%s has no key for its option %s", made.name, word)
                 keys = merged(keys, checked({word: False}, made.name))
     return merged(made.options, keys)

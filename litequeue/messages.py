@@ -5,6 +5,37 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 SHOWN_CHARACTERS = 60
+# Of a line of a log, or of an error.
+LONGEST_LINE = 2000
+
+
+def printable(text: object) -> str:
+    """A text without what would move a terminal's cursor, or make a second line of it."""
+    line = str(text)
+    if line.isprintable():
+        return line
+    return "".join(
+        sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in line
+    )
+
+
+def printable_lines(text: str) -> str:
+    """The same for a text of several lines that are meant to be."""
+    return "\n".join(map(printable, text.expandtabs().split("\n")))
+
+
+def indented(text: str) -> str:
+    """A traceback, printable, and indented behind its first line: the message in it may have
+    lines of its own, and none of them is to look like one of a log."""
+    first, *others = printable_lines(text).split("\n")
+    return "\n".join([first, *(each if each[:1].isspace() else f"  {each}" for each in others)])
+
+
+def one_line(text: object) -> str:
+    """A text as one printable line of a bounded length."""
+    line = str(text)
+    line = printable(line if len(line) <= LONGEST_LINE else line[:LONGEST_LINE])
+    return line if len(line) < LONGEST_LINE else line[: LONGEST_LINE - 1] + "…"
 
 
 def show(value: object) -> str:

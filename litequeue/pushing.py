@@ -311,9 +311,8 @@ class Pushing(Upkeep):
             )
         if size > LARGE_BYTES and name not in self._large:
             self._large.add(name)
-            import logging  # a producer with nothing to remark does without
+            from litequeue.log import logger  # a producer with nothing to remark does without
 
-            logger = logging.getLogger("litequeue")
             logger.warning("%s: a payload of %d KiB is large: %s", name, size // 1024, WAY_OUT)
 
 

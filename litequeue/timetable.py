@@ -3,13 +3,13 @@ each due time, however many workers there are."""
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 from litequeue.errors import DatabaseError, NoSuchSchedule, ScheduleError
 from litequeue.job import Job
+from litequeue.log import logger
 from litequeue.messages import show
 from litequeue.options import Options
 from litequeue.outcome import describe
@@ -19,7 +19,6 @@ from litequeue.record import instant, key
 if TYPE_CHECKING:
     from litequeue.timing import Timing
 
-logger = logging.getLogger("litequeue")
 
 NEVER = float("inf")
 EDITED = instant(0)

@@ -3,7 +3,6 @@ down together."""
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 from collections.abc import Callable, Sequence
@@ -13,6 +12,7 @@ from litequeue.errors import LitequeueError
 from litequeue.executor import Attempt, Executor
 from litequeue.hand import Hand
 from litequeue.leftovers import Leftovers
+from litequeue.log import logger
 from litequeue.pace import HAND_SECONDS, Pace
 from litequeue.queue import Queue
 from litequeue.record import JobRow, State
@@ -21,8 +21,6 @@ from litequeue.stop import HardStop, unsignalled
 
 # What the watch has to end in, and how long it rests after an error.
 LAST_SECONDS = 2.0
-
-logger = logging.getLogger("litequeue")
 
 
 class Turn:

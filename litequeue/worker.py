@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import logging
 import os
 import threading
 import time
@@ -29,6 +28,7 @@ from litequeue.errors import (
 from litequeue.executor import Executor, Listener
 from litequeue.hand import MOST
 from litequeue.job import Job
+from litequeue.log import logger
 from litequeue.memory import resident_bytes
 from litequeue.messages import show
 from litequeue.mistakes import no_class, no_classes, no_queue
@@ -51,7 +51,6 @@ TROUBLE_SECONDS = 1.0
 # With the stop's own last second, less than the ten that container engines wait.
 GRACE_SECONDS = 8.0
 
-logger = logging.getLogger("litequeue")
 
 Jobs = str | ModuleType | Iterable[type[Job]] | Found
 

@@ -134,6 +134,7 @@ def test_an_empty_timetable_says_so(application: Write, capsys: Capture) -> None
 def test_a_line_that_was_edited_into_nonsense_is_listed_and_can_be_forgotten(
     queue: Queue, capsys: Capture
 ) -> None:
+    queue.database.rows("pragma ignore_check_constraints = on")
     queue.database.rows(
         "update litequeue_schedules set expression = 'cron \x1b[2J', next_at = 'never',"
         " last_at = 9e18, paused_at = 'x' where name = 'poll'"

@@ -6,10 +6,10 @@ import argparse
 import dataclasses
 import os
 
-from litequeue.cli.look import printable
 from litequeue.cli.parser import Commands, add_word, as_json, database
 from litequeue.cli.terminal import say, say_json
 from litequeue.doctor import examine
+from litequeue.messages import printable
 from litequeue.queue import Queue
 from litequeue.surroundings import Finding, Level, size
 

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Protocol
 
-from litequeue.cli.look import filters, misspelt, name, printable
+from litequeue.cli.look import filters, misspelt, name
 from litequeue.cli.parser import Commands, Run, add_word, as_json, database, positive, seconds
 from litequeue.cli.terminal import complain, say, say_json
 from litequeue.errors import OptionError
+from litequeue.messages import printable
 from litequeue.options import checked
 from litequeue.overview import asked_to_stop, jobs_counted, runs
 from litequeue.queue import Queue

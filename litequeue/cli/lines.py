@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable
 
 from litequeue.cli.terminal import complain, say, silence
 from litequeue.errors import RunLost
+from litequeue.log import Traceback
+from litequeue.messages import indented, one_line, printable_lines
 from litequeue.outcome import Outcome, Verb
 from litequeue.record import JobRow, State
 
@@ -46,11 +49,24 @@ class Lines:
     def say(self, text: str) -> None:
         """Write a line, unless the worker was asked to be quiet."""
         if not self._quiet:
-            _surely(say, text)
+            _surely(say, one_line(text))
 
     def complain(self, text: str) -> None:
         """Write a line on standard error."""
         _surely(complain, text)
+
+
+class PlainLine(logging.Formatter):
+    """Writes a record of any logger as its message alone: one line, but for a traceback."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line, and below it the traceback that goes with it."""
+        keeps_lines = any(isinstance(each, Traceback) for each in record.args or ())
+        message = record.getMessage()
+        lines = [printable_lines(message) if keeps_lines else one_line(message)]
+        if record.exc_info:
+            lines.append(indented(self.formatException(record.exc_info)))
+        return "\n".join(lines)
 
 
 def seconds(value: float) -> str:

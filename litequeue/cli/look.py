@@ -20,7 +20,7 @@ from litequeue.cli.facts import (
 from litequeue.cli.parser import Commands, as_json, database, positive, seconds
 from litequeue.cli.terminal import say, say_json, say_table
 from litequeue.errors import CannotOpen
-from litequeue.messages import did_you_mean
+from litequeue.messages import did_you_mean, printable
 from litequeue.overview import (
     allowed_attempts,
     at_work,
@@ -155,13 +155,6 @@ def misspelt(queue: Queue, queue_name: str | None, name: str | None = None) -> s
     return ""
 
 
-def printable(text: object) -> str:
-    """A text of the database without what would move a terminal's cursor."""
-    return "".join(
-        sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in str(text)
-    )
-
-
 # status
 
 
@@ -182,7 +175,8 @@ def _status(queue: Queue, args: argparse.Namespace) -> None:
     if args.json:
         say_json(_status_as_json(queue))
         return
-    say(f"{queue.path}\n")
+    say(queue.path)
+    say("")
     _say_queues(queue)
     say("")
     _say_workers(queue, shlex.quote(args.database))

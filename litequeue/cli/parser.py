@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, NoReturn
 
 from litequeue.errors import WhenError
 from litequeue.memory import parse_bytes
-from litequeue.messages import SHOWN_CHARACTERS, did_you_mean, show
+from litequeue.messages import SHOWN_CHARACTERS, did_you_mean, one_line, show
 from litequeue.version import VERSION
 from litequeue.when import length
 
@@ -37,7 +37,7 @@ class Parser(argparse.ArgumentParser):
     """Says in one line what is wrong with the words of a command."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+        self.exit(2, one_line(f"{self.prog}: {message}; see {self.prog} --help") + "\n")
 
     def format_help(self) -> str:
         self.formatter_class = argparse.RawDescriptionHelpFormatter

@@ -15,13 +15,13 @@ from contextlib import redirect_stdout
 from pathlib import Path
 
 from litequeue import schema
-from litequeue.cli.look import printable
 from litequeue.cli.parser import Commands, as_json, environment_file
-from litequeue.cli.terminal import complain, say, say_json, say_table
+from litequeue.cli.terminal import complain, complain_lines, say, say_json, say_lines, say_table
 from litequeue.database import Database
 from litequeue.discovery import DEFAULT_PACKAGES, Found, discover
 from litequeue.errors import NoJobsFound, OptionError
 from litequeue.job import Job
+from litequeue.messages import printable
 from litequeue.options import DEFAULTS
 from litequeue.record import key
 
@@ -107,7 +107,8 @@ def jobs_command(args: argparse.Namespace) -> int:
     """List what discovery finds; 1 if a module failed to import."""
     found = _discovered(args.jobs)
     for failure in found.failures:
-        complain(f"Module {failure.module} failed to import:\n{failure.traceback.rstrip()}")
+        complain(f"Module {failure.module} failed to import:")
+        complain_lines(failure.traceback.rstrip())
     if not found.classes and not found.failures:
         raise NoJobsFound(problem=f"there is no job class in {', '.join(found.packages)}")
     if args.json:
@@ -137,7 +138,7 @@ def make_job_command(args: argparse.Namespace) -> int:
 def schema_command(args: argparse.Namespace) -> int:
     """Print the schema, or bring a file up to date."""
     if args.database is None:
-        say(schema.sql().rstrip())
+        say_lines(schema.sql().rstrip())
         return 0
     missing = not os.path.exists(args.database)
     database = Database(args.database)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from litequeue.cli.environment import read
 from litequeue.cli.parser import Commands, database, positive, seconds
-from litequeue.cli.terminal import say
+from litequeue.cli.terminal import say, say_lines
 from litequeue.cli.units import KINDS, Site, Unit, option
 from litequeue.errors import OptionError
 from litequeue.options import checked
@@ -71,7 +71,7 @@ def recipe_command(args: argparse.Namespace) -> int:
         raise OptionError(owner="recipe", problem="these programs run on POSIX systems alone")
     files = KINDS[args.kind](_site(args), _units(args))
     if args.into is None:
-        say("\n".join(text for _, text in files).rstrip())
+        say_lines("\n".join(text for _, text in files).rstrip())
         return 0
     for name, text in files:
         path = Path(args.into, name)

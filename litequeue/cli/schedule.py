@@ -7,12 +7,13 @@ import sys
 from contextlib import redirect_stdout
 
 from litequeue.cli.facts import line_as_json, local, utc
-from litequeue.cli.look import name, printable
+from litequeue.cli.look import name
 from litequeue.cli.parser import Commands, as_json, database
 from litequeue.cli.terminal import complain, say, say_json, say_table
 from litequeue.discovery import Found, discover
 from litequeue.errors import DuplicateJob, NoJobsFound
 from litequeue.job import Job
+from litequeue.messages import printable
 from litequeue.queue import Queue
 from litequeue.record import key
 from litequeue.timetable import ScheduleRow, Timetable

@@ -9,10 +9,10 @@ import shlex
 from collections.abc import Iterator
 
 from litequeue.cli.facts import any_row_as_json, batch_as_json, local, parent_as_json, row_as_json
-from litequeue.cli.look import printable
 from litequeue.cli.parser import Commands, add_word, as_json, database, positive
 from litequeue.cli.terminal import say, say_json
 from litequeue.errors import DamagedRow
+from litequeue.messages import printable
 from litequeue.messages import show as value_shown
 from litequeue.overview import (
     LINES,

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 
 from litequeue import locks
-from litequeue.cli.lines import Lines
+from litequeue.cli.lines import Lines, PlainLine
 from litequeue.cli.parser import (
     Commands,
     add_word,
@@ -19,7 +19,7 @@ from litequeue.cli.parser import (
     seconds,
     size,
 )
-from litequeue.cli.terminal import complain
+from litequeue.cli.terminal import complain, complain_lines
 from litequeue.discovery import Found, discover
 from litequeue.errors import CannotOpen, ImportsFailed, LitequeueError, OptionError
 from litequeue.hand import MOST
@@ -333,16 +333,18 @@ def run_command(args: argparse.Namespace) -> int:
 
 
 def _lines(args: argparse.Namespace) -> Lines:
-    logging.basicConfig(
-        level=logging.INFO if args.verbose else logging.WARNING, format="%(message)s"
-    )
+    handler = logging.StreamHandler()
+    handler.setFormatter(PlainLine())
+    level = logging.INFO if args.verbose else logging.WARNING
+    logging.basicConfig(level=level, handlers=[handler])
     return Lines(quiet=args.quiet, verbose=args.verbose)
 
 
 def _discovered(args: argparse.Namespace) -> Found:
     found = discover(args.jobs)
     for failure in found.failures:
-        complain(f"Module {failure.module} failed to import:\n{failure.traceback.rstrip()}")
+        complain(f"Module {failure.module} failed to import:")
+        complain_lines(failure.traceback.rstrip())
     if found.failures and args.strict:
         raise ImportsFailed(count=len(found.failures))
     return found

@@ -70,7 +70,7 @@ COLUMNS = [
         "batches": "id name cursor planned done failed cancelled created_at planned_at closed_at "
         "cancelled_at",
         "schedules": "name expression zone next_at last_at last_job paused_at",
-        "workers": "id pid queues started_at cause",
+        "workers": "id pid queues started_at cause keeps",
         "paused": "queue paused_at",
         "schema": "version",
     }.items()
@@ -175,7 +175,8 @@ class Fuzzed:
                     "(:bad, 'good', null, 1, 0, 0, 0, 1800000000000, null, null, null)",
                     "schedules": "insert into litequeue_schedules values "
                     "('hourly' || :place, 'every 1h', null, 1800000000000, null, null, null)",
-                    "workers": "insert into litequeue_workers values "
+                    "workers": "insert into litequeue_workers "
+                    "(id, pid, queues, started_at, cause) values "
                     "(5000000 + :place, 1, 'default', 1800000000000, null)",
                     "paused": "insert into litequeue_paused values ('p' || :place, 1)",
                 }[table],
