@@ -25,6 +25,7 @@ from litequeue.errors import ForeignTables, SchemaNewer
 # The checks refuse what a column's type alone would take, such as 5.5 for a state. Files
 # that were made before there were as many keep their tables as they are: every reader
 # copes with anything in any column.
+# With "in ('text', 'null')" they would cost an insert a tenth, and not a fiftieth.
 JOBS = """
 create table litequeue_jobs (
   id integer primary key autoincrement,
@@ -32,27 +33,27 @@ create table litequeue_jobs (
   queue text not null check (typeof(queue) = 'text'),
   priority integer not null check (typeof(priority) = 'integer'),
   attempts integer not null check (typeof(attempts) = 'integer' and attempts >= 0),
-  max_attempts integer check (typeof(max_attempts) in ('integer', 'null')),
+  max_attempts integer check (max_attempts is null or typeof(max_attempts) = 'integer'),
   worker integer not null check (typeof(worker) = 'integer'),
   available_at integer not null check (typeof(available_at) = 'integer'),
   reserved_at integer not null check (typeof(reserved_at) = 'integer'),
   created_at integer not null check (typeof(created_at) = 'integer'),
-  cancelled_at integer check (typeof(cancelled_at) in ('integer', 'null')),
-  finished_at integer check (typeof(finished_at) in ('integer', 'null')),
-  failed_at integer check (typeof(failed_at) in ('integer', 'null')),
-  expires_at integer check (typeof(expires_at) in ('integer', 'null')),
-  progress_done integer check (typeof(progress_done) in ('integer', 'null')),
-  progress_total integer check (typeof(progress_total) in ('integer', 'null')),
-  batch integer check (typeof(batch) in ('integer', 'null')),
-  step text check (typeof(step) in ('text', 'null')),
-  unique_key text check (typeof(unique_key) in ('text', 'null')),
-  overlap_key text check (typeof(overlap_key) in ('text', 'null')),
-  overlap_limit integer check (typeof(overlap_limit) in ('integer', 'null')),
-  slot integer check (typeof(slot) in ('integer', 'null')),
+  cancelled_at integer check (cancelled_at is null or typeof(cancelled_at) = 'integer'),
+  finished_at integer check (finished_at is null or typeof(finished_at) = 'integer'),
+  failed_at integer check (failed_at is null or typeof(failed_at) = 'integer'),
+  expires_at integer check (expires_at is null or typeof(expires_at) = 'integer'),
+  progress_done integer check (progress_done is null or typeof(progress_done) = 'integer'),
+  progress_total integer check (progress_total is null or typeof(progress_total) = 'integer'),
+  batch integer check (batch is null or typeof(batch) = 'integer'),
+  step text check (step is null or typeof(step) = 'text'),
+  unique_key text check (unique_key is null or typeof(unique_key) = 'text'),
+  overlap_key text check (overlap_key is null or typeof(overlap_key) = 'text'),
+  overlap_limit integer check (overlap_limit is null or typeof(overlap_limit) = 'integer'),
+  slot integer check (slot is null or typeof(slot) = 'integer'),
   name text not null check (typeof(name) = 'text'),
-  options text check (typeof(options) in ('text', 'null')),
-  exception text check (typeof(exception) in ('text', 'null')),
-  result text check (typeof(result) in ('text', 'null')),
+  options text check (options is null or typeof(options) = 'text'),
+  exception text check (exception is null or typeof(exception) = 'text'),
+  result text check (result is null or typeof(result) = 'text'),
   payload text not null check (typeof(payload) = 'text')
 )"""
 
@@ -100,8 +101,8 @@ create table litequeue_edges (
   child integer not null check (typeof(child) = 'integer'),
   position integer not null check (typeof(position) = 'integer'),
   parent integer not null check (typeof(parent) = 'integer'),
-  met_at integer check (typeof(met_at) in ('integer', 'null')),
-  result text check (typeof(result) in ('text', 'null')),
+  met_at integer check (met_at is null or typeof(met_at) = 'integer'),
+  result text check (result is null or typeof(result) = 'text'),
   primary key (child, position)
 ) without rowid"""
 
@@ -113,26 +114,26 @@ BATCHES = """
 create table litequeue_batches (
   id integer primary key,
   name text not null check (typeof(name) = 'text'),
-  cursor text check (typeof(cursor) in ('text', 'null')),
+  cursor text check (cursor is null or typeof(cursor) = 'text'),
   planned integer not null check (typeof(planned) = 'integer'),
   done integer not null check (typeof(done) = 'integer'),
   failed integer not null check (typeof(failed) = 'integer'),
   cancelled integer not null check (typeof(cancelled) = 'integer'),
   created_at integer not null check (typeof(created_at) = 'integer'),
-  planned_at integer check (typeof(planned_at) in ('integer', 'null')),
-  closed_at integer check (typeof(closed_at) in ('integer', 'null')),
-  cancelled_at integer check (typeof(cancelled_at) in ('integer', 'null'))
+  planned_at integer check (planned_at is null or typeof(planned_at) = 'integer'),
+  closed_at integer check (closed_at is null or typeof(closed_at) = 'integer'),
+  cancelled_at integer check (cancelled_at is null or typeof(cancelled_at) = 'integer')
 )"""
 
 SCHEDULES = """
 create table litequeue_schedules (
   name text primary key check (typeof(name) = 'text'),
   expression text not null check (typeof(expression) = 'text'),
-  zone text check (typeof(zone) in ('text', 'null')),
+  zone text check (zone is null or typeof(zone) = 'text'),
   next_at integer not null check (typeof(next_at) = 'integer'),
-  last_at integer check (typeof(last_at) in ('integer', 'null')),
-  last_job integer check (typeof(last_job) in ('integer', 'null')),
-  paused_at integer check (typeof(paused_at) in ('integer', 'null'))
+  last_at integer check (last_at is null or typeof(last_at) = 'integer'),
+  last_job integer check (last_job is null or typeof(last_job) = 'integer'),
+  paused_at integer check (paused_at is null or typeof(paused_at) = 'integer')
 ) without rowid"""
 
 WORKERS = """
@@ -141,7 +142,7 @@ create table litequeue_workers (
   pid integer not null check (typeof(pid) = 'integer'),
   queues text not null check (typeof(queues) = 'text'),
   started_at integer not null check (typeof(started_at) = 'integer'),
-  cause text check (typeof(cause) in ('text', 'null'))
+  cause text check (cause is null or typeof(cause) = 'text')
 )"""
 
 PAUSED = """
