@@ -23,6 +23,9 @@ from litequeue.record import (
 from litequeue.slots import Slots
 
 PROMOTE_AT_ONCE = 100
+# The payloads of what is fetched together come to so many bytes, and one payload more: a
+# worker is to stay small, and no push to wait until they are read.
+CLAIM_BYTES = 1024 * 1024
 ADOPT_AT_ONCE = 1000
 FAIL_AT_ONCE = 100
 
@@ -34,8 +37,8 @@ def _nothing_fits(row: JobRow) -> bool:
     return False
 
 
-# Before and behind all that _order can give.
-NOTHING, EVERYTHING = (float("-inf"), 0), (float("inf"), 0)
+# Behind all that _order can give.
+EVERYTHING = (float("inf"), 0)
 
 
 def _order(row: JobRow) -> tuple[float, int]:
@@ -196,7 +199,8 @@ class Claims:
         found: list[JobRow] = []
         if queues:
             for queue in queues:
-                rows, all_of_it = self._ahead(worker, now, queue, most - len(found))
+                left = CLAIM_BYTES - sum(len(row.payload) for row in found)
+                rows, all_of_it = self._ahead(worker, now, queue, most - len(found), left)
                 found += rows
                 if not all_of_it:
                     break
@@ -213,11 +217,25 @@ class Claims:
             return found
         # The queues take turns. Behind the last that is read of one may be others of it.
         share = max(2, 2 * most // len(served))
-        heads = [self._ahead(worker, now, queue, share) for queue in served]
-        ends = [_order(rows[-1]) if rows else NOTHING for rows, all_of_it in heads if not all_of_it]
-        end = min(ends, default=EVERYTHING)
-        found = sorted((row for rows, _ in heads for row in rows), key=_order)
-        return list(takewhile(lambda row: _order(row) <= end, found))[:most]
+        heads = [self._heads(queue, share) for queue in served]
+        end = min((head[-1] for head in heads if len(head) == share), default=EVERYTHING)
+        order = sorted(place for head in heads for place in head if place <= end)
+        ids = json.dumps([id for _, id in order[:most]])
+        return self._fresh(self.THESE, {"ids": ids}, worker, now)[0]
+
+    HEADS = HEAD.replace("limit 1", "limit :most")
+
+    def _heads(self, queue: str, most: int) -> list[tuple[float, int]]:
+        """The places of the first jobs that are ready in a queue, without their payloads."""
+        found = self.database.rows(self.HEADS, {"queue": queue, "most": most})
+        return [(first, id) for first, id in found]
+
+    # One after the other, in the order of the ids: to sort them would be to read them all.
+    THESE = f"""
+    select {FRESH_COLUMNS}
+    from (select value as wanted from json_each(:ids))
+    cross join litequeue_jobs
+    where id = wanted"""
 
     AHEAD = f"""
     select {FRESH_COLUMNS}
@@ -227,16 +245,36 @@ class Claims:
     order by priority desc, id
     limit :most"""
 
-    def _ahead(self, worker: int, now: int, queue: str, most: int) -> tuple[list[JobRow], bool]:
-        """The first rows that are ready in a queue, and whether there are no others."""
+    def _ahead(
+        self, worker: int, now: int, queue: str, most: int, left: int = CLAIM_BYTES
+    ) -> tuple[list[JobRow], bool]:
+        """The first rows that are ready in a queue, as long as their payloads fit into what
+        is ``left``, and whether there are no others."""
+        values = {"queue": queue, "most": most}
+        rows, all_of_it = self._fresh(self.AHEAD, values, worker, now, left)
+        return rows, all_of_it and len(rows) < most
+
+    def _fresh(
+        self,
+        sql: str,
+        values: dict[str, object],
+        worker: int,
+        now: int,
+        left: int = CLAIM_BYTES,
+    ) -> tuple[list[JobRow], bool]:
+        """The rows of a statement up to the one whose payload fills what is ``left``, or
+        before the first that is to be alone; and whether that is all of them."""
         rows: list[JobRow] = []
-        found = self.database.rows(self.AHEAD, {"queue": queue, "most": most})
-        for values in found:
-            row = read_fresh(values, worker, now)
-            if row is None:
-                return rows, False
-            rows.append(row)
-        return rows, len(rows) < most
+        with self.database.reading(sql, values) as found:
+            for each in found:
+                row = read_fresh(each, worker, now)
+                if row is None:
+                    return rows, False
+                rows.append(row)
+                left -= len(row.payload)
+                if left <= 0:
+                    return rows, False
+        return rows, True
 
     CLAIM_ONE = CLAIM.format(which="id = :id and state in (3, 4, 9)")
 

@@ -6,7 +6,7 @@ The only module that imports sqlite3. Four rules hold everywhere:
   own and never uses or closes the one that it inherited.
 - Every write is one statement, or a transaction that begins IMMEDIATE: a deferred one
   that reads and then writes fails at once when another writer came between.
-- Every result is fetched whole: an unfinished cursor keeps its lock.
+- Every result is fetched whole, or its cursor closed: an unfinished one keeps its lock.
 - Nobody opens and closes the file itself, nor its -wal and -shm: POSIX drops all locks
   of the process on a file when any descriptor of it closes.
 """
@@ -168,6 +168,20 @@ class Database:
     def rows(self, sql: str, parameters: Parameters = NOTHING) -> list[Row]:
         """Run one statement and return all its rows; waits while another one writes."""
         return self._run(self._link(), sql, parameters)
+
+    @contextmanager
+    def reading(self, sql: str, parameters: Parameters = NOTHING) -> Iterator[Iterator[Row]]:
+        """Give the rows of a statement one after the other, inside a transaction; those that
+        the block does not come to are not read, however large they are."""
+        cursor = self._link().connection.cursor()
+        try:
+            cursor.row_factory = None
+            yield cursor.execute(sql, parameters)
+        except UNFIT as error:
+            raise self._ours(error) from error
+        finally:
+            # Or it would keep the transaction from ending.
+            cursor.close()
 
     def change(self, sql: str, parameters: Parameters = NOTHING) -> int:
         """Run one statement and return how many rows it changed."""

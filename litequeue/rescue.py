@@ -69,7 +69,8 @@ class Rescuer:
                 self._executor.tell_finished(row)
             elif row.id == blamed:
                 with suppress(RunLost):
-                    self._executor.bury(row, self._error(row, worker, note))
+                    whole = queue.with_payload(row)
+                    self._executor.bury(whole, self._error(row, worker, note))
         return len(rows)
 
     def _error(self, row: JobRow, worker: WorkerRow, note: Note) -> DeathOfRun:

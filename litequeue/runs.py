@@ -272,14 +272,16 @@ class Runs(Claims):
         """Whether this run is still its worker's, and nobody asked to cancel it."""
         return bool(self.database.rows(self.WANTED, _key(row)))
 
+    # A dead worker may have had hundreds, and who brings them back needs no payload.
     RUNNING = f"""
-    select {COLUMNS}
+    select {COLUMNS.removesuffix("payload")} ''
     from litequeue_jobs
     where state = 5 and worker = :worker
     order by id"""
 
     def running(self, worker: int) -> list[JobRow]:
-        """The rows that a worker has reserved and not ended."""
+        """The rows that a worker has reserved and not ended, with payloads of no length:
+        see with_payload."""
         return self._readable(self.database.rows(self.RUNNING, {"worker": worker}))
 
     WORKERLESS = f"""
@@ -294,6 +296,16 @@ class Runs(Claims):
         for row in rows:
             self._fail_damaged(row)
         return len(rows)
+
+    PAYLOAD = """
+    select payload
+    from litequeue_jobs
+    where id = :id"""
+
+    def with_payload(self, row: JobRow) -> JobRow:
+        """The same row with the payload that is stored; as it is, where it is gone."""
+        found = self.database.rows(self.PAYLOAD, {"id": row.id})
+        return row._replace(payload=found[0][0]) if found else row
 
     SEVERAL = """
     select id

@@ -29,6 +29,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from litequeue import Job, Queue, Worker, current
+from litequeue.errors import LitequeueError
 from litequeue.pace import Pace
 from litequeue.worker import Limits
 
@@ -140,7 +141,10 @@ class Cuts:
             for number in range(1, cuts + 1):
                 self._cut()
                 with mounted(self._copy) as folder:
-                    self._judge(folder, number)
+                    try:
+                        self._judge(folder, number)
+                    except LitequeueError as error:
+                        self.wrong.append(f"cut {number}: {error}")
         finally:
             self._stop()
             self._disk.unmount()
