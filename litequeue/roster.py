@@ -230,7 +230,8 @@ class Roster:
     def _strike(self, worker: int) -> None:
         """Take a dead worker off the list, and remove the FIFOs that it alone slept on."""
         for (queues,) in self._database.rows(self.SERVED, {"worker": worker}):
-            remove_unheard(self._folder, queues.split("\n") if queues else ())
+            if isinstance(queues, str):
+                remove_unheard(self._folder, queues.split("\n") if queues else ())
         self.dismiss(worker)
 
     EXPLAIN = """
