@@ -17,11 +17,12 @@ import math
 import os
 import sqlite3
 import stat
+import sys
 import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Literal
 
 from litequeue.checkpoint import LOOK_STATEMENTS, Checkpoints, Execute
@@ -91,6 +92,37 @@ PRAGMAS = (
 # Connections that came to this process by fork. To close one here would be to end the
 # parent's locks, so they are kept from the garbage collector.
 _inherited: list[_Link] = []
+
+
+# The files, by their real paths, to which others in this process have connected.
+_connected: set[str] = set()
+_connecting = threading.local()
+
+
+def watch_connections() -> None:
+    """Note from now on, for as long as the process lives, to which files others than we
+    connect in it."""
+    sys.addaudithook(_note_connection)
+
+
+def _note_connection(event: str, arguments: tuple[object, ...]) -> None:
+    if event != "sqlite3.connect" or getattr(_connecting, "ours", False):
+        return
+    # What is raised here would be raised where the connection was asked for.
+    with suppress(Exception):
+        name = os.fsdecode(arguments[0])  # type: ignore[arg-type]
+        if name.startswith("file:"):
+            name = name.removeprefix("file:").partition("?")[0]
+        _connected.add(os.path.realpath(name))
+
+
+@contextmanager
+def _by_us() -> Iterator[None]:
+    _connecting.ours = True
+    try:
+        yield
+    finally:
+        _connecting.ours = False
 
 
 class _Link:
@@ -275,6 +307,11 @@ class Database:
         has to wait for the write lock. What it raises ends the wait."""
         self._local.held_up = held_up
 
+    def has_other_connections(self) -> bool:
+        """Whether something in this process has connected to the file without this, since
+        watch_connections was called."""
+        return bool(_connected) and self.path in _connected
+
     def held_by_this_thread(self) -> bool:
         """Whether a connection that this thread has opened, by itself and not through
         this, keeps a transaction open on the file."""
@@ -355,7 +392,8 @@ class Database:
             raise CannotOpen(path=path, problem=str(error)) from error
 
     def _copy(self, partial: str) -> None:
-        copy = sqlite3.connect(partial)
+        with _by_us():
+            copy = sqlite3.connect(partial)
         try:
             # Payloads are as private in the copy as they are here.
             os.chmod(partial, os.stat(self.path).st_mode & 0o777)
@@ -463,8 +501,8 @@ class Database:
     def _undo(self, link: _Link, undo: Sequence[str]) -> None:
         if not link.depth:
             link.after_commit.clear()
-        # SQLite has rolled back already where the disk was full.
-        if link.connection.in_transaction:
+        # SQLite has rolled back already where the disk was full, or the block was abandoned.
+        if _is_in_transaction(link.connection):
             for sql in undo:
                 self._aside(link, sql)
 
@@ -479,7 +517,8 @@ class Database:
     def _apart(self) -> Iterator[Execute]:
         """A connection beside this thread's own, for a block."""
         try:
-            connection = sqlite3.connect(self.path, timeout=0, isolation_level=None)
+            with _by_us():
+                connection = sqlite3.connect(self.path, timeout=0, isolation_level=None)
         except sqlite3.Error as error:
             raise self._ours(error) from error
         link = _Link(connection)
@@ -503,9 +542,10 @@ class Database:
     def _open(self) -> _Link:
         self._examine()
         try:
-            connection = sqlite3.connect(
-                self.path, timeout=0, isolation_level=None, check_same_thread=False
-            )
+            with _by_us():
+                connection = sqlite3.connect(
+                    self.path, timeout=0, isolation_level=None, check_same_thread=False
+                )
         except sqlite3.Error as error:
             raise self._ours(error) from error
         try:

@@ -86,6 +86,9 @@ class Leftovers:
 
     def _error(self) -> JobLeftTransaction:
         names = self._names() or self._before
+        if self._database.has_other_connections():
+            # Then each run is written down before the next one begins.
+            names = names[-1:]
         jobs = f"Job {names[0]}" if len(names) == 1 else f"One of the jobs {', '.join(names)}"
         return JobLeftTransaction(job=jobs, path=self._database.path)
 

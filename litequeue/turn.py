@@ -105,6 +105,8 @@ class Turn:
         self._leftovers.runs.append((row, attempt))
         hand = self.seat.hand
         waits = not alone and self._executor.may_wait(row, attempt)
+        # Each by itself, where it is to be known which one has left a transaction open.
+        waits = waits and not self._queue.database.has_other_connections()
         if waits and hand.has_room(attempt.text):
             finished.append((row, attempt))
             hand.finish(attempt.text)

@@ -20,6 +20,7 @@ from litequeue.cli.parser import (
     size,
 )
 from litequeue.cli.terminal import complain, complain_lines
+from litequeue.database import watch_connections
 from litequeue.discovery import Found, discover
 from litequeue.errors import CannotOpen, ImportsFailed, LitequeueError, OptionError
 from litequeue.hand import MOST
@@ -183,6 +184,7 @@ def _work(args: argparse.Namespace, stop: Stop, parent: ParentPipe | None = None
     with _opened(args.database, lines) as queue:
         worker = _worker(queue, found, args, lines, stop)
         worker.owns_process = True
+        watch_connections()
         if parent is not None:
             worker.registered = parent.registered
         _introduce(worker, lines)
@@ -323,6 +325,7 @@ def run_command(args: argparse.Namespace) -> int:
             stop=Stop(grace=GRACE_SECONDS, say=lines.complain),
         )
         worker.owns_process = True
+        watch_connections()
         ended = worker.run_named(args.name) if args.id is None else [worker.run_job(args.id)]
     if not ended:
         meant = did_you_mean(args.name, [cls.__litequeue__.name for cls in found.classes])

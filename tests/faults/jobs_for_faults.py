@@ -12,6 +12,7 @@ import ctypes
 import multiprocessing
 import os
 import signal
+import sqlite3
 import sys
 import threading
 import time
@@ -36,6 +37,7 @@ GROWTH_BYTES = 64 * 1024 * 1024
 
 journal = Journal(os.environ.get("FAULTS_JOURNAL", "journal"))
 hoard: list[bytearray] = []
+connections: list[sqlite3.Connection] = []
 
 
 # The modes of the suite: its workers believe that all jobs are short, and fetch as many
@@ -339,6 +341,13 @@ def leave_stop() -> None:
     atexit.register(stop)
 
 
+def leave_transaction() -> None:
+    """Leave a write transaction open on the queue's own file."""
+    connection = sqlite3.connect(current().pushes_to.path, timeout=20)
+    connection.execute("insert into effects values (?)", (current().id,))
+    connections.append(connection)
+
+
 def current_note(name: str) -> None:
     run = current()
     journal.note(run.id, run.attempt, name)
@@ -382,6 +391,7 @@ ENDINGS: dict[str, Callable[[], object]] = {
     "wait_for_last": wait_for_last,
     "push_unique": push_unique,
     "recall": recall,
+    "leave_transaction": leave_transaction,
     "leave_thread": leave_thread,
     "leave_child": leave_child,
     "leave_handler": leave_handler,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import signal
 
 import pytest
 
@@ -11,6 +12,7 @@ from litequeue.errors import JobLeftTransaction
 
 from . import jobs_that_leave as jobs
 from .harness import World
+from .journal import OK, START
 
 # Where dropping what the job has raised or returned closes its connection.
 LET_GO = [jobs.Raises, jobs.Returns, jobs.ReturnsIt, jobs.KeepsIt, jobs.IsAsync, jobs.TimesOut]
@@ -51,6 +53,22 @@ def test_a_worker_that_would_wait_for_itself_ends_and_its_job_is_charged(
     assert supervisor.process.poll() is None
 
 
+def test_of_several_that_were_fetched_together_only_the_one_that_left_it_is_charged(
+    world: World,
+) -> None:
+    before = [world.push(max_attempts=1) for _ in range(3)]
+    id = world.push("leave_transaction", max_attempts=1)
+    behind = [world.push(max_attempts=1) for _ in range(3)]
+    supervisor = world.work("--workers", 1)
+    world.gone(*before, *behind)
+    row = world.queue.get(id)
+    assert (row.state, row.attempts) == ("failed", 1)
+    assert f"Job {id} (scripted) {LEFT} {world.queue.path}" in str(row.exception)
+    assert f"litequeue: Job {id} (scripted) {LEFT}" in supervisor.err()
+    for each in (*before, *behind):
+        assert world.journal.names(each) == [START, OK]
+
+
 def test_a_lone_worker_that_would_wait_for_itself_ends_with_a_clear_line(world: World) -> None:
     id = world.queue.push(jobs.IsModuleLevel())
     worker = world.work(*PACKAGE)
@@ -71,6 +89,9 @@ def test_a_transaction_left_open_on_our_own_connection_is_undone_and_fails_its_j
     assert LEFT in str(world.queue.get(id).exception)
     assert world.effects(1) == 0
     assert worker.process.poll() is None
+    worker.signal(signal.SIGTERM)
+    worker.ends_with(0)
+    assert "Traceback" not in worker.err()
 
 
 def test_a_worker_in_a_thread_raises_what_keeps_it_from_working(world: World) -> None:
