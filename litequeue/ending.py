@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 FIRST_LOOK_SECONDS = 0.5
 # What the flushing of a stream has, which a thread may keep locked.
 FLUSH_SECONDS = 1.0
-# What the thread that ends the process has for that, before it is done without Python.
-LAST_SECONDS = 3.0
+# How much later the process is ended without Python, if the thread that does so could not.
+WITHOUT_PYTHON_SECONDS = 3.0
 
 
 def end_within(seconds: float, status: int) -> None:
@@ -43,7 +43,7 @@ def end_within(seconds: float, status: int) -> None:
     ).start()
     with suppress(Exception):
         # Where a thread does not let any other run, or the interpreter is half gone.
-        faulthandler.dump_traceback_later(seconds + LAST_SECONDS, exit=True)
+        faulthandler.dump_traceback_later(seconds + WITHOUT_PYTHON_SECONDS, exit=True)
     _briefly(_flush)
 
 
