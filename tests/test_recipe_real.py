@@ -74,7 +74,7 @@ def recipe(folder: Path, capsys: Capture) -> Recipe:
 
 def expected(folder: Path, queues: str, workers: int) -> list[str]:
     words = [sys.executable, "-m", "litequeue", "work", f"{folder}/jobs.db"]
-    return [*words, "--queue", queues, "--workers", str(workers), "--grace", "10"]
+    return [*words, "--queue", queues, "--workers", str(workers), "--grace", "8"]
 
 
 # systemd
