@@ -114,7 +114,7 @@ def test_systemd_reads_the_words_that_were_meant(units: Path, folder: Path) -> N
         assert dump["User"] == USER
         assert dump["KillMode"] == "mixed"
         assert dump["Restart"] == "always"
-        assert dump["TimeoutStopSec"] == "20s"
+        assert dump["TimeoutStopSec"] == "18s"
         assert queues in dump["Description"]
 
 

@@ -15,6 +15,7 @@ purpose: the WAL is synced, and some milliseconds later what the workers have no
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import random
 import shutil
@@ -46,17 +47,18 @@ PATIENCE_SECONDS = 60
 # Kept by SQLite itself, in the transaction in which a job comes or goes.
 LEDGER = (
     "create table ended (job integer primary key, name text)",
-    "create table followed (parent integer)",
+    "create table followed (parent integer primary key)",
     """
     create trigger job_ended after delete on litequeue_jobs
     begin insert into ended values (old.id, old.name); end""",
     """
     create trigger job_followed after insert on litequeue_jobs when new.name = 'follower'
-    begin insert into followed values (json_extract(new.payload, '$.parent')); end""",
+    begin insert or ignore into followed values (json_extract(new.payload, '$.parent')); end""",
 )
 LOST_FOLLOWERS = """
 select count(*) from ended
 where name = 'parent' and job not in (select parent from followed)"""
+ENDED = "select job from ended where job in (select value from json_each(:ids))"
 IDS = "select id from litequeue_jobs where name in ('parent', 'follower')"
 
 
@@ -93,6 +95,8 @@ class Disk:
         self.folder.mkdir(exist_ok=True)
         self._device = _command("losetup", "--find", "--show", self.image).strip()
         try:
+            # The device may have been another image's, whose blocks are still in memory.
+            _command("blockdev", "--flushbufs", self._device)
             _command("mount", "-t", "ext4", self._device, self.folder)
         except BaseException:
             self._detach()
@@ -109,8 +113,13 @@ class Disk:
             before = self._writes()
             shutil.copyfile(self.image, image)
             # What was written meanwhile is in a part of the copy alone.
-            if before == self._writes():
+            if before == self._writes() and before[1] == "0":
                 return
+
+    def sound(self) -> bool:
+        """Whether the kernel has found no error in the file system."""
+        errors = Path(f"/sys/fs/ext4/{Path(self._device).name}/errors_count")
+        return not errors.exists() or errors.read_text().strip() == "0"
 
     def _writes(self) -> list[str]:
         """How much was written to the device, and how much is on its way."""
@@ -141,10 +150,7 @@ class Cuts:
             for number in range(1, cuts + 1):
                 self._cut()
                 with mounted(self._copy) as folder:
-                    try:
-                        self._judge(folder, number)
-                    except LitequeueError as error:
-                        self.wrong.append(f"cut {number}: {error}")
+                    self._judge(folder, number)
         finally:
             self._stop()
             self._disk.unmount()
@@ -173,33 +179,36 @@ class Cuts:
             program.send_signal(signal.SIGCONT)
 
     def _judge(self, folder: Path, number: int) -> None:
-        path = folder / Path(self._path).name
-        if not path.exists():
-            self.found["before the first commit"] += 1
+        complaints: list[str] = []
+        try:
+            with Queue(folder / "jobs.db") as queue:
+                if queue.database.rows("select 1 from sqlite_master where name = 'followed'"):
+                    complaints = self._broken_promises(queue)
+        except LitequeueError as error:
+            complaints = [str(error)]
+        if not self._copy.sound():
+            # What the device had was no file system: it was not of one moment.
+            self.found["copies that were torn"] += 1
             return
-        with Queue(path) as queue:
-            if not queue.database.rows("select 1 from sqlite_master where name = 'followed'"):
-                self.found["before the first commit"] += 1
-                return
-            self._hold_against_promises(queue, number)
         self.found["cuts"] += 1
+        self.wrong += [f"cut {number}: {complaint}" for complaint in complaints]
 
-    def _hold_against_promises(self, queue: Queue, number: int) -> None:
+    def _broken_promises(self, queue: Queue) -> list[str]:
         running = queue.database.rows(f"{IDS} and state = 5")
         there = {id for (id,) in queue.database.rows(IDS)}
         Worker(queue, [Parent, Follower], limits=Limits(drain=True)).run()
-        ended = {id for (id,) in queue.database.rows("select job from ended")}
-        lost = queue.database.rows(LOST_FOLLOWERS)[0][0]
+        found = queue.database.rows(ENDED, {"ids": json.dumps(list(there))})
+        jobs = len(there) - len(found)
+        followers = queue.database.rows(LOST_FOLLOWERS)[0][0]
         self.found["jobs in hands"] += len(running)
         self.found["jobs there"] += len(there)
-        self.found["follow-ups lost"] += lost
-        self.found["cuts that lost some"] += bool(lost)
-        self.found["jobs lost"] += len(there - ended)
-        broken = [*queue.check(), *(f"job {row.id} is {row.state}" for row in queue.find())]
+        self.found["jobs lost"] += jobs
+        self.found["follow-ups lost"] += followers
+        self.found["cuts that lost some"] += bool(jobs or followers)
+        complaints = [f"{jobs} jobs and {followers} follow-ups lost"] if jobs or followers else []
+        complaints += [f"job {row.id} is {row.state}" for row in queue.find()]
         sound = queue.database.rows("pragma integrity_check")
-        if lost or there - ended or broken or sound != [("ok",)]:
-            what = f"{lost} follow-ups and {len(there - ended)} jobs lost, {broken} {sound}"
-            self.wrong.append(f"cut {number}: {what}")
+        return [*complaints, *queue.check(), *(text for (text,) in sound if text != "ok")]
 
     def _sync(self, path: Path) -> None:
         with suppress(FileNotFoundError):
