@@ -213,21 +213,24 @@ class Stop:
     __del__ = close
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        self._times += 1
+        # Its own number: other signals are handled inside this, between any two calls.
+        times = self._times = self._times + 1
         self.signal = number
         self.wake()
         if self._note is not None:
             # A job can have taken the other way for itself, as asyncio does.
             with suppress(OSError):
                 os.write(self._note, bytes([number]))
-        if self._times == 1:
+        if times == 1:
             self._ask(number)
-        elif self._times == 2:
+        elif times == 2:
             self._force(frame)
         elif self._job is not None and self._clock() > self._end_at:
             os._exit(128 + number)
 
     def _ask(self, number: int) -> None:
+        if self._forced:
+            return
         seconds = None if number == signal.SIGINT else self._grace
         if seconds is not None:
             self.alarm.set(GRACE, seconds, self._force)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 
 import pytest
+from waiting import wait_until
 
-from litequeue.stop import Stop
+from litequeue.interrupt import run_job
+from litequeue.queue import Queue
+from litequeue.stop import HardStop, Stop
 
 # Long enough to fail by the patience of whoever runs the tests.
 FOR_EVER_SECONDS = 600.0
@@ -55,3 +59,33 @@ def test_a_stop_that_was_closed_can_be_woken_and_closed_again(stop: Stop) -> Non
     stop.close()
     os.close(reader)
     os.close(writer)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
+def test_a_signal_inside_the_handler_of_another_is_the_second(
+    make_queue: Callable[..., Queue], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue = make_queue()
+    row = queue.get(queue.push("hang"))
+    said: list[str] = []
+    wake = Stop.wake
+
+    def interrupted(stop: Stop) -> None:
+        wake(stop)
+        if len(came) == 1:
+            came.append(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
+
+    def hang() -> None:
+        came.append(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
+        wait_until(lambda: False)
+
+    came: list[int] = []
+    monkeypatch.setattr(Stop, "wake", interrupted)
+    with closing(Stop(say=said.append)) as stop, stop.on_signals():
+        stop.begin_job(row)
+        with pytest.raises(HardStop):
+            run_job(hang)
+        stop.end_job()
+    assert said == [f"Releasing job {row.id} (hang); this attempt does not count"]
