@@ -9,8 +9,8 @@ from pathlib import Path
 
 from bench.jobs import Nothing, Text
 from litequeue import Queue, Worker
-from litequeue.database import Synchronous
-from litequeue.worker import Limits
+from litequeue.engine.database import Synchronous
+from litequeue.worker.worker import Limits
 
 JOBS = (Nothing, Text)
 HAS_PREFETCH = "prefetch" in inspect.signature(Worker.__init__).parameters
@@ -38,7 +38,7 @@ def drained(queue: Queue, count: int, *, prefetch: int | None = None) -> float:
     # A litequeue without prefetch is not asked for it.
     make: Callable[..., Worker] = Worker
     limits = Limits(drain=True, jobs=count)
-    make(queue, JOBS, limits=limits, listener=stopwatch, **options).run()
+    make(queue, JOBS, limits=limits, observer=stopwatch, **options).run()
     ended = time.perf_counter()
     assert stopwatch.first is not None, "the worker has found no job"
     return ended - stopwatch.first

@@ -36,7 +36,7 @@ def fill(
 ) -> None:
     """Add ``count`` jobs in a state: scheduled ones are due in an hour, done ones kept for
     one; waiting ones wait for a job that is due in an hour."""
-    now = int(queue.clock() * 1000)
+    now = int(queue.store.clock() * 1000)
     later = state in (State.SCHEDULED, State.DONE)
     values = {
         "count": count,
@@ -49,9 +49,9 @@ def fill(
         "finished": state.finished,
         "failed": state is State.FAILED,
     }
-    with queue.database.transaction():
-        queue.database.rows(FILL, values)
+    with queue.store.database.transaction():
+        queue.store.database.rows(FILL, values)
         if state is State.WAITING:
             parent = queue.push("Nothing", {"number": 0}, delay=3600)
-            queue.database.rows(WAIT, {"parent": parent})
-    queue.database.checkpoint()
+            queue.store.database.rows(WAIT, {"parent": parent})
+    queue.store.database.checkpoint()

@@ -17,7 +17,8 @@ from bench.prober import another_writer
 from bench.report import Table
 from bench.sizes import Sizes
 from bench.watched import watched
-from litequeue import Queue, State, cli
+from litequeue import Queue, State
+from litequeue.cli import main as cli
 
 ACTS = 200
 LOOKS = 3
@@ -61,16 +62,15 @@ def _acts(count: int, folder: Path) -> dict[str, float]:
 
 
 def _claims(queue: Queue, count: int) -> dict[str, float]:
-    seat = queue.roster.join(())
+    registration = queue.store.presence.register(())
     claims, ends = [], []
     for _ in range(count):
         started = time.perf_counter()
-        row = queue.reserve(seat.worker)
+        (row,) = queue.store.claims.claim(registration.worker)
         claims.append(time.perf_counter() - started)
-        assert row is not None
-        ends.append(timed(partial(queue.complete, row)))
-    queue.roster.dismiss(seat.worker)
-    seat.leave()
+        ends.append(timed(partial(queue.store.executions.complete, row)))
+    queue.store.presence.deregister(registration.worker)
+    registration.leave()
     return {"claim": statistics.median(claims), "complete": statistics.median(ends)}
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from litequeue import __version__
-from litequeue.filesystem import filesystem
+from litequeue.monitor.filesystem import filesystem
 
 
 def described(folder: Path) -> Iterator[str]:

@@ -21,7 +21,7 @@ from bench.jobs import Nothing
 from bench.measuring import fresh, timed
 from bench.report import Table
 from bench.sizes import Sizes
-from bench.watched import Watch, watched
+from bench.watched import PrefetchWatch, watched
 from litequeue import Queue
 
 CALLS = ("listdir", "scandir", "open", "close", "read", "write", "pread", "pwrite", "lseek", "stat")
@@ -110,7 +110,7 @@ def _label(what: str) -> str:
 
 
 @contextmanager
-def _watched_calls(watch: Watch) -> Iterator[None]:
+def _watched_calls(watch: PrefetchWatch) -> Iterator[None]:
     with ExitStack() as patches:
         for name in CALLS:
             if hasattr(os, name):
@@ -119,7 +119,9 @@ def _watched_calls(watch: Watch) -> Iterator[None]:
         yield
 
 
-def _call(watch: Watch, name: str, call: Callable[..., object], *arguments: object) -> object:
+def _call(
+    watch: PrefetchWatch, name: str, call: Callable[..., object], *arguments: object
+) -> object:
     started = time.perf_counter()
     try:
         return call(*arguments)

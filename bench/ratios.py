@@ -13,7 +13,7 @@ from bench.measuring import Row, Sides, alternated, fresh, inside, per_second, t
 from bench.sizes import Sizes
 from bench.workers import crew
 from litequeue import Queue
-from litequeue.database import Synchronous
+from litequeue.engine.database import Synchronous
 
 PUSH_TARGET, BULK_TARGET, DRAIN_TARGET = 0.6, 0.5, 2.0
 

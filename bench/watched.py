@@ -18,7 +18,7 @@ WRITES = ("insert", "update", "delete", "replace")
 
 
 @dataclass(slots=True)
-class Watch:
+class PrefetchWatch:
     """What the connections that were opened in its block have done."""
 
     seconds: dict[str, float] = field(default_factory=dict)
@@ -44,7 +44,7 @@ class Watch:
 
 
 class _Cursor(sqlite3.Cursor):
-    watch: Watch
+    watch: PrefetchWatch
     sql = ""
 
     def execute(self, sql: str, parameters: object = ()) -> _Cursor:
@@ -77,7 +77,7 @@ class _Cursor(sqlite3.Cursor):
 
 
 class _Connection(sqlite3.Connection):
-    watch: Watch
+    watch: PrefetchWatch
     held_since: float | None = None
 
     def cursor(self, factory: object = None) -> _Cursor:  # type: ignore[override]
@@ -102,9 +102,9 @@ class _Connection(sqlite3.Connection):
 
 
 @contextmanager
-def watched() -> Iterator[Watch]:
+def watched() -> Iterator[PrefetchWatch]:
     """Watch every connection that is opened in the block."""
-    watch = Watch()
+    watch = PrefetchWatch()
     kind = type("Watched", (_Connection,), {"watch": watch})
     with mock.patch.object(sqlite3, "connect", partial(sqlite3.connect, factory=kind)):
         yield watch

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from bench.jobs import NOTES
 from litequeue import Queue
-from litequeue.overview import at_work
+from litequeue.monitor.status import active_workers
 
 ROOT = Path(__file__).parents[1]
 START_SECONDS = 30.0
@@ -64,7 +64,7 @@ def crew(queue: Queue, count: int, *arguments: str, threads: bool = False) -> It
         for _ in range(1 if threads else count)
     ])  # fmt: skip
     try:
-        wait_until(lambda: len(at_work(queue)[0]) == count)
+        wait_until(lambda: len(active_workers(queue.store)[0]) == count)
         yield found
     finally:
         _end(found, notes)

@@ -1,9 +1,9 @@
 """Background jobs for Python on one SQLite file."""
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from litequeue import errors
-from litequeue.context import Run, current
 from litequeue.errors import (
     Fail,
     JobFailed,
@@ -15,16 +15,18 @@ from litequeue.errors import (
     Snooze,
     WaitTimeout,
 )
-from litequeue.job import Job, bind, job
+from litequeue.jobs.context import Run, current
+from litequeue.jobs.job import Job, bind, job
 from litequeue.queue import Queue
-from litequeue.record import JobRow, State
+from litequeue.records import JobRow, State
 from litequeue.version import VERSION as __version__
 
 if TYPE_CHECKING:
-    from litequeue.batch import Batch
-    from litequeue.batches import BatchRow
-    from litequeue.listeners import on
-    from litequeue.worker import Worker
+    from litequeue.jobs.batch import Batch
+    from litequeue.jobs.events import on
+    from litequeue.store.batches import BatchRow
+    from litequeue.worker.periodic import Schedules
+    from litequeue.worker.worker import Limits, Worker
 
 __all__ = [
     "Batch",
@@ -33,6 +35,7 @@ __all__ = [
     "Job",
     "JobFailed",
     "JobRow",
+    "Limits",
     "LitequeueError",
     "NoSuchJob",
     "PayloadError",
@@ -40,6 +43,7 @@ __all__ = [
     "Retry",
     "Run",
     "RunLost",
+    "Schedules",
     "Snooze",
     "State",
     "WaitTimeout",
@@ -53,24 +57,20 @@ __all__ = [
 ]
 
 
+# What a process that only pushes does without.
+_LOADED_WHEN_USED = {
+    "Batch": "litequeue.jobs.batch",
+    "BatchRow": "litequeue.store.batches",
+    "Limits": "litequeue.worker.worker",
+    "Schedules": "litequeue.worker.periodic",
+    "Worker": "litequeue.worker.worker",
+    "on": "litequeue.jobs.events",
+}
+
+
 def __getattr__(name: str) -> object:
-    # What a process that only pushes does without.
-    if name == "Batch":
-        from litequeue.batch import Batch
-
-        return Batch
-    if name == "BatchRow":
-        from litequeue.batches import BatchRow
-
-        return BatchRow
-    if name == "on":
-        from litequeue.listeners import on
-
-        return on
-    if name == "Worker":
-        from litequeue.worker import Worker
-
-        return Worker
+    if name in _LOADED_WHEN_USED:
+        return getattr(import_module(_LOADED_WHEN_USED[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -2,6 +2,6 @@
 
 import sys
 
-from litequeue.cli import main
+from litequeue.cli.main import main
 
 sys.exit(main())

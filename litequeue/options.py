@@ -32,7 +32,7 @@ class Options(TypedDict, total=False):
     timeout: float
     """Seconds that one attempt may take."""
     delay: float | timedelta | datetime | str
-    """How long to wait first: seconds, or any form that litequeue.when reads."""
+    """How long to wait first: seconds, or any form that litequeue.times.parse reads."""
     at: float | timedelta | datetime | str
     """When to run first; the same forms as ``delay``, but that a number is an instant, in
     seconds since the epoch."""
@@ -199,7 +199,7 @@ def _on_failure(value: object) -> bool:
 
 
 def _anything(value: object) -> bool:
-    # litequeue.when reads these, and says itself what it cannot read.
+    # litequeue.times.parse reads these, and says itself what it cannot read.
     return True
 
 

@@ -9,44 +9,26 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, overload
 
-from litequeue import schema
-from litequeue.database import (
-    BUSY_SECONDS,
-    LONGEST_PAUSE_SECONDS,
-    Database,
-    Parameters,
-    Synchronous,
-)
+from litequeue.engine import schema
+from litequeue.engine.database import BUSY_SECONDS, Connection, Database, Synchronous
 from litequeue.errors import DamagedRow, JobFailed, NoResult, NoSuchJob, OptionError, WaitTimeout
-from litequeue.members import Members, Membership
 from litequeue.messages import show
-from litequeue.nudge import Nudge
 from litequeue.options import Options, is_seconds
-from litequeue.pushing import Pushable
-from litequeue.record import (
-    COLUMNS,
-    JobRow,
-    State,
-    UnreadableRow,
-    is_id,
-    read_or_explain,
-    read_row,
-    read_state,
-    workers_folder,
-)
-from litequeue.upkeep import MATCHING, matching
+from litequeue.records import JobRow, State
+from litequeue.store.insert import Pushable, Pushed
+from litequeue.store.lookup import Selection, matching
+from litequeue.store.store import Store
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from litequeue.batches import BatchRow
-    from litequeue.roster import Roster
+    from litequeue.store.batch_insert import BatchJobs
+    from litequeue.store.batches import BatchRow
 
 # What dir() shows: what there is to call. The rest is for workers.
 VERBS = (
@@ -59,7 +41,7 @@ FIRST_LOOK_SECONDS = 0.001
 LONGEST_LOOK_SECONDS = 0.05
 
 
-class Queue(Membership):
+class Queue:
     """Jobs on one SQLite file. Threads may share a queue; a forked child may go on
     using it."""
 
@@ -98,56 +80,96 @@ class Queue(Membership):
             sleep=sleep,
             clock=self._steady,
         )
-        super().__init__(database, clock, max_payload)
+        schema.upgrade(database)
+        self.store = Store(database, clock, sleep, max_payload=max_payload)
         self._sleep = sleep
-        schema.upgrade(self.database)
-        self._nudge = Nudge(workers_folder(self.path))
 
     @property
     def path(self) -> str:
         """The absolute path of the file."""
-        return self.database.path
+        return self.store.database.path
 
-    @cached_property
-    def roster(self) -> Roster:
-        """Who works on the queue."""
-        from litequeue.roster import Roster  # who only pushes asks for nobody
+    # Pushing
 
-        return Roster(self.database, self.clock)
+    def push(
+        self,
+        job: Pushable | str,
+        payload: Mapping[str, object] | None = None,
+        /,
+        *,
+        after: Sequence[int | Pushable] = (),
+        connection: Connection | None = None,
+        **options: Unpack[Options],
+    ) -> int:
+        """Store a job, or a name with its payload, and return its id.
 
-    def recall(self, worker: int | None = None, rested: float = 0) -> int:
-        """Have back what this worker, or each, has fetched and not started, and complete
-        what it has finished, unless it has started a job within the last ``rested``
-        seconds; returns how many jobs that was about."""
-        ended = 0
-        with self.database.transaction():
-            workers = [row.id for row in self.roster.listed()] if worker is None else [worker]
-            for each in workers:
-                note = self.roster.recall(each, rested)
-                ended += 0 if note is None else self.take_back(each, note)
-        return ended
+        When this returns, the job is on disk. It waits until the jobs ``after`` have
+        succeeded, given by their ids, or as jobs that are pushed with it. With
+        ``connection``, it is part of the transaction that the caller has open there:
+        rolled back means never pushed. The options are those of options.Options, and
+        win over the job's own. Raises PayloadError, OptionError, WhenError, NoSuchJob,
+        WrongState and DatabaseError.
+        """
+        return self.store.inserts.push(job, payload, after, connection, options)
+
+    def push_many(
+        self,
+        jobs: Iterable[Pushed],
+        *,
+        connection: Connection | None = None,
+        **options: Unpack[Options],
+    ) -> list[int]:
+        """Store all the jobs in one transaction and return their ids in order.
+
+        Takes jobs, and (name, payload) pairs; the options hold for each. Raises what
+        push raises, and then none of them is pushed.
+        """
+        return self.store.inserts.push_many(jobs, connection, options)
+
+    def chain(
+        self,
+        *jobs: Pushable,
+        connection: Connection | None = None,
+        **options: Unpack[Options],
+    ) -> list[int]:
+        """Push the jobs in one transaction, each to run after the one before has
+        succeeded, and return their ids in order. Raises what push raises."""
+        return self.store.inserts.chain(jobs, connection, options)
+
+    @overload
+    def batch(self, id: int, /) -> BatchRow: ...
+    @overload
+    def batch(
+        self, /, *, then: Pushable, **options: Unpack[Options]
+    ) -> AbstractContextManager[BatchJobs]: ...
+    def batch(
+        self,
+        id: int | None = None,
+        /,
+        *,
+        then: Pushable | None = None,
+        **options: Unpack[Options],
+    ) -> BatchRow | AbstractContextManager[BatchJobs]:
+        """Return the record of a batch; or, with ``then``, make one of the jobs that are
+        pushed to what this gives, and run ``then`` once when all of them have ended.
+
+            with queue.batch(then=Report(month=7)) as batch:
+                batch.push(Part(1))
+
+        An exception in the block pushes nothing. Raises NoSuchJob, OptionError.
+        """
+        if then is not None:
+            return self.store.batch_inserts.batch_then(then, options)
+        if id is None:
+            raise OptionError(owner="batch", problem="give the id of a batch, or then=JOB")
+        return self.store.batches.get(id, self.store.now())
 
     # Looking
-
-    GET = f"""
-    select {COLUMNS}
-    from litequeue_jobs
-    where id = :id"""
 
     def get(self, id: int) -> JobRow:
         """Return the row of a job. Raises NoSuchJob, also for one that has succeeded and
         was not kept."""
-        rows = self.database.rows(self.GET, {"id": id}) if is_id(id) else []
-        if not rows:
-            raise NoSuchJob(id=id)
-        return read_row(rows[0])
-
-    FIND = f"""
-    select {COLUMNS}
-    from litequeue_jobs
-    where {MATCHING}
-    order by id desc
-    limit :limit"""
+        return self.store.lookups.get(id)
 
     def find(
         self,
@@ -162,71 +184,12 @@ class Queue(Membership):
         A name is matched in any of its spellings. A row that was edited into something
         unreadable is passed over. Raises OptionError for a state that there is not.
         """
-        where = matching(state, queue, name)
-        return [row for row in self.find_any(where, limit) if isinstance(row, JobRow)]
-
-    def find_any(self, where: Parameters, limit: int) -> list[JobRow | UnreadableRow]:
-        """Return the newest rows that match MATCHING, those that cannot be read as such."""
-        rows = self.database.rows(self.FIND, {**where, "limit": limit})
-        return [read_or_explain(row) for row in rows]
-
-    # Each by its index, which is some times as quick as a walk over the rows; in one
-    # statement, so that a job that moves is counted once.
-    COUNTS = """
-    select queue, 3, count(*)
-    from litequeue_jobs
-    where state = 3
-    group by queue
-    union all
-    select queue, 5, count(*)
-    from litequeue_jobs
-    where state = 5
-    group by queue
-    union all
-    select queue, state, count(*)
-    from litequeue_jobs
-    where state <> 3 and state <> 5
-    group by state, queue"""
+        found = self.store.lookups.find(matching(state, queue, name), limit)
+        return [row for row in found if isinstance(row, JobRow)]
 
     def counts(self) -> dict[str, dict[State, int]]:
         """Return how many jobs each queue has in each state that occurs in it."""
-        found: dict[str, dict[State, int]] = {}
-        for queue, code, count in self.database.rows(self.COUNTS):
-            states = found.setdefault(queue, {})
-            try:
-                state = read_state(code)
-            except DamagedRow:
-                continue  # in no state at all
-            states[state] = states.get(state, 0) + count
-        return found
-
-    @overload
-    def batch(self, id: int, /) -> BatchRow: ...
-    @overload
-    def batch(
-        self, /, *, then: Pushable, **options: Unpack[Options]
-    ) -> AbstractContextManager[Members]: ...
-    def batch(
-        self,
-        id: int | None = None,
-        /,
-        *,
-        then: Pushable | None = None,
-        **options: Unpack[Options],
-    ) -> BatchRow | AbstractContextManager[Members]:
-        """Return the record of a batch; or, with ``then``, make one of the jobs that are
-        pushed to what this gives, and run ``then`` once when all of them have ended.
-
-            with queue.batch(then=Report(month=7)) as batch:
-                batch.push(Part(1))
-
-        An exception in the block pushes nothing. Raises NoSuchJob, OptionError.
-        """
-        if then is not None:
-            return self.batch_then(then, **options)
-        if id is None:
-            raise OptionError(owner="batch", problem="give the id of a batch, or then=JOB")
-        return self.batches.get(id, self.now())
+        return self.store.lookups.counts()
 
     # Waiting
 
@@ -268,37 +231,104 @@ class Queue(Membership):
         """Whether it is known of a job that is not over that its result will not be kept."""
         if "keep" in row.options:
             return not row.options["keep"]
-        declared = self._declared.get(row.name)
+        declared = self.store.inserts.declared.get(row.name)
         # A job that was pushed by name alone may be of a class that says keep.
-        return declared is not None and not declared.get("keep") and not self.roster.keeps()
+        return declared is not None and not declared.get("keep") and not self.store.presence.keeps()
 
     def _unless_gone(self, id: int) -> JobRow | None:
         try:
             return self.get(id)
         except NoSuchJob:
-            if 1 <= id <= self.flows.highest_id():
+            if 1 <= id <= self.store.dependencies.highest_id():
                 return None
             raise
 
+    # Changing
+
+    def retry(
+        self,
+        *ids: int,
+        force: bool = False,
+        all: bool = False,
+        state: State | str | None = None,
+        queue: str | None = None,
+        name: str | None = None,
+    ) -> int:
+        """Make jobs ready now that are scheduled, failed or cancelled, by ids, by what they
+        match, or all of them, and return how many. Those that were finished have all their
+        attempts again.
+
+        With ``force``, a running job too is taken from its worker, which can then write
+        nothing more for it: for one that is known to hang. What it does outside the
+        database it may still be doing when the job starts again. Raises NoSuchJob,
+        WrongState, KeyTaken and OptionError; then nothing was changed.
+        """
+        return self.store.admin.retry(Selection(ids, all, state, queue, name), force=force)
+
+    def cancel(
+        self,
+        *ids: int,
+        all: bool = False,
+        state: State | str | None = None,
+        queue: str | None = None,
+        name: str | None = None,
+    ) -> int:
+        """Cancel jobs that are not finished, by ids, by what they match, or all of them, and
+        return how many. One that is running is asked to stop: its ``current().cancelled``
+        turns true, and if it does not succeed, it will not run again. Raises NoSuchJob,
+        WrongState and OptionError; then nothing was changed."""
+        return self.store.admin.cancel(Selection(ids, all, state, queue, name))
+
+    def cancel_batch(self, id: int) -> int:
+        """Cancel the unfinished jobs of a batch and what follows them; returns how many jobs
+        that were. Those that run are asked to stop. Raises NoSuchJob."""
+        return self.store.admin.cancel_batch(id)
+
+    def forget(
+        self,
+        *ids: int,
+        all: bool = False,
+        state: State | str | None = None,
+        queue: str | None = None,
+        name: str | None = None,
+    ) -> int:
+        """Delete jobs that are not running, whether they have run or not, by ids, by what
+        they match, or all of them, and return how many. Raises NoSuchJob, WrongState and
+        OptionError; then nothing was changed."""
+        return self.store.admin.forget(Selection(ids, all, state, queue, name))
+
+    def prune(self, older: float) -> int:
+        """Delete the jobs that finished more than ``older`` seconds ago, failed and
+        cancelled ones too; returns how many."""
+        return self.store.admin.prune(older)
+
+    def pause(self, queue: str) -> bool:
+        """Let no job of ``queue`` start until it is resumed; False if it was paused."""
+        return self.store.admin.pause(queue)
+
+    def resume(self, queue: str) -> bool:
+        """Let the jobs of ``queue`` start again; False if it was not paused."""
+        return self.store.admin.resume(queue)
+
+    def paused(self) -> list[str]:
+        """Return the names of the queues that are paused."""
+        return self.store.admin.paused()
+
+    def check(self) -> list[str]:
+        """Return a sentence for each law of the file that is broken: none in a sound one."""
+        from litequeue.store.invariants import violations  # the laws are for who asks
+
+        return violations(self.store.database)
+
     def backup(self, path: str | os.PathLike[str]) -> None:
         """Write a copy of the queue to a new file while others work on it. In the copy
-        nothing runs: what does here is ready there, its attempt unspent. Raises
+        nothing runs: what does here is ready there, its attempt not used. Raises
         CannotOpen."""
-        self.database.backup(path, _release_all)
-
-    def pushed(self, queue: str) -> None:
-        """Wake a worker that serves ``queue``, as soon as it can see what was written."""
-        self.database.after_commit(self._nudge.ring, queue)
-
-    def let_others_in(self) -> None:
-        """Give every writer that waits the time to take the lock."""
-        if not self.database.in_transaction():
-            self._sleep(LONGEST_PAUSE_SECONDS)
+        self.store.database.backup(path, _release_all)
 
     def close(self) -> None:
         """Close the connections that this process has; a later use opens new ones."""
-        self._nudge.close()
-        self.database.close()
+        self.store.close()
 
     def __dir__(self) -> list[str]:
         return [*VERBS, *(name for name in super().__dir__() if name.startswith("__"))]
@@ -318,11 +348,8 @@ class Queue(Membership):
 def _release_all(path: str) -> None:
     """Release all runs in a copy: its workers are none of the original's, and what lies
     beside the original says nothing about the copy."""
-    with Queue(path, create=False) as copy, copy.database.transaction():
-        for worker in copy.roster.listed():
-            for row in copy.running(worker.id):
-                copy.release(row)
-            copy.roster.dismiss(worker.id)
+    with Queue(path, create=False) as copy:
+        copy.store.reclaimer.release_everything()
 
 
 def _check_path(path: object) -> None:

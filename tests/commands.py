@@ -8,9 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from worker_side import claim_one
 
 from litequeue import JobRow, Queue
-from litequeue.cli import main
+from litequeue.cli.main import main
 from litequeue.options import Options
 
 ROOT = Path(__file__).parent.parent
@@ -42,33 +43,33 @@ def complaint(capsys: Capture) -> str:
 
 def reserved(queue: Queue) -> JobRow:
     """Reserve the next job for a worker that lives as long as this process."""
-    row = queue.reserve(queue.roster.join(()).worker)
+    row = claim_one(queue, queue.store.presence.register(()).worker)
     assert row is not None
     return row
 
 
 def reserved_by_the_dead(queue: Queue) -> JobRow:
     """Reserve the next job for a worker that dies with it."""
-    seat = queue.roster.join(())
-    row = queue.reserve(seat.worker)
+    registration = queue.store.presence.register(())
+    row = claim_one(queue, registration.worker)
     assert row is not None
-    seat.let_go()
+    registration.close()
     return row
 
 
 def failed(queue: Queue, exception: str, options: Options | None = None) -> int:
     """Push a job, let its first run fail for good, and return its id."""
     id = queue.push("send-mail", **(options or {}))
-    seat = queue.roster.join(())
-    row = queue.reserve_job(seat.worker, id)
+    registration = queue.store.presence.register(())
+    row = queue.store.claims.claim_job(registration.worker, id)
     assert row is not None
-    queue.fail(row, exception)
-    queue.roster.dismiss(seat.worker)
-    seat.leave()
+    queue.store.executions.fail(row, exception)
+    queue.store.presence.deregister(registration.worker)
+    registration.leave()
     return id
 
 
 def damage(queue: Queue, sql: str) -> None:
     """Change a row as no verb would."""
-    queue.database.rows("pragma ignore_check_constraints = on")
-    queue.database.rows(sql)
+    queue.store.database.rows("pragma ignore_check_constraints = on")
+    queue.store.database.rows(sql)

@@ -5,16 +5,16 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
-from litequeue.doctor import examine
+from litequeue.monitor.doctor import examine
+from litequeue.monitor.environment import Finding
 from litequeue.queue import Queue
-from litequeue.surroundings import Finding
 
 MEGABYTE = 1024 * 1024
 
 
 def diagnosed(queue: Queue, examined: str | None = None) -> list[Finding]:
     """What the doctor says of a queue, all of it or of one thing."""
-    found = list(examine(queue.path, clock=queue.clock))
+    found = list(examine(queue.path, clock=queue.store.clock))
     return [each for each in found if examined in (None, each.examined)]
 
 
@@ -38,7 +38,7 @@ def by_hand(queue: Queue, *statements: str) -> list[tuple[object, ...]]:
 
 def come_and_go(queue: Queue) -> Path:
     """Have a worker come and leave; returns the folder that it has made."""
-    seat = queue.roster.join(())
-    seat.leave()
-    queue.roster.dismiss(seat.worker)
-    return queue.roster.folder
+    registration = queue.store.presence.register(())
+    registration.leave()
+    queue.store.presence.deregister(registration.worker)
+    return queue.store.presence.folder

@@ -14,7 +14,7 @@ from uuid import UUID
 import pytest
 
 from litequeue.errors import PayloadError
-from litequeue.payload import Codec
+from litequeue.payloads.codec import Codec
 
 Slug = NewType("Slug", str)
 EAST = timezone(timedelta(hours=5, minutes=30))

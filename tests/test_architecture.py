@@ -19,6 +19,16 @@ PAGE = ROOT / "docs" / "architecture.md"
 LONGEST_FUNCTION = 40
 BANNED_WORDS = {"manager", "helper", "helpers", "util", "utils", "data", "info"}
 
+# From the ground up; a file imports from its own layer and from those above it here.
+LAYERS = (
+    ("version", "errors", "messages", "mistakes", "log", "options", "records"),
+    ("times", "payloads"),
+    ("engine",),
+    ("store", "queue"),
+    ("jobs", "worker"),
+    ("monitor", "cli", "__main__", "__init__"),
+)
+
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 ALL = SOURCES + sorted((ROOT / "tests").rglob("*.py")) + sorted((ROOT / "bench").rglob("*.py"))
 
@@ -29,7 +39,9 @@ def module_of(path: Path) -> str:
     return ".".join(parts[:-1] if len(parts) > 1 and parts[-1] == "__init__" else parts)
 
 
-MODULES = {module_of(path): path for path in SOURCES}
+MARKERS = {path for path in SOURCES if path.name == "__init__.py" and path.parent != PACKAGE}
+MODULES = {module_of(path): path for path in SOURCES if path not in MARKERS}
+LAYER = {name: height for height, names in enumerate(LAYERS) for name in names}
 
 
 def listed() -> list[str]:
@@ -104,35 +116,58 @@ def test_a_file_imports_only_from_files_above_it(name: str) -> None:
     )
 
 
+def layer_of(name: str) -> int:
+    return LAYER[name.partition(".")[0]]
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_a_file_imports_only_from_its_own_layer_and_those_below(name: str) -> None:
+    needed = {own(imported) for imported in imports_of(MODULES[name])} - {None}
+    wrong = sorted(str(module) for module in needed if layer_of(str(module)) > layer_of(name))
+    assert not wrong, f"{relative(MODULES[name])} imports {', '.join(wrong)} from above it"
+
+
+def test_the_page_lists_the_layers_from_the_ground_up() -> None:
+    heights = [layer_of(name) for name in listed()]
+    assert heights == sorted(heights)
+
+
+@pytest.mark.parametrize("path", sorted(MARKERS), ids=relative)
+def test_a_package_has_nothing_in_its_init(path: Path) -> None:
+    assert path.read_text(encoding="utf-8") == ""
+
+
 def test_imports_are_seen_wherever_they_stand() -> None:
     source = """
-from litequeue import locks, VERSION
+from litequeue import VERSION
+from litequeue.engine import locks
 from litequeue.errors import RunLost
-from . import nudge
-from .when import due
+from . import database
+from .notifier import Notifier
 if TYPE_CHECKING:
-    import litequeue.record
+    import litequeue.records
 def f():
     from litequeue.cli import work
     import sqlite3
 """
-    found = set(imports(ast.parse(source), "litequeue"))
+    found = set(imports(ast.parse(source), "litequeue.engine"))
     assert {own(name) for name in found} == {
-        *("locks", "__init__", "errors", "nudge", "when", "record", "cli.work", None),
+        *("__init__", "engine.locks", "errors", "engine.database", "engine.notifier"),
+        *("records", "cli.work", None),
     }
 
 
 # What may be imported at all
 
 
-@pytest.mark.parametrize("name", [name for name in MODULES if name != "database"])
+@pytest.mark.parametrize("name", [name for name in MODULES if name != "engine.database"])
 def test_only_database_imports_sqlite3(name: str) -> None:
     tops = {imported.partition(".")[0] for imported in imports_of(MODULES[name])}
-    assert not tops & {"sqlite3", "_sqlite3"}, f"{name} talks to SQLite past litequeue.database"
+    assert not tops & {"sqlite3", "_sqlite3"}, f"{name} talks to SQLite itself"
 
 
 def test_database_is_where_sqlite3_is_imported() -> None:
-    assert "sqlite3" in imports_of(MODULES["database"])
+    assert "sqlite3" in imports_of(MODULES["engine.database"])
 
 
 class _WithoutCheckers(ast.NodeTransformer):
@@ -231,3 +266,32 @@ def test_importing_litequeue_touches_nothing(
     imported: dict[str, object], fact: str, value: object
 ) -> None:
     assert imported[fact] == value
+
+
+# Components
+
+
+def classes_of(name: str) -> list[ast.ClassDef]:
+    return [node for node in tree_of(MODULES[name]).body if isinstance(node, ast.ClassDef)]
+
+
+STORE = [name for name in MODULES if name.startswith("store.")]
+
+
+@pytest.mark.parametrize("name", STORE)
+def test_no_class_of_the_store_has_a_base_class_of_ours(name: str) -> None:
+    bases = {ast.unparse(base) for each in classes_of(name) for base in each.bases}
+    assert bases <= {"NamedTuple", "Protocol"}
+
+
+def test_a_queue_has_about_25_public_methods_and_each_is_documented() -> None:
+    (queue,) = classes_of("queue")
+    methods = {
+        node.name: node
+        for node in queue.body
+        if isinstance(node, ast.FunctionDef)
+        and not node.name.startswith("_")
+        and not any(ast.unparse(each) == "overload" for each in node.decorator_list)
+    }
+    assert len(methods) <= 27
+    assert [name for name, node in methods.items() if not ast.get_docstring(node)] == []

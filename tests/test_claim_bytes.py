@@ -8,8 +8,8 @@ import pytest
 from waiting import Child
 
 from litequeue import Queue
-from litequeue.claims import CLAIM_BYTES
-from litequeue.record import NOBODY, JobRow
+from litequeue.records import NOBODY, JobRow
+from litequeue.store.claim import CLAIM_BYTES
 
 WORKER = NOBODY + 1
 MOST = 250
@@ -25,7 +25,7 @@ def push(queue: Queue, count: int, size: int, to: str = "default") -> list[int]:
 
 
 def fetch(queue: Queue, *queues: str) -> list[JobRow]:
-    return queue.fetch(WORKER, queues, MOST, lambda row: True)
+    return queue.store.claims.claim(WORKER, queues, MOST, lambda row: True)
 
 
 def test_jobs_are_fetched_together_until_their_payloads_fill_the_budget(queue: Queue) -> None:
@@ -59,7 +59,7 @@ def test_small_jobs_are_fetched_as_many_at_once_as_ever(queue: Queue) -> None:
 DRAIN = """
 import sys, tracemalloc
 from litequeue import Job, Queue, Worker
-from litequeue.worker import Limits
+from litequeue.worker.worker import Limits
 
 class Large(Job, name="job"):
     text: str
@@ -68,8 +68,8 @@ class Large(Job, name="job"):
 
 with Queue(sys.argv[1]) as queue:
     worker = Worker(queue, [Large], limits=Limits(drain=True))
-    worker._pace.ran("job", 1e-6)
-    worker._pace.fetched(250)
+    worker._prefetch_size.ran("job", 1e-6)
+    worker._prefetch_size.fetched(250)
     tracemalloc.start()
     worker.run()
     assert queue.counts() == {}

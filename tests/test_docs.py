@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from litequeue import cli
+from litequeue.cli import main as cli
 from litequeue.cli.parser import Commands
 
 ROOT = Path(__file__).parents[1]

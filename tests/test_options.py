@@ -104,7 +104,7 @@ def test_checked_options_are_a_copy() -> None:
 
 @pytest.mark.parametrize("word", Options.__annotations__)
 def test_every_option_is_checked(word: str) -> None:
-    # delay and at are read, and refused, by litequeue.when.
+    # delay and at are read, and refused, by litequeue.times.parse.
     if word in ("delay", "at"):
         assert checked({word: object()}, "push").keys() == {word}
     else:

@@ -18,9 +18,9 @@ from examples.shop.checkout import Checkout, check_out
 from examples.shop.jobs import NightlyReport, confirmation
 from examples.shop.mail import MailServer
 from litequeue import Queue, State, Worker
-from litequeue.discovery import discover
-from litequeue.timetable import Timetable
-from litequeue.worker import Limits
+from litequeue.jobs.discovery import discover
+from litequeue.worker.periodic import Schedules
+from litequeue.worker.worker import Limits
 
 ROOT = Path(__file__).parents[1]
 STORY_SECONDS = 90
@@ -174,7 +174,7 @@ def test_the_report_sums_up_a_day_and_may_run_twice(queue: Queue, server: MailSe
 
 def test_a_worker_puts_the_report_on_the_timetable(queue: Queue) -> None:
     work(queue)
-    (line,) = Timetable(queue).lines()
+    (line,) = Schedules(queue.store).lines()
     assert (line.name, line.timing.words()) == ("NightlyReport", "at 02:00 every day, UTC time")
 
 
@@ -274,7 +274,7 @@ def test_the_story_is_told_to_its_end(tmp_path: Path) -> None:
         assert line in told.stdout
     with Queue(tmp_path / "shop" / "shop.db", create=False) as queue:
         assert queue.find() == []
-        assert queue.roster.alive() == []
+        assert queue.store.presence.alive() == []
 
 
 def test_a_folder_that_exists_is_left_alone(tmp_path: Path) -> None:

@@ -8,10 +8,10 @@ import os
 
 from litequeue.cli.parser import Commands, add_word, as_json, database
 from litequeue.cli.terminal import say, say_json
-from litequeue.doctor import examine
 from litequeue.messages import printable
+from litequeue.monitor.doctor import examine
+from litequeue.monitor.environment import Finding, Level, size
 from litequeue.queue import Queue
-from litequeue.surroundings import Finding, Level, size
 
 DOCTOR_EXAMPLE = """\
 examples:

@@ -12,10 +12,10 @@ from litequeue.cli.parser import Commands, Run, add_word, as_json, database, pos
 from litequeue.cli.terminal import complain, say, say_json
 from litequeue.errors import OptionError
 from litequeue.messages import printable
+from litequeue.monitor.status import asked_to_stop, jobs_counted, runs
 from litequeue.options import checked
-from litequeue.overview import asked_to_stop, jobs_counted, runs
 from litequeue.queue import Queue
-from litequeue.record import State
+from litequeue.records import State
 
 RETRY_EXAMPLE = """\
 examples:
@@ -203,9 +203,9 @@ def _cancel(queue: Queue, args: argparse.Namespace) -> tuple[int, int]:
     """Cancel; returns how many were, and how many, being at work, were asked to stop."""
     matched = args.queue is not None or args.name is not None
     if args.ids:
-        with queue.database.transaction():
+        with queue.store.database.transaction():
             changed = _change(queue.cancel, args)
-            asked = sum(runs(queue, id) for id in set(args.ids))
+            asked = sum(runs(queue.store, id) for id in set(args.ids))
         return changed - asked, asked
     if args.state is not None or args.all == matched:
         changed = _change(queue.cancel, args)
@@ -224,7 +224,7 @@ def _cancel_batch(queue: Queue, args: argparse.Namespace) -> tuple[int, int]:
         raise OptionError(owner="cancel", problem="say --batch ID alone, or which jobs")
     changed = queue.cancel_batch(args.batch)
     # Some may have ended since.
-    asked = min(changed, asked_to_stop(queue, args.batch))
+    asked = min(changed, asked_to_stop(queue.store, args.batch))
     return changed - asked, asked
 
 

@@ -16,7 +16,7 @@ from typing import TypedDict
 
 from litequeue.cli.demo_files import Files, Place
 from litequeue.cli.terminal import say, say_table
-from litequeue.record import JobRow, State
+from litequeue.records import JobRow, State
 
 LINE_SECONDS = 1.0
 VERIFIED = 5

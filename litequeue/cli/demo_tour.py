@@ -37,12 +37,12 @@ def tour(files: Files, folder: str) -> bool:
     """Take the tour; False if no worker lived to its end, or the archive is not whole."""
     place = made(folder)
     with Queue(place.database) as queue:
-        started_at = queue.clock()
+        started_at = queue.store.clock()
         _push(queue, files, place)
         _introduce(files, place)
         with _working(place) as workers:
             finished = _watch(queue, workers, place)
-        seconds = queue.clock() - started_at
+        seconds = queue.store.clock() - started_at
         rows = queue.find(limit=len(files.paths) + 2)
     archived = write_manifest(rows, files, place)
     report(rows, len(archived), place, seconds)
@@ -94,7 +94,7 @@ def _working(place: Place) -> Iterator[Workers]:
         complain(f"Interrupted; what was done so far stays in {shown(place.folder)}")
         raise
     finally:
-        _stop(workers)
+        _shutdown(workers)
 
 
 def _started(place: Place, number: int) -> subprocess.Popen[bytes]:
@@ -125,7 +125,7 @@ def _example() -> tuple[str, Path]:
     return "examples.archive", Path(__file__).parents[2]
 
 
-def _stop(workers: Workers) -> None:
+def _shutdown(workers: Workers) -> None:
     for worker in workers:
         worker.terminate()
     for worker in workers:
@@ -139,11 +139,11 @@ def _stop(workers: Workers) -> None:
 
 def _watch(queue: Queue, workers: Workers, place: Place) -> bool:
     """Show how far they are until all is done; False where no worker is left to do it."""
-    line = Line(queue.clock())
+    line = Line(queue.store.clock())
     alive = dict(enumerate(workers, start=1))
     while alive:
         files, extras = _progress(queue, "files"), _progress(queue, "extras")
-        line.show(files, extras, queue.clock())
+        line.show(files, extras, queue.store.clock())
         if files.left == extras.left == 0:
             break
         for number, worker in list(alive.items()):

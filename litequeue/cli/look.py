@@ -8,7 +8,7 @@ import sys
 from contextlib import closing
 from datetime import datetime
 
-from litequeue.cli.facts import (
+from litequeue.cli.json import (
     any_row_as_json,
     batch_as_json,
     line_as_json,
@@ -21,9 +21,9 @@ from litequeue.cli.parser import Commands, as_json, database, positive, seconds
 from litequeue.cli.terminal import say, say_json, say_table
 from litequeue.errors import CannotOpen
 from litequeue.messages import did_you_mean, printable
-from litequeue.overview import (
+from litequeue.monitor.status import (
+    active_workers,
     allowed_attempts,
-    at_work,
     batch_in_words,
     jobs_counted,
     listed,
@@ -37,8 +37,8 @@ from litequeue.overview import (
     unknown_jobs,
 )
 from litequeue.queue import Queue
-from litequeue.record import JobRow, State, UnreadableRow, WorkerRow, key
-from litequeue.stop import Stop
+from litequeue.records import JobRow, State, UnreadableRow, WorkerRow, key
+from litequeue.worker.shutdown import Shutdown
 
 STATUS_EXAMPLE = """\
 examples:
@@ -128,7 +128,9 @@ def list_command(args: argparse.Namespace) -> int:
     limit = min(args.limit, MOST_LISTED)
     with Queue(args.database, create=False) as queue:
         # One more than is shown tells whether there are more.
-        rows = listed(queue, state=args.state, in_queue=args.queue, name=args.name, limit=limit + 1)
+        rows = listed(
+            queue.store, state=args.state, in_queue=args.queue, name=args.name, limit=limit + 1
+        )
         meant = "" if rows else misspelt(queue, args.queue, args.name)
     if args.json:
         say_json([any_row_as_json(row) for row in rows[:limit]])
@@ -159,9 +161,9 @@ def misspelt(queue: Queue, queue_name: str | None, name: str | None = None) -> s
 
 
 def _watch(queue: Queue, args: argparse.Namespace) -> None:
-    with closing(Stop()) as stop, stop.on_signals():
+    with closing(Shutdown()) as stop, stop.on_signals():
         while not stop.requested:
-            if queue.database.moved():
+            if queue.store.database.moved():
                 raise CannotOpen(path=queue.path, problem="it was deleted or replaced")
             if sys.stdout.isatty():
                 sys.stdout.write(CLEAR)
@@ -186,7 +188,7 @@ def _status(queue: Queue, args: argparse.Namespace) -> None:
 
 
 def _say_queues(queue: Queue) -> None:
-    counts, paused, waits = _counts(queue), queue.paused(), oldest_waits(queue)
+    counts, paused, waits = _counts(queue), queue.paused(), oldest_waits(queue.store)
     queues = sorted({*counts, *paused})
     if not queues:
         say("The queue is empty.")
@@ -207,7 +209,7 @@ def _counts(queue: Queue) -> dict[str, dict[State, int]]:
 
 
 def _say_workers(queue: Queue, database: str) -> None:
-    workers, left_behind = at_work(queue)
+    workers, left_behind = active_workers(queue.store)
     for worker, rows in workers:
         serves = ", ".join(map(printable, worker.queues)) or "all queues"
         runs = ", ".join(_run_in_words(queue, row) for row in rows) or "is idle"
@@ -219,22 +221,24 @@ def _say_workers(queue: Queue, database: str) -> None:
 
 
 def _say_flows(queue: Queue, database: str) -> None:
-    for batch in open_batches(queue):
+    for batch in open_batches(queue.store):
         say(f"Batch {batch.id} ({printable(batch.name)}): {batch_in_words(batch)}")
-    for parent, count in stuck(queue):
+    for parent, count in stuck(queue.store):
         wait = "1 job waits" if count == 1 else f"{count} jobs wait"
         say(f"{wait} for {printable(parent_in_words(parent, database))}")
 
 
 def _say_unknown(queue: Queue) -> None:
-    waiting = [f"{printable(name)} ({jobs_counted(count)})" for name, count in unknown_jobs(queue)]
+    waiting = [
+        f"{printable(name)} ({jobs_counted(count)})" for name, count in unknown_jobs(queue.store)
+    ]
     if waiting:
         names = ", ".join(waiting)
         say(f"Unknown to a worker: {names}. Start a worker whose jobs package has them.")
 
 
 def _say_next(queue: Queue) -> None:
-    following, periodic = next_scheduled(queue), next_periodic(queue)
+    following, periodic = next_scheduled(queue.store), next_periodic(queue.store)
     if following is not None:
         due = _due(queue, following.available_at)
         say(f"Next scheduled: {following.id} ({printable(following.name)}) {due}")
@@ -246,34 +250,38 @@ def _say_next(queue: Queue) -> None:
 def _due(queue: Queue, at: datetime | None) -> str:
     if at is None:
         return "at a time that was edited"
-    left = at.timestamp() - queue.clock()
+    left = at.timestamp() - queue.store.clock()
     return f"in {span(left)}" if left > 0 else "now"
 
 
 def _run_in_words(queue: Queue, row: JobRow) -> str:
-    how_long = span(queue.clock() - row.reserved_at.timestamp()) if row.reserved_at else "a while"
+    how_long = (
+        span(queue.store.clock() - row.reserved_at.timestamp()) if row.reserved_at else "a while"
+    )
     progress = f", {row.progress[0]}/{row.progress[1]} done" if row.progress else ""
     return f"has run {row.id} ({printable(row.name)}) for {how_long}{progress}"
 
 
 def _status_as_json(queue: Queue) -> dict[str, object]:
-    workers, left_behind = at_work(queue)
-    following, periodic = next_scheduled(queue), next_periodic(queue)
+    workers, left_behind = active_workers(queue.store)
+    following, periodic = next_scheduled(queue.store), next_periodic(queue.store)
     return {
         "path": queue.path,
         "queues": _queues_as_json(queue),
         "workers": [_worker_as_json(worker, rows) for worker, rows in workers],
         "left_behind": left_behind,
-        "batches": [batch_as_json(batch) for batch in open_batches(queue)],
-        "stuck": [{**parent_as_json(parent), "waiting": count} for parent, count in stuck(queue)],
-        "unknown": [{"name": name, "jobs": count} for name, count in unknown_jobs(queue)],
+        "batches": [batch_as_json(batch) for batch in open_batches(queue.store)],
+        "stuck": [
+            {**parent_as_json(parent), "waiting": count} for parent, count in stuck(queue.store)
+        ],
+        "unknown": [{"name": name, "jobs": count} for name, count in unknown_jobs(queue.store)],
         "next_scheduled": None if following is None else row_as_json(following),
         "next_periodic": None if periodic is None else line_as_json(periodic),
     }
 
 
 def _queues_as_json(queue: Queue) -> list[dict[str, object]]:
-    counts, paused, waits = _counts(queue), queue.paused(), oldest_waits(queue)
+    counts, paused, waits = _counts(queue), queue.paused(), oldest_waits(queue.store)
     return [
         {
             "queue": each,

@@ -8,10 +8,10 @@ from functools import partial
 from typing import Any, NamedTuple, NoReturn
 
 from litequeue.errors import WhenError
-from litequeue.memory import parse_bytes
 from litequeue.messages import SHOWN_CHARACTERS, did_you_mean, one_line, show
+from litequeue.times.parse import length
 from litequeue.version import VERSION
-from litequeue.when import length
+from litequeue.worker.memory import parse_bytes
 
 Run = Callable[[argparse.Namespace], int]
 

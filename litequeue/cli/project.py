@@ -14,16 +14,16 @@ from collections.abc import Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
 
-from litequeue import schema
 from litequeue.cli.parser import Commands, as_json, environment_file
 from litequeue.cli.terminal import complain, complain_lines, say, say_json, say_lines, say_table
-from litequeue.database import Database
-from litequeue.discovery import DEFAULT_PACKAGES, Found, discover
+from litequeue.engine import schema
+from litequeue.engine.database import Database
 from litequeue.errors import NoJobsFound, OptionError
-from litequeue.job import Job
+from litequeue.jobs.discovery import DEFAULT_PACKAGES, Found, discover
+from litequeue.jobs.job import Job
 from litequeue.messages import printable
 from litequeue.options import DEFAULTS
-from litequeue.record import key
+from litequeue.records import key
 
 JOBS_EXAMPLE = """\
 examples:

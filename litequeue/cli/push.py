@@ -13,16 +13,16 @@ from dataclasses import dataclass
 from litequeue.cli.look import name
 from litequeue.cli.parser import Commands, add_word, as_json, database, positive, seconds
 from litequeue.cli.terminal import complain, say, say_json
-from litequeue.discovery import Found, discover
 from litequeue.errors import LitequeueError, NoJobsFound, OptionError, PayloadError
-from litequeue.job import Job
+from litequeue.jobs.discovery import Found, discover
+from litequeue.jobs.job import Job
 from litequeue.messages import did_you_mean, show
+from litequeue.monitor.status import jobs_counted
 from litequeue.options import Options, checked
-from litequeue.overview import jobs_counted
-from litequeue.payload import encode_plain
-from litequeue.pushing import Pushable
+from litequeue.payloads.codec import encode_plain
 from litequeue.queue import Queue
-from litequeue.record import Spec, key
+from litequeue.records import Spec, key
+from litequeue.store.insert import Pushable
 
 EXAMPLE = """\
 examples:
@@ -160,7 +160,7 @@ def _opened(path: str) -> Queue:
 
 
 def _push_lines(args: argparse.Namespace, jobs: list[Pushable], options: Options) -> None:
-    with _opened(args.database) as queue, queue.database.transaction():
+    with _opened(args.database) as queue, queue.store.database.transaction():
         if args.after:
             ids = [queue.push(job, after=args.after, **options) for job in jobs]
         else:

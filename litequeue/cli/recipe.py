@@ -10,12 +10,12 @@ from pathlib import Path
 
 from litequeue.cli.environment import read
 from litequeue.cli.parser import Commands, database, positive, seconds
+from litequeue.cli.service_files import KINDS, Site, Unit, option
 from litequeue.cli.terminal import say, say_lines
-from litequeue.cli.units import KINDS, Site, Unit, option
+from litequeue.engine.place import path_of
 from litequeue.errors import OptionError
 from litequeue.options import checked
-from litequeue.place import path_of
-from litequeue.worker import GRACE_SECONDS
+from litequeue.worker.worker import GRACE_SECONDS
 
 EXAMPLE = """\
 examples:

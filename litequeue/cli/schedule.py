@@ -6,17 +6,17 @@ import argparse
 import sys
 from contextlib import redirect_stdout
 
-from litequeue.cli.facts import line_as_json, local, utc
+from litequeue.cli.json import line_as_json, local, utc
 from litequeue.cli.look import name
 from litequeue.cli.parser import Commands, as_json, database
 from litequeue.cli.terminal import complain, say, say_json, say_table
-from litequeue.discovery import Found, discover
 from litequeue.errors import DuplicateJob, NoJobsFound
-from litequeue.job import Job
+from litequeue.jobs.discovery import Found, discover
+from litequeue.jobs.job import Job
 from litequeue.messages import printable
 from litequeue.queue import Queue
-from litequeue.record import key
-from litequeue.timetable import ScheduleRow, Timetable
+from litequeue.records import key
+from litequeue.worker.periodic import ScheduleEntry, Schedules
 
 EXAMPLE = """\
 examples:
@@ -54,20 +54,20 @@ def add(commands: Commands) -> None:
 def schedule_command(args: argparse.Namespace) -> int:
     """Print the timetable, or change a line of it; 1 if there was nothing to change."""
     with Queue(args.database, create=False) as queue:
-        timetable = Timetable(queue)
+        schedules = Schedules(queue.store)
         if args.to_run is not None:
-            return _run(timetable, args)
+            return _run(schedules, args)
         if args.to_pause is not None:
-            return _pause(timetable, args)
+            return _pause(schedules, args)
         if args.to_resume is not None:
-            return _resume(timetable, args)
+            return _resume(schedules, args)
         if args.to_forget is not None:
-            return _forget(timetable, args)
-        return _list(timetable, args)
+            return _forget(schedules, args)
+        return _list(schedules, args)
 
 
-def _list(timetable: Timetable, args: argparse.Namespace) -> int:
-    lines, absent = timetable.lines(), timetable.absent(_classes(args.jobs))
+def _list(schedules: Schedules, args: argparse.Namespace) -> int:
+    lines, absent = schedules.lines(), schedules.absent(_classes(args.jobs))
     every_line = sorted(lines + absent, key=lambda line: line.name)
     if args.json:
         say_json([{**_as_json(line), "on_timetable": line in lines} for line in every_line])
@@ -82,12 +82,12 @@ def _list(timetable: Timetable, args: argparse.Namespace) -> int:
     return 0
 
 
-def _run(timetable: Timetable, args: argparse.Namespace) -> int:
-    line = timetable.line(args.to_run)
+def _run(schedules: Schedules, args: argparse.Namespace) -> int:
+    line = schedules.line(args.to_run)
     job = _class_of(line.name, args.jobs)
     if job is None:
         complain(f"The code of {printable(line.name)} is not here: pushed by name alone.")
-    id = timetable.push_now(line.name, job)
+    id = schedules.push_now(line.name, job)
     if args.json:
         say_json({"id": id})
     else:
@@ -95,25 +95,25 @@ def _run(timetable: Timetable, args: argparse.Namespace) -> int:
     return 0
 
 
-def _pause(timetable: Timetable, args: argparse.Namespace) -> int:
-    shown = printable(timetable.line(args.to_pause).name)
-    changed = timetable.pause(args.to_pause)
+def _pause(schedules: Schedules, args: argparse.Namespace) -> int:
+    shown = printable(schedules.line(args.to_pause).name)
+    changed = schedules.pause(args.to_pause)
     sentence = f"Paused {shown}." if changed else f"{shown} was paused already."
     return _answer(args, sentence, {"name": shown, "paused": True, "changed": changed})
 
 
-def _resume(timetable: Timetable, args: argparse.Namespace) -> int:
-    shown = printable(timetable.line(args.to_resume).name)
-    changed = timetable.resume(args.to_resume)
+def _resume(schedules: Schedules, args: argparse.Namespace) -> int:
+    shown = printable(schedules.line(args.to_resume).name)
+    changed = schedules.resume(args.to_resume)
     sentence = f"{shown} was not paused."
     if changed:
-        sentence = f"Resumed {shown}; it comes next at {_when(timetable.line(args.to_resume))}."
+        sentence = f"Resumed {shown}; it comes next at {_when(schedules.line(args.to_resume))}."
     return _answer(args, sentence, {"name": shown, "paused": False, "changed": changed})
 
 
-def _forget(timetable: Timetable, args: argparse.Namespace) -> int:
-    shown = printable(timetable.line(args.to_forget).name)
-    timetable.forget(args.to_forget)
+def _forget(schedules: Schedules, args: argparse.Namespace) -> int:
+    shown = printable(schedules.line(args.to_forget).name)
+    schedules.forget(args.to_forget)
     sentence = f"Forgot {shown}; a worker that has its code puts it back when it starts."
     return _answer(args, sentence, {"name": shown, "changed": True})
 
@@ -155,13 +155,13 @@ def _found(packages: list[str]) -> Found:
         return Found()
 
 
-def _cells(line: ScheduleRow) -> list[str]:
+def _cells(line: ScheduleEntry) -> list[str]:
     last = "-" if line.last_at is None else local(line.last_at)
     paused = "yes" if line.paused else "-"
     return [printable(line.name), printable(line.words), _when(line), last, paused]
 
 
-def _as_json(line: ScheduleRow) -> dict[str, object]:
+def _as_json(line: ScheduleEntry) -> dict[str, object]:
     return {
         **line_as_json(line),
         "words": line.words,
@@ -171,5 +171,5 @@ def _as_json(line: ScheduleRow) -> dict[str, object]:
     }
 
 
-def _when(line: ScheduleRow) -> str:
+def _when(line: ScheduleEntry) -> str:
     return "-" if line.paused else local(line.next_at)

@@ -8,13 +8,13 @@ import math
 import shlex
 from collections.abc import Iterator
 
-from litequeue.cli.facts import any_row_as_json, batch_as_json, local, parent_as_json, row_as_json
+from litequeue.cli.json import any_row_as_json, batch_as_json, local, parent_as_json, row_as_json
 from litequeue.cli.parser import Commands, add_word, as_json, database, positive
 from litequeue.cli.terminal import say, say_json
 from litequeue.errors import DamagedRow
 from litequeue.messages import printable
 from litequeue.messages import show as value_shown
-from litequeue.overview import (
+from litequeue.monitor.status import (
     LINES,
     Parent,
     allowed_attempts,
@@ -28,7 +28,7 @@ from litequeue.overview import (
     worker_of,
 )
 from litequeue.queue import Queue
-from litequeue.record import JobRow, UnreadableRow, WorkerRow
+from litequeue.records import JobRow, UnreadableRow, WorkerRow
 
 EXAMPLE = """\
 examples:
@@ -53,11 +53,11 @@ def show_command(args: argparse.Namespace) -> int:
     """Print all that is known of one job."""
     file = shlex.quote(args.database)
     with Queue(args.database, create=False) as queue:
-        row = looked_up(queue, args.id)
+        row = looked_up(queue.store, args.id)
         if isinstance(row, UnreadableRow):
             return _show_unreadable(row, file, args)
-        worker = worker_of(queue, row)
-        why = why_not_running(queue, row, file)
+        worker = worker_of(queue.store, row)
+        why = why_not_running(queue.store, row, file)
         if args.json:
             say_json(_as_json(queue, row, worker, why))
             return 0
@@ -98,15 +98,15 @@ def _as_json(
     queue: Queue, row: JobRow, worker: WorkerRow | None, why: str | None
 ) -> dict[str, object]:
     try:
-        batch = batch_of(queue, row)
+        batch = batch_of(queue.store, row)
     except DamagedRow:
         batch = None
     return {
         **row_as_json(row),
         "pid": worker.pid if worker else None,
         "progress_of_batch": None if batch is None else batch_as_json(batch),
-        "parents": [parent_as_json(parent) for parent in parents(queue, row)],
-        "children": [{"id": id, "name": name} for id, name in children(queue, row)],
+        "parents": [parent_as_json(parent) for parent in parents(queue.store, row)],
+        "children": [{"id": id, "name": name} for id, name in children(queue.store, row)],
         "why_not_running": why,
     }
 
@@ -144,13 +144,13 @@ def _ties(queue: Queue, row: JobRow, database: str) -> Iterator[Detail]:
     if row.overlap_key is not None:
         yield "overlap", f"{printable(row.overlap_key)}, {row.overlap_limit or 1} at once"
     try:
-        batch = batch_of(queue, row)
+        batch = batch_of(queue.store, row)
         if batch is not None:
             yield "batch", f"{batch.id} ({printable(batch.name)}): {batch_in_words(batch)}"
     except DamagedRow as error:
         yield "batch", printable(error)
-    before = [_parent_in_words(parent, database) for parent in parents(queue, row)]
-    behind = [f"{id} ({printable(name)}), which waits" for id, name in children(queue, row)]
+    before = [_parent_in_words(parent, database) for parent in parents(queue.store, row)]
+    behind = [f"{id} ({printable(name)}), which waits" for id, name in children(queue.store, row)]
     yield from _lines("after", before)
     yield from _lines("before", behind)
 

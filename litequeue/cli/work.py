@@ -9,8 +9,6 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 
-from litequeue import locks
-from litequeue.cli.lines import Lines, PlainLine
 from litequeue.cli.parser import (
     Commands,
     add_word,
@@ -20,18 +18,20 @@ from litequeue.cli.parser import (
     size,
 )
 from litequeue.cli.terminal import complain, complain_lines
-from litequeue.database import watch_connections
-from litequeue.discovery import Found, discover
+from litequeue.cli.worker_output import Lines, PlainLine
+from litequeue.engine import locks
+from litequeue.engine.database import watch_connections
+from litequeue.engine.place import path_of
+from litequeue.engine.prefetch_log import MOST
 from litequeue.errors import CannotOpen, ImportsFailed, LitequeueError, OptionError
-from litequeue.hand import MOST
+from litequeue.jobs.discovery import Found, discover
 from litequeue.messages import did_you_mean
 from litequeue.options import Options, checked
-from litequeue.parent_pipe import FINISHED, RECYCLED, WRONG_USE, ParentPipe
-from litequeue.place import path_of
 from litequeue.queue import Queue
-from litequeue.record import State, key
-from litequeue.stop import LAST_SECONDS, Stop
-from litequeue.worker import GRACE_SECONDS, Limits, Worker
+from litequeue.records import State, key
+from litequeue.worker.parent_pipe import FINISHED, RECYCLED, WRONG_USE, ParentPipe
+from litequeue.worker.shutdown import LAST_SECONDS, Shutdown
+from litequeue.worker.worker import GRACE_SECONDS, Limits, Worker
 
 # A worker that has reached --max-jobs or --memory-limit under a supervisor ends with this.
 RECYCLED_STATUS = 90
@@ -112,7 +112,8 @@ def _add_processes(work: argparse.ArgumentParser) -> None:
     work.add_argument(
         "--lock-dir", metavar="DIR", help="where --single-id locks (default: beside DB)"
     )
-    work.add_argument("--leash", type=int, help=argparse.SUPPRESS)
+    # Called so in older versions, one of which may start this.
+    work.add_argument("--leash", dest="parent_pipe", type=int, help=argparse.SUPPRESS)
 
 
 def _add_discovery(parser: argparse.ArgumentParser) -> None:
@@ -147,8 +148,8 @@ def work_command(args: argparse.Namespace) -> int:
         if not single:
             complain("Instance is already running. Exiting.")
             return 0
-        parent = None if args.leash is None else ParentPipe(_set_apart(args.leash))
-        stop = _stop(args, parent)
+        parent = None if args.parent_pipe is None else ParentPipe(_set_apart(args.parent_pipe))
+        stop = _shutdown(args, parent)
         # From here on, and not only once the worker runs: a signal while jobs are
         # imported must end it as cleanly.
         with stop.on_signals():
@@ -157,18 +158,18 @@ def work_command(args: argparse.Namespace) -> int:
             return _work(args, stop) if parent is None else _work_for(parent, args, stop)
 
 
-def _stop(args: argparse.Namespace, parent: ParentPipe | None) -> Stop:
+def _shutdown(args: argparse.Namespace, parent: ParentPipe | None) -> Shutdown:
     say = _lines(args).complain
     if args.workers:
         # Its workers have the jobs, and say so themselves.
-        return Stop(say=say)
+        return Shutdown(say=say)
     if parent is None:
-        return Stop(grace=args.grace, say=say)
+        return Shutdown(grace=args.grace, say=say)
     # Its supervisor ends it sooner, and gives the job back at once.
-    return Stop(parent.descriptor, grace=args.grace, last=2 * LAST_SECONDS, say=say)
+    return Shutdown(parent.descriptor, grace=args.grace, last=2 * LAST_SECONDS, say=say)
 
 
-def _work_for(parent: ParentPipe, args: argparse.Namespace, stop: Stop) -> int:
+def _work_for(parent: ParentPipe, args: argparse.Namespace, stop: Shutdown) -> int:
     """Work as a supervisor's child: what its status would not tell is said to it."""
     try:
         return _work(args, stop, parent)
@@ -178,7 +179,7 @@ def _work_for(parent: ParentPipe, args: argparse.Namespace, stop: Stop) -> int:
         raise
 
 
-def _work(args: argparse.Namespace, stop: Stop, parent: ParentPipe | None = None) -> int:
+def _work(args: argparse.Namespace, stop: Shutdown, parent: ParentPipe | None = None) -> int:
     lines = _lines(args)
     found = _discovered(args)
     with _opened(args.database, lines) as queue:
@@ -205,7 +206,7 @@ def _opened(path: str, lines: Lines) -> Queue:
 
 
 def _worker(
-    queue: Queue, found: Found, args: argparse.Namespace, lines: Lines, stop: Stop
+    queue: Queue, found: Found, args: argparse.Namespace, lines: Lines, stop: Shutdown
 ) -> Worker:
     return Worker(
         queue,
@@ -222,31 +223,31 @@ def _worker(
             memory=args.memory_limit,
         ),
         flags=_flags(args, os.environ),
-        listener=lines,
+        observer=lines,
         stop=stop,
     )
 
 
-def _set_apart(leash: int) -> int:
+def _set_apart(parent_pipe: int) -> int:
     """Move the leash off standard input, where a job could read it empty."""
-    moved = os.dup(leash)
+    moved = os.dup(parent_pipe)
     devnull = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(devnull, leash)
+    os.dup2(devnull, parent_pipe)
     os.close(devnull)
     return moved
 
 
-def _supervise(args: argparse.Namespace, stop: Stop) -> int:
+def _supervise(args: argparse.Namespace, stop: Shutdown) -> int:
     if sys.platform == "win32":
         raise OptionError(owner="work", problem="--workers needs POSIX; start several instead")
     if args.once:
         raise OptionError(owner="work", problem="--once runs one job, and needs no --workers")
-    from litequeue.supervisor import Supervisor
+    from litequeue.worker.supervisor import Supervisor
 
     lines = _lines(args)
     with _opened(args.database, lines) as queue:
         supervisor = Supervisor(
-            queue=queue,
+            store=queue.store,
             command=_childs_command(args),
             count=args.workers,
             grace=args.grace,
@@ -321,8 +322,8 @@ def run_command(args: argparse.Namespace) -> int:
             queue,
             found,
             flags=_flags(args, os.environ),
-            listener=lines,
-            stop=Stop(grace=GRACE_SECONDS, say=lines.complain),
+            observer=lines,
+            stop=Shutdown(grace=GRACE_SECONDS, say=lines.complain),
         )
         worker.owns_process = True
         watch_connections()

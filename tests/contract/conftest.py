@@ -17,4 +17,4 @@ def queue(make_queue: Callable[..., Queue]) -> Queue:
 @pytest.fixture
 def table(queue: Queue) -> Callable[[], list[tuple[object, ...]]]:
     """All that the table holds, to show that nothing of it was changed."""
-    return lambda: queue.database.rows("select * from litequeue_jobs order by id")
+    return lambda: queue.store.database.rows("select * from litequeue_jobs order by id")

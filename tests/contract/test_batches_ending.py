@@ -8,6 +8,7 @@ import pytest
 from test_batches import Catalog, Counts, counts, members, planned
 from test_flows import WORKER, Step, fail, running, states, succeed
 from waiting import Clock
+from worker_side import claim_one
 
 from litequeue.errors import NoSuchJob
 from litequeue.queue import Queue
@@ -22,7 +23,7 @@ def sound(queue: Queue) -> Iterator[None]:
     queue.forget(all=True)
     queue.prune(0)
     for table in ("edges", "batches"):
-        assert queue.database.rows(f"select * from litequeue_{table}") == []
+        assert queue.store.database.rows(f"select * from litequeue_{table}") == []
 
 
 # Members that end
@@ -45,7 +46,7 @@ def test_the_end_of_the_last_member_lets_the_batch_go_on(queue: Queue) -> None:
         pytest.param(lambda queue, id: succeed(queue, id, keep=60), (2, 2, 0, 0), id="kept"),
         pytest.param(lambda queue, id: fail(queue, id), (2, 1, 1, 0), id="failed"),
         pytest.param(
-            lambda queue, id: queue.fail(running(queue, id), "no", delete=True),
+            lambda queue, id: queue.store.executions.fail(running(queue, id), "no", delete=True),
             (2, 1, 1, 0),
             id="failed and deleted",
         ),
@@ -65,8 +66,8 @@ def test_a_member_is_counted_by_how_it_ended(
 
 def test_a_member_that_is_tried_again_is_not_over(queue: Queue) -> None:
     id, (member,) = planned(queue, 1)
-    queue.retry_later(running(queue, member), "no", after=0)
-    queue.release(running(queue, member), after=0)
+    queue.store.executions.retry_later(running(queue, member), "no", after=0)
+    queue.store.executions.release(running(queue, member), after=0)
     assert (counts(queue, id), states(queue, id)) == ((1, 0, 0, 0), ["waiting"])
     succeed(queue, member)
 
@@ -74,9 +75,9 @@ def test_a_member_that_is_tried_again_is_not_over(queue: Queue) -> None:
 def test_a_member_that_cannot_be_read_is_counted_as_failed(queue: Queue) -> None:
     id, (member,) = planned(queue, 1)
     spoil = "update litequeue_jobs set options = :text where batch = :id"
-    queue.database.rows(spoil, {"id": id, "text": "["})
-    assert queue.reserve_job(WORKER, member) is None
-    queue.database.rows(spoil, {"id": id, "text": None})
+    queue.store.database.rows(spoil, {"id": id, "text": "["})
+    assert queue.store.claims.claim_job(WORKER, member) is None
+    queue.store.database.rows(spoil, {"id": id, "text": None})
     assert (counts(queue, id), states(queue, id)) == ((1, 0, 1, 0), ["ready"])
 
 
@@ -114,15 +115,15 @@ def test_a_member_that_others_are_cancelled_with_is_counted(queue: Queue) -> Non
     id = queue.push(Catalog())
     first = queue.push("first", {})
     row = running(queue, id)
-    queue.plan(row, [Step("a")], None)
+    queue.store.batch_inserts.plan(row, [Step("a")], None)
     (member,) = members(queue, id)
     queue.cancel(member)
     queue.retry(member)
-    queue.database.rows(
+    queue.store.database.rows(
         "insert into litequeue_edges values (:child, 0, :parent, null, null)",
         {"child": member, "parent": first},
     )
-    queue.database.rows("update litequeue_jobs set state = 2 where id = :id", {"id": member})
+    queue.store.database.rows("update litequeue_jobs set state = 2 where id = :id", {"id": member})
     queue.cancel(first)
     assert counts(queue, id) == (1, 0, 0, 1)
 
@@ -139,11 +140,11 @@ def test_cancelling_a_batch_cancels_its_members_and_what_follows(queue: Queue) -
     assert states(queue, id, *ids, after) == [
         *("cancelled", "gone", "running", "cancelled", "cancelled", "cancelled")
     ]
-    assert not queue.wanted(row)
-    queue.fail(row, "stopped")
+    assert not queue.store.executions.wanted(row)
+    queue.store.executions.fail(row, "stopped")
     assert counts(queue, id) == (4, 1, 0, 3)
     assert queue.batch(id).cancelled_at is not None
-    assert queue.reserve(WORKER) is None
+    assert claim_one(queue, WORKER) is None
 
 
 def test_a_planner_that_is_cancelled_before_it_runs_plans_nothing(queue: Queue) -> None:
@@ -176,14 +177,14 @@ def test_a_planner_that_has_failed_goes_on_from_its_cursor_when_it_is_retried(
 ) -> None:
     id = queue.push(Catalog())
     row = running(queue, id)
-    queue.plan(row, [Step("a")], "here")
-    queue.fail(row, "no")
+    queue.store.batch_inserts.plan(row, [Step("a")], "here")
+    queue.store.executions.fail(row, "no")
     succeed(queue, *members(queue, id))
     assert (queue.batch(id).closed_at, states(queue, id)) == (None, ["failed"])
     queue.retry(id)
     again = running(queue, id)
     assert (again.step, queue.batch(id).cursor) == ("plan", "here")
-    queue.plan(again, [], None)
+    queue.store.batch_inserts.plan(again, [], None)
     assert states(queue, id) == ["ready"]
 
 
@@ -234,7 +235,7 @@ def test_a_batch_comes_after_others_and_others_after_it(queue: Queue) -> None:
     after = queue.push("after", {}, after=[id])
     assert states(queue, id, after) == ["waiting"] * 2
     succeed(queue, before)
-    queue.plan(running(queue, id), [Step("a")], None)
+    queue.store.batch_inserts.plan(running(queue, id), [Step("a")], None)
     succeed(queue, *members(queue, id))
     assert states(queue, id, after) == ["ready", "waiting"]
     succeed(queue, id)

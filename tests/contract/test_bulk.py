@@ -7,11 +7,12 @@ from collections.abc import Callable
 
 import pytest
 from waiting import Clock
+from worker_side import claim_one
 
 from litequeue import Job
-from litequeue.changes import AT_ONCE, HOLD_SECONDS, TOGETHER
 from litequeue.queue import Queue
-from litequeue.record import NOBODY, State
+from litequeue.records import NOBODY, State
+from litequeue.store.bulk import AT_ONCE, HOLD_SECONDS, TOGETHER
 
 WORKER = NOBODY + 1
 MANY = 2 * AT_ONCE + 3
@@ -39,18 +40,21 @@ def mixed(queue: Queue) -> None:
         batch.push(Plain(1))
         batch.push(Plain(2))
     for _ in range(3):
-        row = queue.reserve(WORKER)
+        row = claim_one(queue, WORKER)
         assert row is not None
-        queue.fail(row, "ValueError: no")
-    row = queue.reserve_job(WORKER, failed)
+        queue.store.executions.fail(row, "ValueError: no")
+    row = queue.store.claims.claim_job(WORKER, failed)
     assert row is not None
-    queue.fail(row, "ValueError: no")
+    queue.store.executions.fail(row, "ValueError: no")
     queue.cancel(*[row.id for row in queue.find(name="plain", state=State.READY, limit=5)])
 
 
 def contents(queue: Queue) -> list[list[tuple[object, ...]]]:
     tables = ("jobs", "edges", "batches")
-    return [queue.database.rows(f"select * from litequeue_{name} order by 1, 2") for name in tables]
+    return [
+        queue.store.database.rows(f"select * from litequeue_{name} order by 1, 2")
+        for name in tables
+    ]
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -119,16 +123,16 @@ def test_within_a_transaction_a_bulk_verb_does_not_pause(
     naps: list[float] = []
     queue = make_queue(sleep=naps.append)
     queue.push_many([("a", {})] * MANY)
-    with queue.database.transaction():
+    with queue.store.database.transaction():
         assert queue.cancel(all=True) == MANY
     assert naps == []
 
 
 def test_prune_forgets_batches_by_the_thousand(queue: Queue, clock: Clock) -> None:
-    with queue.database.transaction():
+    with queue.store.database.transaction():
         for number in range(AT_ONCE + 5):
-            queue.batches.open(number + 1, "gone", queue.now())
+            queue.store.batches.open(number + 1, "gone", queue.store.now())
     queue.push("a")  # has the id of a batch, which is then not over
     clock.advance(60)
     queue.prune(30)
-    assert queue.database.rows("select id from litequeue_batches") == [(1,)]
+    assert queue.store.database.rows("select id from litequeue_batches") == [(1,)]

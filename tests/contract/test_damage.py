@@ -8,13 +8,14 @@ from contextlib import closing, suppress
 
 import pytest
 from waiting import Clock
+from worker_side import claim_one
 
 from litequeue.errors import DatabaseRefused
-from litequeue.job import Job
+from litequeue.jobs.job import Job
 from litequeue.queue import Queue
-from litequeue.record import NOBODY, State
-from litequeue.stop import Stop
-from litequeue.worker import Limits, Worker
+from litequeue.records import NOBODY, State
+from litequeue.worker.shutdown import Shutdown
+from litequeue.worker.worker import Limits, Worker
 
 WORKER = NOBODY + 1
 Damage = Callable[[int, str], None]
@@ -86,7 +87,7 @@ def damage(queue: Queue) -> Damage:
 @pytest.fixture
 def work(queue: Queue) -> Iterator[Callable[[], int]]:
     """Runs a worker until nothing is due."""
-    stop = Stop()
+    stop = Shutdown()
 
     def drain() -> int:
         return Worker(queue, [Good], limits=Limits(drain=True, polls=20), stop=stop).run()
@@ -130,7 +131,7 @@ def test_workers_go_on_where_a_dead_worker_ran_a_damaged_job(
     queue: Queue, damage: Damage, work: Callable[[], int], change: str
 ) -> None:
     job_id = queue.push(Good("damaged"), max_attempts=1)
-    assert queue.reserve(WORKER) is not None
+    assert claim_one(queue, WORKER) is not None
     damage(job_id, change)
     queue.push(Good("one"))
     assert work() == 0
@@ -166,9 +167,9 @@ def test_a_damaged_row_can_be_forgotten(queue: Queue, damage: Damage, change: st
 
 def test_a_damaged_result_is_told_in_a_sentence(queue: Queue, damage: Damage) -> None:
     job_id = queue.push("a")
-    row = queue.reserve(WORKER)
+    row = claim_one(queue, WORKER)
     assert row is not None
-    queue.complete(row, result="1", keep=60)
+    queue.store.executions.complete(row, result="1", keep=60)
     damage(job_id, "result = '{'")
     with pytest.raises(DatabaseRefused):
         queue.result(job_id)

@@ -7,50 +7,61 @@ from datetime import datetime, timezone
 
 import pytest
 from waiting import Clock
+from worker_side import claim_one
 
 from litequeue.errors import NoSuchJob, RunLost
 from litequeue.queue import Queue
-from litequeue.record import NOBODY, JobRow, State
+from litequeue.records import NOBODY, JobRow, State
 
 WORKER, RIVAL = NOBODY + 1, NOBODY + 2
 Table = Callable[[], list[tuple[object, ...]]]
 Act = Callable[[Queue, JobRow], object]
 
 ENDINGS: dict[str, Act] = {
-    "complete": lambda queue, row: queue.complete(row),
-    "complete and keep": lambda queue, row: queue.complete(row, result="1", keep=60),
-    "fail": lambda queue, row: queue.fail(row, "boom"),
-    "fail and delete": lambda queue, row: queue.fail(row, "boom", delete=True),
-    "retry now": lambda queue, row: queue.retry_later(row, "boom", after=0),
-    "retry later": lambda queue, row: queue.retry_later(row, "boom", after=5),
-    "release": lambda queue, row: queue.release(row),
-    "release for later": lambda queue, row: queue.release(row, after=5),
-    "put back": lambda queue, row: queue.put_back(row, after=5),
-    "progress": lambda queue, row: queue.progress(row, 1, 2),
+    "complete": lambda queue, row: queue.store.executions.complete(row),
+    "complete and keep": lambda queue, row: queue.store.executions.complete(
+        row, result="1", keep=60
+    ),
+    "fail": lambda queue, row: queue.store.executions.fail(row, "boom"),
+    "fail and delete": lambda queue, row: queue.store.executions.fail(row, "boom", delete=True),
+    "retry now": lambda queue, row: queue.store.executions.retry_later(row, "boom", after=0),
+    "retry later": lambda queue, row: queue.store.executions.retry_later(row, "boom", after=5),
+    "release": lambda queue, row: queue.store.executions.release(row),
+    "release for later": lambda queue, row: queue.store.executions.release(row, after=5),
+    "put back": lambda queue, row: queue.store.executions.put_back(row, after=5),
+    "progress": lambda queue, row: queue.store.executions.progress(row, 1, 2),
 }
 
 
 def _taken(queue: Queue, worker: int) -> None:
-    assert queue.reserve(worker) is not None
+    assert claim_one(queue, worker) is not None
 
 
 # How a run is lost: what others do to the row before its worker comes to end it.
 LOSSES: dict[str, Callable[[Queue, JobRow], object]] = {
     "rescued, and run by another": lambda queue, row: (
-        queue.release(row),
+        queue.store.executions.release(row),
         _taken(queue, RIVAL),
     ),
     "retried, and run by the same worker again": lambda queue, row: (
-        queue.retry_later(row, "boom", after=0),
+        queue.store.executions.retry_later(row, "boom", after=0),
         _taken(queue, WORKER),
     ),
-    "rescued, and ready": lambda queue, row: queue.retry_later(row, "boom", after=0),
-    "rescued, and scheduled": lambda queue, row: queue.release(row, after=60),
-    "failed": lambda queue, row: queue.fail(row, "boom"),
-    "done": lambda queue, row: queue.complete(row, result="1", keep=60),
-    "cancelled": lambda queue, row: (queue.cancel(row.id), queue.fail(row, "boom")),
-    "deleted": lambda queue, row: queue.complete(row),
-    "forgotten": lambda queue, row: (queue.fail(row, "boom"), queue.forget(row.id)),
+    "rescued, and ready": lambda queue, row: queue.store.executions.retry_later(
+        row, "boom", after=0
+    ),
+    "rescued, and scheduled": lambda queue, row: queue.store.executions.release(row, after=60),
+    "failed": lambda queue, row: queue.store.executions.fail(row, "boom"),
+    "done": lambda queue, row: queue.store.executions.complete(row, result="1", keep=60),
+    "cancelled": lambda queue, row: (
+        queue.cancel(row.id),
+        queue.store.executions.fail(row, "boom"),
+    ),
+    "deleted": lambda queue, row: queue.store.executions.complete(row),
+    "forgotten": lambda queue, row: (
+        queue.store.executions.fail(row, "boom"),
+        queue.forget(row.id),
+    ),
 }
 
 every_ending = pytest.mark.parametrize("end", ENDINGS.values(), ids=ENDINGS.keys())
@@ -60,7 +71,7 @@ every_ending = pytest.mark.parametrize("end", ENDINGS.values(), ids=ENDINGS.keys
 def row(queue: Queue) -> JobRow:
     """A job in its first run."""
     queue.push("a")
-    found = queue.reserve(WORKER)
+    found = claim_one(queue, WORKER)
     assert found is not None
     return found
 
@@ -79,20 +90,20 @@ def test_a_stale_worker_cannot_end_a_run_that_was_lost(
     with pytest.raises(RunLost, match=f"Attempt 1 of job {row.id}"):
         end(queue, row)
     assert table() == before
-    assert not queue.wanted(row)
+    assert not queue.store.executions.wanted(row)
 
 
 @every_ending
 def test_a_lost_run_is_not_missed_when_its_write_brings_on_a_checkpoint(
     make_queue: Callable[..., Queue], monkeypatch: pytest.MonkeyPatch, end: Act
 ) -> None:
-    monkeypatch.setattr("litequeue.checkpoint.CHECKPOINT_BYTES", 0)
+    monkeypatch.setattr("litequeue.engine.checkpoint.CHECKPOINT_BYTES", 0)
     queue = make_queue()
     queue.push("a")
-    row = queue.reserve(WORKER)
+    row = claim_one(queue, WORKER)
     assert row is not None
-    queue.retry_later(row, "boom", after=0)
-    monkeypatch.setattr("litequeue.database.LOOK_STATEMENTS", 1)
+    queue.store.executions.retry_later(row, "boom", after=0)
+    monkeypatch.setattr("litequeue.engine.database.LOOK_STATEMENTS", 1)
     with pytest.raises(RunLost):
         end(queue, row)
 
@@ -107,7 +118,7 @@ def test_an_end_leaves_every_other_job_alone(queue: Queue, row: JobRow, end: Act
 
 
 def test_a_completed_job_is_gone(queue: Queue, row: JobRow, table: Table) -> None:
-    queue.complete(row)
+    queue.store.executions.complete(row)
     assert table() == []
     with pytest.raises(NoSuchJob):
         queue.get(row.id)
@@ -115,22 +126,22 @@ def test_a_completed_job_is_gone(queue: Queue, row: JobRow, table: Table) -> Non
 
 def test_a_kept_job_stays_with_its_result(queue: Queue, row: JobRow, clock: Clock) -> None:
     clock.advance(3)
-    queue.complete(row, result='{"sum": 3}', keep=60)
+    queue.store.executions.complete(row, result='{"sum": 3}', keep=60)
     done = queue.get(row.id)
     assert (done.state, done.result, done.attempts) == (State.DONE, '{"sum": 3}', 1)
     assert done.finished_at == at(clock.now)
-    assert queue.reserve(WORKER) is None
+    assert claim_one(queue, WORKER) is None
 
 
 def test_a_kept_job_goes_when_its_time_is_over_and_not_before(
     queue: Queue, row: JobRow, clock: Clock
 ) -> None:
-    queue.complete(row, keep=60)
+    queue.store.executions.complete(row, keep=60)
     clock.advance(59.999)
-    assert queue.expire() == 0
+    assert queue.store.admin.expire() == 0
     assert queue.get(row.id).state is State.DONE
     clock.advance(0.001)
-    assert queue.expire() == 1
+    assert queue.store.admin.expire() == 1
     assert queue.find() == []
 
 
@@ -139,37 +150,37 @@ def test_expiry_takes_a_bounded_number_at_a_time_and_all_in_the_end(
 ) -> None:
     queue.push_many([("a", {})] * 250)
     for seconds in range(250):
-        row = queue.reserve(WORKER)
+        row = claim_one(queue, WORKER)
         assert row is not None
-        queue.complete(row, keep=1 + seconds % 2)
+        queue.store.executions.complete(row, keep=1 + seconds % 2)
     clock.advance(2)
-    assert [queue.expire() for _ in range(4)] == [100, 100, 50, 0]
+    assert [queue.store.admin.expire() for _ in range(4)] == [100, 100, 50, 0]
 
 
 def test_only_what_is_done_expires(queue: Queue, clock: Clock) -> None:
     queue.push_many([("a", {})] * 3, keep=1)
-    row = queue.reserve(WORKER)
+    row = claim_one(queue, WORKER)
     assert row is not None
-    queue.fail(row, "boom")
+    queue.store.executions.fail(row, "boom")
     queue.cancel(2)
     clock.advance(10**6)
-    assert queue.expire() == 0
+    assert queue.store.admin.expire() == 0
     assert len(queue.find()) == 3
 
 
 def test_a_failed_job_stays_with_its_exception(queue: Queue, row: JobRow, clock: Clock) -> None:
     clock.advance(3)
-    assert queue.fail(row, "Traceback\nValueError: no\n") is State.FAILED
+    assert queue.store.executions.fail(row, "Traceback\nValueError: no\n") is State.FAILED
     failed = queue.get(row.id)
     assert (failed.state, failed.exception) == (State.FAILED, "Traceback\nValueError: no\n")
     assert failed.reason == "ValueError: no"
     assert (failed.failed_at, failed.finished_at) == (at(clock.now), at(clock.now))
     assert failed.attempts == 1
-    assert queue.reserve(WORKER) is None
+    assert claim_one(queue, WORKER) is None
 
 
 def test_a_failed_job_can_be_deleted_instead(queue: Queue, row: JobRow, table: Table) -> None:
-    assert queue.fail(row, "boom", delete=True) is State.FAILED
+    assert queue.store.executions.fail(row, "boom", delete=True) is State.FAILED
     assert table() == []
 
 
@@ -177,13 +188,13 @@ def test_a_failed_job_can_be_deleted_instead(queue: Queue, row: JobRow, table: T
 def test_a_job_to_be_retried_has_spent_an_attempt(
     queue: Queue, row: JobRow, clock: Clock, after: float, state: State
 ) -> None:
-    assert queue.retry_later(row, "boom", after=after) is state
+    assert queue.store.executions.retry_later(row, "boom", after=after) is state
     waiting = queue.get(row.id)
     assert (waiting.state, waiting.attempts, waiting.worker) == (state, 1, NOBODY)
     assert (waiting.exception, waiting.failed_at) == ("boom", at(clock.now))
     assert (waiting.available_at, waiting.finished_at) == (at(clock.now + after), None)
     clock.advance(after)
-    again = queue.reserve(RIVAL)
+    again = claim_one(queue, RIVAL)
     assert again is not None
     assert (again.id, again.attempts, again.worker) == (row.id, 2, RIVAL)
 
@@ -192,45 +203,45 @@ def test_a_job_to_be_retried_has_spent_an_attempt(
 def test_a_released_job_has_spent_no_attempt(
     queue: Queue, row: JobRow, clock: Clock, after: float, state: State
 ) -> None:
-    assert queue.release(row, after=after) is state
+    assert queue.store.executions.release(row, after=after) is state
     waiting = queue.get(row.id)
     assert (waiting.state, waiting.attempts, waiting.worker) == (state, 0, NOBODY)
     assert (waiting.exception, waiting.available_at) == (None, at(clock.now + after))
     clock.advance(after)
-    again = queue.reserve(RIVAL)
+    again = claim_one(queue, RIVAL)
     assert again is not None
     assert (again.id, again.attempts) == (row.id, 1)
 
 
 def test_a_release_keeps_what_went_wrong_before(queue: Queue, row: JobRow) -> None:
-    queue.retry_later(row, "boom", after=0)
-    again = queue.reserve(WORKER)
+    queue.store.executions.retry_later(row, "boom", after=0)
+    again = claim_one(queue, WORKER)
     assert again is not None
-    queue.release(again)
+    queue.store.executions.release(again)
     assert (queue.get(row.id).exception, queue.get(row.id).attempts) == ("boom", 1)
 
 
 def test_a_retried_run_that_succeeds_ends_as_any_other(queue: Queue, row: JobRow) -> None:
-    queue.retry_later(row, "boom", after=0)
-    again = queue.reserve(WORKER)
+    queue.store.executions.retry_later(row, "boom", after=0)
+    again = claim_one(queue, WORKER)
     assert again is not None
-    queue.complete(again, keep=60)
+    queue.store.executions.complete(again, keep=60)
     assert queue.get(row.id).state is State.DONE
     assert queue.check() == []
 
 
 def test_progress_is_written_on_the_running_row(queue: Queue, row: JobRow) -> None:
     assert queue.get(row.id).progress is None
-    queue.progress(row, 3, 10)
+    queue.store.executions.progress(row, 3, 10)
     assert queue.get(row.id).progress == (3, 10)
-    queue.progress(row, 10, 10)
+    queue.store.executions.progress(row, 10, 10)
     assert queue.get(row.id).progress == (10, 10)
 
 
 def test_a_run_is_wanted_until_it_is_cancelled(queue: Queue, row: JobRow) -> None:
-    assert queue.wanted(row)
+    assert queue.store.executions.wanted(row)
     queue.cancel(row.id)
-    assert not queue.wanted(row)
+    assert not queue.store.executions.wanted(row)
 
 
 def test_a_cancelled_run_goes_on_running(queue: Queue, row: JobRow, clock: Clock) -> None:
@@ -239,7 +250,8 @@ def test_a_cancelled_run_goes_on_running(queue: Queue, row: JobRow, clock: Clock
     asked = queue.get(row.id)
     assert (asked.state, asked.cancelled_at) == (State.RUNNING, at(clock.now))
     assert asked.finished_at is None
-    assert list(map(queue.with_payload, queue.running(WORKER))) == [asked]
+    claims = queue.store.claims
+    assert list(map(claims.with_payload, claims.running(WORKER))) == [asked]
     assert queue.check() == []
 
 
@@ -255,20 +267,20 @@ def test_a_cancelled_run_that_does_not_succeed_ends_cancelled(
     for left in queue.find():
         assert (left.state, left.finished_at) == (State.CANCELLED, at(clock.now))
     clock.advance(60)
-    assert queue.reserve(WORKER) is None
+    assert claim_one(queue, WORKER) is None
     assert queue.check() == []
 
 
 def test_a_cancelled_run_that_succeeds_has_succeeded(queue: Queue, row: JobRow) -> None:
     queue.cancel(row.id)
-    queue.complete(row, result="1", keep=60)
+    queue.store.executions.complete(row, result="1", keep=60)
     assert queue.get(row.id).state is State.DONE
     assert queue.check() == []
 
 
 def test_a_cancelled_run_that_succeeds_unkept_is_gone(queue: Queue, row: JobRow) -> None:
     queue.cancel(row.id)
-    queue.complete(row)
+    queue.store.executions.complete(row)
     assert queue.find() == []
 
 
@@ -283,9 +295,10 @@ def test_a_cancelled_run_keeps_the_exception_that_it_ended_with(
 
 def test_the_running_jobs_of_a_worker_are_its_own(queue: Queue) -> None:
     queue.push_many([("a", {})] * 3)
-    mine = [queue.reserve(WORKER), queue.reserve(WORKER)]
-    theirs = queue.reserve(RIVAL)
-    assert list(map(queue.with_payload, queue.running(WORKER))) == mine
-    assert list(map(queue.with_payload, queue.running(RIVAL))) == [theirs]
-    assert {row.payload for row in queue.running(WORKER)} == {""}
-    assert queue.running(NOBODY + 3) == []
+    mine = [claim_one(queue, WORKER), claim_one(queue, WORKER)]
+    theirs = claim_one(queue, RIVAL)
+    claims = queue.store.claims
+    assert list(map(claims.with_payload, claims.running(WORKER))) == mine
+    assert list(map(claims.with_payload, claims.running(RIVAL))) == [theirs]
+    assert {row.payload for row in claims.running(WORKER)} == {""}
+    assert claims.running(NOBODY + 3) == []

@@ -8,12 +8,13 @@ from itertools import permutations
 
 import pytest
 from waiting import Clock
+from worker_side import claim_one
 
 from litequeue import Job
-from litequeue.database import Connection
+from litequeue.engine.database import Connection
 from litequeue.errors import NoSuchJob, OptionError, PayloadError, WrongState
 from litequeue.queue import Queue
-from litequeue.record import NOBODY, JobRow, State
+from litequeue.records import NOBODY, JobRow, State
 
 WORKER = NOBODY + 1
 HIGHEST = 2**63 - 1
@@ -35,7 +36,7 @@ def sound(queue: Queue) -> Iterator[None]:
     assert queue.check() == []
     queue.retry(state="running", force=True)
     queue.forget(all=True)
-    assert queue.database.rows("select * from litequeue_edges") == []
+    assert queue.store.database.rows("select * from litequeue_edges") == []
 
 
 def states(queue: Queue, *ids: int) -> list[str]:
@@ -45,19 +46,19 @@ def states(queue: Queue, *ids: int) -> list[str]:
 
 
 def running(queue: Queue, id: int) -> JobRow:
-    row = queue.reserve_job(WORKER, id)
+    row = queue.store.claims.claim_job(WORKER, id)
     assert row is not None, f"job {id} is {states(queue, id)[0]}"
     return row
 
 
 def succeed(queue: Queue, *ids: int, result: str | None = None, keep: float = 0) -> None:
     for id in ids:
-        queue.complete(running(queue, id), result=result, keep=keep)
+        queue.store.executions.complete(running(queue, id), result=result, keep=keep)
 
 
 def fail(queue: Queue, *ids: int) -> None:
     for id in ids:
-        queue.fail(running(queue, id), "ValueError: no")
+        queue.store.executions.fail(running(queue, id), "ValueError: no")
 
 
 # Shapes
@@ -69,7 +70,7 @@ def test_a_job_waits_for_the_one_that_it_comes_after(queue: Queue) -> None:
     assert states(queue, parent, child) == ["ready", "waiting"]
     row = running(queue, parent)
     assert states(queue, child) == ["waiting"]
-    queue.complete(row)
+    queue.store.executions.complete(row)
     assert states(queue, parent, child) == ["gone", "ready"]
     succeed(queue, child)
 
@@ -78,20 +79,20 @@ def test_no_worker_gets_a_job_that_waits(queue: Queue) -> None:
     parent = queue.push("parent", {})
     child = queue.push("child", {}, after=[parent], priority=9)
     assert running(queue, parent)
-    assert queue.reserve(WORKER) is None
-    assert queue.reserve(WORKER, ["default"]) is None
-    assert queue.reserve_job(WORKER, child) is None
+    assert claim_one(queue, WORKER) is None
+    assert claim_one(queue, WORKER, ["default"]) is None
+    assert queue.store.claims.claim_job(WORKER, child) is None
 
 
 def test_a_chain_runs_one_after_another(queue: Queue) -> None:
     ids = queue.chain(Step("a"), Step("b"), Step("c"))
     assert states(queue, *ids) == ["ready", "waiting", "waiting"]
     for id in ids:
-        row = queue.reserve(WORKER)
+        row = claim_one(queue, WORKER)
         assert row is not None
         assert row.id == id
-        assert queue.reserve(WORKER) is None
-        queue.complete(row)
+        assert claim_one(queue, WORKER) is None
+        queue.store.executions.complete(row)
     assert states(queue, *ids) == ["gone"] * 3
 
 
@@ -140,11 +141,11 @@ def test_a_diamond_comes_together_again(queue: Queue) -> None:
 def test_a_flow_goes_across_queues(queue: Queue) -> None:
     parent = queue.push("parent", {}, queue="images")
     child = queue.push("child", {}, queue="emails", after=[parent])
-    assert queue.reserve(WORKER, ["emails"]) is None
-    row = queue.reserve(WORKER, ["images"])
+    assert claim_one(queue, WORKER, ["emails"]) is None
+    row = claim_one(queue, WORKER, ["images"])
     assert row is not None
-    queue.complete(row)
-    found = queue.reserve(WORKER, ["emails"])
+    queue.store.executions.complete(row)
+    found = claim_one(queue, WORKER, ["emails"])
     assert found is not None
     assert found.id == child
 
@@ -221,7 +222,7 @@ def test_a_parent_that_has_succeeded_long_ago_and_was_deleted_is_met(
     parent = queue.push("parent", {})
     succeed(queue, parent, keep=60)
     clock.advance(3600)
-    assert queue.expire() == 1
+    assert queue.store.admin.expire() == 1
     assert states(queue, queue.push("child", {}, after=[parent])) == ["ready"]
 
 
@@ -231,8 +232,8 @@ def test_the_kept_result_of_a_parent_that_is_done_is_at_hand(queue: Queue, clock
         succeed(queue, parent, result=f"{number}", keep=60)
     child = queue.push("child", {}, after=parents)
     clock.advance(3600)
-    queue.expire()
-    assert queue.flows.results(child) == ["0", "1"]
+    queue.store.admin.expire()
+    assert queue.store.dependencies.results(child) == ["0", "1"]
 
 
 def test_a_parent_that_has_failed_is_waited_for(queue: Queue) -> None:
@@ -240,7 +241,7 @@ def test_a_parent_that_has_failed_is_waited_for(queue: Queue) -> None:
     fail(queue, parent)
     child = queue.push("child", {}, after=[parent])
     assert states(queue, child) == ["waiting"]
-    assert queue.flows.unmet(child) == [parent]
+    assert queue.store.dependencies.unsatisfied(child) == [parent]
 
 
 @pytest.mark.parametrize("id", [0, -1, 2, HIGHEST, HIGHEST + 1, 10**30])
@@ -276,9 +277,9 @@ def test_a_delay_counts_from_the_push_and_is_waited_for_too(queue: Queue, clock:
     succeed(queue, parent)
     assert states(queue, child) == ["scheduled"]
     clock.advance(39.9)
-    assert queue.reserve(WORKER) is None
+    assert claim_one(queue, WORKER) is None
     clock.advance(0.2)
-    row = queue.reserve(WORKER)
+    row = claim_one(queue, WORKER)
     assert row is not None
     assert row.id == child
 
@@ -289,10 +290,10 @@ def test_a_delay_that_is_over_when_the_parent_ends_costs_nothing_more(
     parent = queue.push("parent", {})
     child = queue.push("child", {}, after=[parent], delay=60)
     clock.advance(61)
-    assert queue.reserve(WORKER) is not None
-    assert queue.reserve(WORKER) is None
+    assert claim_one(queue, WORKER) is not None
+    assert claim_one(queue, WORKER) is None
     assert states(queue, child) == ["waiting"]
-    queue.complete(queue.get(parent))
+    queue.store.executions.complete(queue.get(parent))
     assert states(queue, child) == ["ready"]
 
 
@@ -357,7 +358,7 @@ def test_a_flow_is_part_of_the_callers_transaction(
     assert [row.id for row in queue.find()] == [parent]
     connection.execute(end)
     waiting = len(queue.find(state="waiting"))
-    edges = len(queue.database.rows("select * from litequeue_edges"))
+    edges = len(queue.store.database.rows("select * from litequeue_edges"))
     assert (waiting > 0, edges > 0) == (end == "commit",) * 2
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from test_flows import WORKER, fail, running, states, succeed
 from waiting import Clock
+from worker_side import claim_one
 
 from litequeue.errors import WrongState
 from litequeue.queue import Queue
@@ -21,7 +22,7 @@ def sound(queue: Queue) -> Iterator[None]:
     assert queue.check() == []
     queue.retry(state="running", force=True)
     queue.forget(all=True)
-    assert queue.database.rows("select * from litequeue_edges") == []
+    assert queue.store.database.rows("select * from litequeue_edges") == []
 
 
 @pytest.fixture
@@ -40,16 +41,16 @@ def test_a_failure_leaves_the_rest_waiting(queue: Queue, chain: list[int]) -> No
     succeed(queue, chain[0])
     fail(queue, chain[1])
     assert states(queue, *chain) == ["gone", "failed", "waiting", "waiting"]
-    assert queue.flows.unmet(chain[2]) == [chain[1]]
-    assert queue.reserve(WORKER) is None
+    assert queue.store.dependencies.unsatisfied(chain[2]) == [chain[1]]
+    assert claim_one(queue, WORKER) is None
 
 
 def test_an_attempt_that_failed_with_others_left_changes_nothing_for_the_rest(
     queue: Queue, chain: list[int]
 ) -> None:
-    queue.retry_later(running(queue, chain[0]), "ValueError: no", after=60)
+    queue.store.executions.retry_later(running(queue, chain[0]), "ValueError: no", after=60)
     assert states(queue, *chain) == ["scheduled", "waiting", "waiting", "waiting"]
-    queue.release(running(queue, chain[0]))
+    queue.store.executions.release(running(queue, chain[0]))
     assert states(queue, *chain) == ["ready", "waiting", "waiting", "waiting"]
 
 
@@ -82,7 +83,7 @@ def test_one_failed_parent_of_several_holds_the_child_up(queue: Queue) -> None:
     fail(queue, parents[1])
     succeed(queue, parents[2])
     assert states(queue, child) == ["waiting"]
-    assert queue.flows.unmet(child) == [parents[1]]
+    assert queue.store.dependencies.unsatisfied(child) == [parents[1]]
     queue.retry(parents[1])
     succeed(queue, parents[1])
     assert states(queue, child) == ["ready"]
@@ -92,13 +93,13 @@ def test_one_failed_parent_of_several_holds_the_child_up(queue: Queue) -> None:
 
 
 def by_failing_for_good(queue: Queue, id: int) -> None:
-    queue.fail(running(queue, id), "ValueError: no", delete=True)
+    queue.store.executions.fail(running(queue, id), "ValueError: no", delete=True)
 
 
 def by_asking_a_running_one_to_stop(queue: Queue, id: int) -> None:
     row = running(queue, id)
     queue.cancel(id)
-    queue.fail(row, "Fail: stopped")
+    queue.store.executions.fail(row, "Fail: stopped")
 
 
 def by_forgetting_a_failed_one(queue: Queue, id: int) -> None:
@@ -132,7 +133,7 @@ def test_the_end_of_a_parent_cancels_all_that_come_after_it(queue: Queue, end: A
     great = queue.push("great", {}, after=[grandchild, parent])
     end(queue, parent)
     assert states(queue, *children, grandchild, great) == ["cancelled"] * 4
-    assert queue.reserve(WORKER) is None
+    assert claim_one(queue, WORKER) is None
 
 
 @every_end
@@ -164,7 +165,7 @@ def test_a_running_parent_that_was_asked_to_stop_and_succeeds_frees_its_child(
     row = running(queue, parent)
     queue.cancel(parent)
     assert states(queue, child) == ["waiting"]
-    queue.complete(row)
+    queue.store.executions.complete(row)
     assert states(queue, child) == ["ready"]
 
 
@@ -177,7 +178,7 @@ def test_forgetting_and_expiring_a_parent_that_has_succeeded_changes_nothing(
     fail(queue, failed)
     queue.forget(first)
     clock.advance(61)
-    assert queue.expire() == 1
+    assert queue.store.admin.expire() == 1
     assert states(queue, *children) == ["ready", "waiting"]
 
 
@@ -205,7 +206,7 @@ def test_a_whole_flow_is_taken_by_a_bulk_verb(queue: Queue, chain: list[int], ve
 
 def test_a_rolled_back_end_changes_nothing_for_the_rest(queue: Queue, chain: list[int]) -> None:
     for end in (succeed, by_failing_for_good, ENDS["cancel"]):
-        with pytest.raises(ZeroDivisionError), queue.database.transaction():
+        with pytest.raises(ZeroDivisionError), queue.store.database.transaction():
             end(queue, chain[0])
             raise ZeroDivisionError
     assert states(queue, *chain) == ["ready", "waiting", "waiting", "waiting"]

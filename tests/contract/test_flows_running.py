@@ -16,7 +16,7 @@ from waiting import Child, wait_until
 from litequeue import Fail, Job, Retry, current, job
 from litequeue.errors import WrongState
 from litequeue.queue import Queue
-from litequeue.worker import Limits, Worker
+from litequeue.worker.worker import Limits, Worker
 
 ROUNDS = 300
 
@@ -82,7 +82,7 @@ def sound(queue: Queue) -> Iterator[None]:
     yield
     assert queue.check() == []
     queue.forget(all=True)
-    assert queue.database.rows("select * from litequeue_edges") == []
+    assert queue.store.database.rows("select * from litequeue_edges") == []
 
 
 def drain(queue: Queue) -> None:
@@ -107,7 +107,7 @@ def test_results_are_at_hand_in_a_later_attempt_and_after_a_retry(queue: Queue) 
     child = queue.push(Gather(failures=3), after=parents, max_attempts=2)
     drain(queue)
     assert states(queue, *parents, child) == ["gone", "gone", "failed"]
-    queue.database.rows("update litequeue_jobs set payload = '{\"failures\": 1}'")
+    queue.store.database.rows("update litequeue_jobs set payload = '{\"failures\": 1}'")
     queue.retry(child)
     drain(queue)
     assert queue.result(child, timeout=0) == ["a", "b"]
@@ -145,7 +145,7 @@ def test_steps_that_have_run_are_not_run_again(queue: Queue) -> None:
     ids = queue.chain(Give(1), Broken(), Gather())
     drain(queue)
     assert states(queue, *ids) == ["gone", "failed", "waiting"]
-    queue.database.rows("update litequeue_jobs set name = 'Give' where state = 7")
+    queue.store.database.rows("update litequeue_jobs set name = 'Give' where state = 7")
     queue.retry(ids[1])
     Worker(queue, JOBS, limits=Limits(jobs=2)).run()
     assert queue.result(ids[2], timeout=0) == [None]
@@ -186,7 +186,7 @@ def test_a_child_that_is_pushed_while_its_parent_ends_always_runs(queue: Queue) 
         row = running(queue, id)
         both.wait(10)
         sum(range(spin))
-        queue.complete(row)
+        queue.store.executions.complete(row)
 
     def push(id: int, spin: int) -> int:
         both.wait(10)
@@ -211,9 +211,9 @@ queue = Queue(sys.argv[1])
 worker = int(sys.argv[2])
 print("here", flush=True)
 for line in sys.stdin:
-    row = queue.reserve_job(worker, int(line))
+    row = queue.store.claims.claim_job(worker, int(line))
     print("running", flush=True)
-    queue.complete(row)
+    queue.store.executions.complete(row)
     print("ended", flush=True)
 """
 
@@ -241,7 +241,7 @@ def test_the_end_of_the_last_two_parents_at_once_frees_the_child(queue: Queue) -
     def end(id: int) -> None:
         row = running(queue, id)
         both.wait(10)
-        queue.complete(row)
+        queue.store.executions.complete(row)
 
     with ThreadPoolExecutor(2) as threads:
         for _ in range(ROUNDS):

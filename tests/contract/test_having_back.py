@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
-from litequeue.changes import AT_ONCE
+from litequeue.engine.prefetch_log import Snapshot
+from litequeue.engine.presence import Registration
 from litequeue.errors import NoSuchJob, RunLost
-from litequeue.hand import Note
 from litequeue.queue import Queue
-from litequeue.record import NOBODY, JobRow
-from litequeue.record import Spec as Given
-from litequeue.roster import Seat
+from litequeue.records import NOBODY, JobRow
+from litequeue.records import Spec as Given
+from litequeue.store.bulk import AT_ONCE
 
 WORKER, OTHER = NOBODY + 1, NOBODY + 2
 
@@ -23,7 +23,7 @@ def anything(row: JobRow) -> bool:
 
 
 def fetched(queue: Queue, most: int, queues: Sequence[str] = (), worker: int = WORKER) -> list[int]:
-    return [row.id for row in queue.fetch(worker, queues, most, anything)]
+    return [row.id for row in queue.store.claims.claim(worker, queues, most, anything)]
 
 
 def states(queue: Queue, ids: Sequence[int]) -> list[str]:
@@ -50,29 +50,29 @@ class Spec:
 
 def test_runs_that_are_completed_together_are_gone(queue: Queue) -> None:
     ids = [queue.push("a") for _ in range(5)]
-    rows = queue.fetch(WORKER, (), 9, anything)
-    assert queue.complete_all([(row, None) for row in rows[:4]]) == []
+    rows = queue.store.claims.claim(WORKER, (), 9, anything)
+    assert queue.store.executions.complete_all([(row, None) for row in rows[:4]]) == []
     assert states(queue, ids) == ["gone"] * 4 + ["running"]
     assert queue.check() == []
 
 
 def test_a_run_that_was_lost_is_named_and_the_others_are_completed(queue: Queue) -> None:
     ids = [queue.push("a") for _ in range(4)]
-    rows = queue.fetch(WORKER, (), 9, anything)
+    rows = queue.store.claims.claim(WORKER, (), 9, anything)
     queue.retry(ids[0], force=True)
     queue.retry(ids[1], force=True)
     assert fetched(queue, 1, worker=OTHER) == ids[:1]
-    lost = queue.complete_all([(row, None) for row in rows])
+    lost = queue.store.executions.complete_all([(row, None) for row in rows])
     assert [row.id for row in lost] == ids[:2]
     assert states(queue, ids) == ["running", "ready", "gone", "gone"]
 
 
 def test_runs_of_different_attempts_are_completed_together(queue: Queue) -> None:
     ids = [queue.push("a") for _ in range(3)]
-    queue.database.rows(f"update litequeue_jobs set attempts = 2 where id = {ids[1]}")
-    rows = queue.fetch(WORKER, (), 9, anything)
+    queue.store.database.rows(f"update litequeue_jobs set attempts = 2 where id = {ids[1]}")
+    rows = queue.store.claims.claim(WORKER, (), 9, anything)
     assert [row.attempts for row in rows] == [1, 3, 1]
-    assert queue.complete_all([(row, None) for row in rows]) == []
+    assert queue.store.executions.complete_all([(row, None) for row in rows]) == []
     assert states(queue, ids) == ["gone"] * 3
 
 
@@ -80,11 +80,11 @@ def test_those_who_wait_have_the_results_and_run_when_the_last_is_there(queue: Q
     one, two, late = (queue.push("parent") for _ in range(3))
     both = queue.push("child", after=[one, two])
     waits = queue.push("child", after=[two, late])
-    rows = {row.id: row for row in queue.fetch(WORKER, (), 3, anything)}
-    assert queue.complete_all([(rows[one], '"1"'), (rows[two], None)]) == []
+    rows = {row.id: row for row in queue.store.claims.claim(WORKER, (), 3, anything)}
+    assert queue.store.executions.complete_all([(rows[one], '"1"'), (rows[two], None)]) == []
     assert states(queue, [both, waits]) == ["ready", "waiting"]
-    assert queue.flows.results(both) == ['"1"', None]
-    queue.complete(rows[late], result='"3"')
+    assert queue.store.dependencies.results(both) == ['"1"', None]
+    queue.store.executions.complete(rows[late], result='"3"')
     assert states(queue, [both, waits]) == ["ready", "ready"]
     assert queue.check() == []
 
@@ -93,10 +93,10 @@ def test_what_a_job_came_after_is_forgotten_when_it_is_completed(queue: Queue) -
     parent = queue.push("parent")
     children = [queue.push("child", after=[parent]) for _ in range(3)]
     for expected in ([parent], children):
-        rows = queue.fetch(WORKER, (), 9, anything)
+        rows = queue.store.claims.claim(WORKER, (), 9, anything)
         assert [row.id for row in rows] == expected
-        queue.complete_all([(row, None) for row in rows])
-    assert queue.database.rows("select * from litequeue_edges") == []
+        queue.store.executions.complete_all([(row, None) for row in rows])
+    assert queue.store.database.rows("select * from litequeue_edges") == []
     assert queue.check() == []
 
 
@@ -104,13 +104,16 @@ def test_a_batch_counts_each_member_once_and_is_closed_by_the_last(queue: Queue)
     with queue.batch(then=Spec()) as batch:
         for _ in range(4):
             batch.push("member")
-    rows = queue.fetch(WORKER, (), 9, anything)
+    rows = queue.store.claims.claim(WORKER, (), 9, anything)
     queue.retry(rows[3].id, force=True)
-    assert queue.complete_all([(row, None) for row in rows]) == [rows[3]]
+    assert queue.store.executions.complete_all([(row, None) for row in rows]) == [rows[3]]
     assert queue.batch(batch.id).done == 3
     assert states(queue, [batch.id]) == ["waiting"]
-    again = queue.fetch(WORKER, (), 9, anything)
-    assert queue.complete_all([(row, None) for row in [*rows[:3], *again]]) == rows[:3]
+    again = queue.store.claims.claim(WORKER, (), 9, anything)
+    assert (
+        queue.store.executions.complete_all([(row, None) for row in [*rows[:3], *again]])
+        == rows[:3]
+    )
     assert queue.batch(batch.id).done == 4
     assert states(queue, [batch.id]) == ["ready"]
     assert queue.check() == []
@@ -120,115 +123,128 @@ def test_a_batch_counts_each_member_once_and_is_closed_by_the_last(queue: Queue)
 
 
 @pytest.fixture
-def seat(queue: Queue) -> Iterator[Seat]:
-    taken = queue.roster.join(())
+def registration(queue: Queue) -> Iterator[Registration]:
+    taken = queue.store.presence.register(())
     yield taken
-    taken.hand.clear()
+    taken.prefetch_log.clear()
     taken.leave()
 
 
-def deal(seat: Seat, rows: list[JobRow]) -> None:
+def begin(registration: Registration, rows: list[JobRow]) -> None:
     reserved_at = rows[0].reserved_at
     assert reserved_at is not None
-    seat.hand.deal([row.id for row in rows], reserved_at.timestamp())
+    registration.prefetch_log.begin([row.id for row in rows], reserved_at.timestamp())
 
 
-def in_hand(queue: Queue, seat: Seat, count: int = 5) -> list[JobRow]:
+def in_hand(queue: Queue, registration: Registration, count: int = 5) -> list[JobRow]:
     """Jobs that a worker has fetched; of the first two it has noted the success, the third
     is running."""
     for _ in range(count):
         queue.push("job")
-    rows = queue.fetch(seat.worker, (), count, anything)
-    deal(seat, rows)
+    rows = queue.store.claims.claim(registration.worker, (), count, anything)
+    begin(registration, rows)
     for result in ('"1"', None):
-        seat.hand.finish(result)
-        assert seat.hand.start()
+        registration.prefetch_log.finish(result)
+        assert registration.prefetch_log.start()
     return rows
 
 
 def test_a_recall_completes_the_finished_and_gives_back_the_unstarted(
-    queue: Queue, seat: Seat
+    queue: Queue, registration: Registration
 ) -> None:
-    ids = [row.id for row in in_hand(queue, seat)]
+    ids = [row.id for row in in_hand(queue, registration)]
     child = queue.push("child", after=[ids[0]])
-    assert queue.recall() == 4
+    assert queue.store.reclaimer.reclaim() == 4
     assert states(queue, ids) == ["gone", "gone", "running", "ready", "ready"]
     assert {queue.get(id).attempts for id in ids[3:]} == {0}
-    assert queue.flows.results(child) == ['"1"']
-    assert not seat.hand.start()
+    assert queue.store.dependencies.results(child) == ['"1"']
+    assert not registration.prefetch_log.start()
     assert queue.check() == []
 
 
-def test_a_recall_is_of_one_worker_or_of_each(queue: Queue, seat: Seat) -> None:
-    other = queue.roster.join(())
-    mine, theirs = (in_hand(queue, each) for each in (seat, other))
-    assert queue.recall(other.worker) == 4
+def test_a_recall_is_of_one_worker_or_of_each(queue: Queue, registration: Registration) -> None:
+    other = queue.store.presence.register(())
+    mine, theirs = (in_hand(queue, each) for each in (registration, other))
+    assert queue.store.reclaimer.reclaim(other.worker) == 4
     assert states(queue, [row.id for row in mine]) == ["running"] * 5
     assert states(queue, [row.id for row in theirs])[3:] == ["ready", "ready"]
-    assert queue.recall() == 4
-    other.hand.clear()
+    assert queue.store.reclaimer.reclaim() == 4
+    other.prefetch_log.clear()
     other.leave()
 
 
-def test_a_recall_leaves_alone_who_has_just_started_a_job(queue: Queue, seat: Seat) -> None:
-    ids = [row.id for row in in_hand(queue, seat)]
-    assert queue.recall(rested=3600) == 0
+def test_a_recall_leaves_alone_who_has_just_started_a_job(
+    queue: Queue, registration: Registration
+) -> None:
+    ids = [row.id for row in in_hand(queue, registration)]
+    assert queue.store.reclaimer.reclaim(rested=3600) == 0
     assert states(queue, ids) == ["running"] * 5
-    assert seat.hand.settled == []
+    assert registration.prefetch_log.settled == []
 
 
-def test_a_recall_whose_transaction_fails_can_be_made_again(queue: Queue, seat: Seat) -> None:
-    ids = [row.id for row in in_hand(queue, seat)]
+def test_a_recall_whose_transaction_fails_can_be_made_again(
+    queue: Queue, registration: Registration
+) -> None:
+    ids = [row.id for row in in_hand(queue, registration)]
     with pytest.raises(NoSuchJob):
         queue.cancel(ids[4], 10**6)
     assert states(queue, ids) == ["running"] * 5
-    assert not seat.hand.start()
-    assert queue.recall() == 4
+    assert not registration.prefetch_log.start()
+    assert queue.store.reclaimer.reclaim() == 4
     assert states(queue, ids) == ["gone", "gone", "running", "ready", "ready"]
-    assert queue.recall() == 0
+    assert queue.store.reclaimer.reclaim() == 0
 
 
-def test_a_recall_of_what_ended_by_itself_changes_nothing(queue: Queue, seat: Seat) -> None:
-    rows = in_hand(queue, seat)
-    seat.hand.end()
-    queue.retry_later(rows[2], "boom", after=0)
-    assert queue.complete_all([(rows[0], '"1"'), (rows[1], None)]) == []
-    assert queue.recall() == 2
+def test_a_recall_of_what_ended_by_itself_changes_nothing(
+    queue: Queue, registration: Registration
+) -> None:
+    rows = in_hand(queue, registration)
+    registration.prefetch_log.end()
+    queue.store.executions.retry_later(rows[2], "boom", after=0)
+    assert queue.store.executions.complete_all([(rows[0], '"1"'), (rows[1], None)]) == []
+    assert queue.store.reclaimer.reclaim() == 2
     assert states(queue, [row.id for row in rows]) == ["gone", "gone", "ready", "ready", "ready"]
     assert queue.check() == []
 
 
-def test_what_was_had_back_can_be_written_down_by_nobody_else(queue: Queue, seat: Seat) -> None:
-    rows = in_hand(queue, seat)
-    queue.recall()
-    assert queue.complete_all([(row, None) for row in rows]) == [*rows[:2], *rows[3:]]
+def test_what_was_had_back_can_be_written_down_by_nobody_else(
+    queue: Queue, registration: Registration
+) -> None:
+    rows = in_hand(queue, registration)
+    queue.store.reclaimer.reclaim()
+    assert queue.store.executions.complete_all([(row, None) for row in rows]) == [
+        *rows[:2],
+        *rows[3:],
+    ]
     with pytest.raises(RunLost):
-        queue.release(rows[4])
+        queue.store.executions.release(rows[4])
     assert states(queue, [row.id for row in rows]) == ["gone"] * 3 + ["ready"] * 2
 
 
-def test_a_member_of_a_batch_that_was_had_back_is_counted_once(queue: Queue, seat: Seat) -> None:
+def test_a_member_of_a_batch_that_was_had_back_is_counted_once(
+    queue: Queue, registration: Registration
+) -> None:
     with queue.batch(then=Spec()) as batch:
         for _ in range(3):
             batch.push("member")
-    rows = queue.fetch(seat.worker, (), 9, anything)
-    deal(seat, rows)
-    seat.hand.finish()
-    assert seat.hand.start()
-    assert queue.recall() == 2
+    rows = queue.store.claims.claim(registration.worker, (), 9, anything)
+    begin(registration, rows)
+    registration.prefetch_log.finish()
+    assert registration.prefetch_log.start()
+    assert queue.store.reclaimer.reclaim() == 2
     assert queue.batch(batch.id).done == 1
-    assert queue.complete_all([(row, None) for row in rows[:2]]) == rows[:1]
+    assert queue.store.executions.complete_all([(row, None) for row in rows[:2]]) == rows[:1]
     assert queue.batch(batch.id).done == 2
     assert queue.check() == []
 
 
 def test_a_fetched_job_that_was_asked_to_cancel_is_cancelled_when_it_is_had_back(
-    queue: Queue, seat: Seat
+    queue: Queue, registration: Registration
 ) -> None:
-    ids = [row.id for row in in_hand(queue, seat)]
+    ids = [row.id for row in in_hand(queue, registration)]
     sql = f"update litequeue_jobs set cancelled_at = 1 where id = {ids[4]}"
-    queue.database.rows(sql)
-    queue.recall()
+    queue.store.database.rows(sql)
+    queue.store.reclaimer.reclaim()
     assert states(queue, ids)[3:] == ["ready", "cancelled"]
 
 
@@ -244,30 +260,30 @@ VERBS: dict[str, tuple[Callable[[Queue, int], object], str]] = {
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_to_a_verb_a_job_that_was_only_fetched_does_not_run(
-    verb: str, queue: Queue, seat: Seat
+    verb: str, queue: Queue, registration: Registration
 ) -> None:
-    rows = in_hand(queue, seat)
+    rows = in_hand(queue, registration)
     change, left = VERBS[verb]
     change(queue, rows[4].id)
     assert states(queue, [rows[0].id, rows[4].id]) == ["gone", left]
-    assert not seat.hand.start()
+    assert not registration.prefetch_log.start()
     assert queue.check() == []
 
 
 @pytest.mark.parametrize("verb", ["retry", "cancel"])
 def test_what_is_fetched_between_two_steps_of_a_bulk_verb_does_not_run_to_it(
-    verb: str, queue: Queue, seat: Seat, monkeypatch: pytest.MonkeyPatch
+    verb: str, queue: Queue, registration: Registration, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     queue.push_many([("job", {})] * AT_ONCE, delay=60)
     ids = [queue.push("job", queue="now") for _ in range(3)]
 
     def fetch() -> None:
-        if not seat.hand.count:
-            rows = queue.fetch(seat.worker, ["now"], 3, anything)
+        if not registration.prefetch_log.count:
+            rows = queue.store.claims.claim(registration.worker, ["now"], 3, anything)
             assert [row.id for row in rows] == ids
-            deal(seat, rows)
+            begin(registration, rows)
 
-    monkeypatch.setattr(queue, "let_others_in", fetch)
+    monkeypatch.setattr(queue.store, "yield_lock", fetch)
     if verb == "retry":
         queue.retry(all=True, force=True)
         expected = ["ready"] * 3
@@ -275,16 +291,16 @@ def test_what_is_fetched_between_two_steps_of_a_bulk_verb_does_not_run_to_it(
         queue.cancel(all=True)
         expected = ["running", "cancelled", "cancelled"]
     assert states(queue, ids) == expected
-    assert seat.hand.count == 3
-    assert not seat.hand.start()
+    assert registration.prefetch_log.count == 3
+    assert not registration.prefetch_log.start()
 
 
 def test_take_back_leaves_what_nobody_noted(queue: Queue) -> None:
     ids = [queue.push("a") for _ in range(4)]
-    reserved_at = queue.fetch(WORKER, (), 9, anything)[0].reserved_at
+    reserved_at = queue.store.claims.claim(WORKER, (), 9, anything)[0].reserved_at
     assert reserved_at is not None
-    note = Note(ids[1], {ids[0]: None}, (ids[2],), claimed_at=reserved_at.timestamp())
-    assert queue.take_back(WORKER, Note(None)) == 0
-    assert queue.take_back(WORKER, note._replace(claimed_at=note.claimed_at - 1)) == 0
-    assert queue.take_back(WORKER, note) == 2
+    note = Snapshot(ids[1], {ids[0]: None}, (ids[2],), claimed_at=reserved_at.timestamp())
+    assert queue.store.reclaimer.settle(WORKER, Snapshot(None)) == 0
+    assert queue.store.reclaimer.settle(WORKER, note._replace(claimed_at=note.claimed_at - 1)) == 0
+    assert queue.store.reclaimer.settle(WORKER, note) == 2
     assert states(queue, ids) == ["gone", "running", "ready", "running"]

@@ -15,7 +15,7 @@ import pytest
 
 from litequeue.errors import DatabaseError, LitequeueError, NoSuchJob, OtherDatabase
 from litequeue.queue import Queue
-from litequeue.record import State
+from litequeue.records import State
 
 Connect = Callable[..., sqlite3.Connection]
 needs_autocommit = pytest.mark.skipif(
@@ -48,14 +48,14 @@ def connect(queue: Queue) -> Iterator[Connect]:
         opened.append(sqlite3.connect(path, **how))
         return opened[-1]
 
-    queue.database.rows("create table orders (name text)")
+    queue.store.database.rows("create table orders (name text)")
     yield connect
     for connection in opened:
         connection.close()
 
 
 def orders(queue: Queue) -> list[str]:
-    return [name for (name,) in queue.database.rows("select name from orders")]
+    return [name for (name,) in queue.store.database.rows("select name from orders")]
 
 
 def end(connection: sqlite3.Connection, word: str) -> None:
@@ -229,7 +229,7 @@ def test_what_is_refused_at_push_is_not_in_the_callers_transaction(
 def test_push_many_that_fails_midway_leaves_none_of_them_in_the_callers_transaction(
     queue: Queue, connect: Connect
 ) -> None:
-    queue.database.rows(
+    queue.store.database.rows(
         "create trigger refuse before insert on litequeue_jobs when new.name = 'c' "
         "begin select raise(abort, 'no c here'); end"
     )
@@ -248,4 +248,4 @@ def test_the_queue_itself_goes_on_with_its_own_connection(queue: Queue, connect:
     job_id = queue.push("ours")
     assert [row.id for row in queue.find()] == [job_id]
     assert queue.counts() == {"default": {State.READY: 1}}
-    assert not queue.database.in_transaction()
+    assert not queue.store.database.in_transaction()

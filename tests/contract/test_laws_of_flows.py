@@ -8,6 +8,7 @@ from contextlib import suppress
 import pytest
 from test_flows import WORKER, Step, fail, succeed
 from waiting import Clock
+from worker_side import claim_one
 
 from litequeue import Batch, Job
 from litequeue.errors import RunLost, WrongState
@@ -61,7 +62,7 @@ def test_the_check_names_the_law_and_the_job(
 ) -> None:
     assert queue.check() == []
     used = {name: id for name, id in flow.items() if f":{name}" in statement}
-    queue.database.rows(statement, used)
+    queue.store.database.rows(statement, used)
     assert f"{law}: not so for {flow[named]}" in queue.check()
 
 
@@ -92,24 +93,26 @@ class Walk:
 
     def work(self) -> None:
         self.clock.advance(self.chance.random())
-        row = self.queue.reserve(WORKER)
+        row = claim_one(self.queue, WORKER)
         if row is None:
             return
         if self.chance.random() < 0.1:
             self.queue.cancel(row.id)
         if row.step == "plan" and self.chance.random() < 0.8:
             chunk = [Step("member")] * self.chance.randrange(3)
-            self.queue.plan(row, chunk, self.chance.choice([1, None]))
+            self.queue.store.batch_inserts.plan(row, chunk, self.chance.choice([1, None]))
             return
         self.chance.choice(
             [
-                lambda: self.queue.complete(row, result="1", keep=self.chance.choice([0, 5])),
-                lambda: self.queue.complete(row),
-                lambda: self.queue.fail(
+                lambda: self.queue.store.executions.complete(
+                    row, result="1", keep=self.chance.choice([0, 5])
+                ),
+                lambda: self.queue.store.executions.complete(row),
+                lambda: self.queue.store.executions.fail(
                     row, "no", delete=row.options.get("on_failure") == "delete"
                 ),
-                lambda: self.queue.retry_later(row, "no", after=2),
-                lambda: self.queue.release(row, after=1),
+                lambda: self.queue.store.executions.retry_later(row, "no", after=2),
+                lambda: self.queue.store.executions.release(row, after=1),
                 lambda: None,
             ]
         )()
@@ -117,7 +120,9 @@ class Walk:
     def meddle(self) -> None:
         known = [row.id for row in self.queue.find(limit=30)] or [1]
         id = self.chance.choice(known)
-        batches = [id for (id,) in self.queue.database.rows("select id from litequeue_batches")]
+        batches = [
+            id for (id,) in self.queue.store.database.rows("select id from litequeue_batches")
+        ]
         self.chance.choice(
             [
                 lambda: self.queue.cancel(id),
@@ -126,7 +131,7 @@ class Walk:
                 lambda: self.queue.retry(id, force=True),
                 lambda: self.queue.retry(all=True),
                 lambda: self.queue.prune(self.chance.choice([5, 20])),
-                lambda: self.queue.expire(),
+                lambda: self.queue.store.admin.expire(),
                 lambda: self.queue.cancel_batch(self.chance.choice(batches or [0])),
             ]
         )()
@@ -151,11 +156,11 @@ def come_to_an_end(queue: Queue, clock: Clock) -> None:
         queue.retry(state="running", force=True)
         queue.retry(all=True)
         clock.advance(10)
-        while (row := queue.reserve(WORKER)) is not None:
+        while (row := claim_one(queue, WORKER)) is not None:
             if row.step == "plan":
-                queue.plan(row, [], None)
+                queue.store.batch_inserts.plan(row, [], None)
             else:
-                queue.complete(row)
+                queue.store.executions.complete(row)
         assert queue.check() == []
         if set(queue.counts().get("default", {})) <= {"done"}:
             break
@@ -163,7 +168,7 @@ def come_to_an_end(queue: Queue, clock: Clock) -> None:
     queue.prune(0)
     assert queue.counts() == {}
     for table in ("edges", "batches"):
-        assert queue.database.rows(f"select * from litequeue_{table}") == []
+        assert queue.store.database.rows(f"select * from litequeue_{table}") == []
 
 
 def test_a_failed_member_and_a_failed_parent_break_no_law(

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 from waiting import Clock, wait_until
+from worker_side import claim_one
 
 from litequeue import Job, Worker
 from litequeue.errors import (
@@ -17,7 +18,7 @@ from litequeue.errors import (
     WrongState,
 )
 from litequeue.queue import Queue
-from litequeue.record import NOBODY, JobRow, State
+from litequeue.records import NOBODY, JobRow, State
 
 WORKER = NOBODY + 1
 
@@ -35,7 +36,7 @@ class Kept(Job, name="kept", keep=60):
 
 
 def taken(queue: Queue) -> JobRow:
-    row = queue.reserve(WORKER)
+    row = claim_one(queue, WORKER)
     assert row is not None
     return row
 
@@ -47,9 +48,9 @@ def one_of_each(queue: Queue) -> dict[State, int]:
         ids[state] = queue.push(f"is-{state}")
         row = taken(queue)
         if state is State.DONE:
-            queue.complete(row, result="1", keep=60)
+            queue.store.executions.complete(row, result="1", keep=60)
         elif state is State.FAILED:
-            queue.fail(row, "ValueError: no")
+            queue.store.executions.fail(row, "ValueError: no")
     ids[State.SCHEDULED] = queue.push("is-scheduled", {}, delay=60, queue="low")
     ids[State.CANCELLED] = queue.push("is-cancelled")
     queue.cancel(ids[State.CANCELLED])
@@ -67,7 +68,7 @@ def test_an_id_that_was_never_given_is_no_job(queue: Queue, job_id: int) -> None
     for ask in (queue.get, queue.wait, queue.result, queue.cancel, queue.retry, queue.forget):
         with pytest.raises(NoSuchJob, match=f"There is no job {job_id}:"):
             ask(job_id)
-    assert queue.reserve_job(WORKER, 99) is None
+    assert queue.store.claims.claim_job(WORKER, 99) is None
 
 
 def test_a_row_can_be_got_in_every_state(queue: Queue) -> None:
@@ -145,7 +146,7 @@ def test_counts_are_by_queue_and_by_state(queue: Queue) -> None:
 
 def test_wait_returns_when_the_job_is_over(queue: Queue, clock: Clock) -> None:
     job_id = queue.push("a")
-    clock.after(2, lambda: queue.complete(taken(queue), result="1", keep=60))
+    clock.after(2, lambda: queue.store.executions.complete(taken(queue), result="1", keep=60))
     started = clock.now
     row = queue.wait(job_id, timeout=10)
     assert row is not None
@@ -155,7 +156,7 @@ def test_wait_returns_when_the_job_is_over(queue: Queue, clock: Clock) -> None:
 
 def test_wait_returns_none_when_the_row_is_gone(queue: Queue, clock: Clock) -> None:
     job_id = queue.push("a")
-    clock.after(1, lambda: queue.complete(taken(queue)))
+    clock.after(1, lambda: queue.store.executions.complete(taken(queue)))
     assert queue.wait(job_id, timeout=10) is None
     assert queue.wait(job_id) is None
 
@@ -165,7 +166,10 @@ def test_wait_ends_with_a_job_that_failed_or_was_cancelled(
     queue: Queue, clock: Clock, verb: str
 ) -> None:
     job_id = queue.push("a")
-    ways = {"fail": lambda: queue.fail(taken(queue), "boom"), "cancel": lambda: queue.cancel(1)}
+    ways = {
+        "fail": lambda: queue.store.executions.fail(taken(queue), "boom"),
+        "cancel": lambda: queue.cancel(1),
+    }
     clock.after(1, ways[verb])
     row = queue.wait(job_id)
     assert row is not None
@@ -174,8 +178,8 @@ def test_wait_ends_with_a_job_that_failed_or_was_cancelled(
 
 def test_wait_goes_on_while_the_job_is_retried(queue: Queue, clock: Clock) -> None:
     job_id = queue.push("a")
-    clock.after(1, lambda: queue.retry_later(taken(queue), "boom", after=1))
-    clock.after(3, lambda: queue.complete(taken(queue), keep=60))
+    clock.after(1, lambda: queue.store.executions.retry_later(taken(queue), "boom", after=1))
+    clock.after(3, lambda: queue.store.executions.complete(taken(queue), keep=60))
     row = queue.wait(job_id, timeout=10)
     assert row is not None
     assert (row.state, row.attempts) == (State.DONE, 2)
@@ -203,13 +207,13 @@ def test_result_returns_what_the_job_returned(
     queue: Queue, clock: Clock, stored: str | None, result: object
 ) -> None:
     job_id = queue.push("a")
-    clock.after(1, lambda: queue.complete(taken(queue), result=stored, keep=60))
+    clock.after(1, lambda: queue.store.executions.complete(taken(queue), result=stored, keep=60))
     assert queue.result(job_id, timeout=5) == result
 
 
 def test_there_is_no_result_where_it_was_not_kept(queue: Queue) -> None:
     job_id = queue.push("a")
-    queue.complete(taken(queue), result="1")
+    queue.store.executions.complete(taken(queue), result="1")
     with pytest.raises(NoResult, match="keep=SECONDS"):
         queue.result(job_id)
 
@@ -239,23 +243,23 @@ def test_a_result_is_waited_for_where_the_worker_may_keep_it(queue: Queue, clock
 
 def test_a_result_is_waited_for_where_a_living_worker_keeps_all(queue: Queue) -> None:
     id = queue.push(Sum(1, 2))
-    seat = queue.roster.join((), 60)
+    registration = queue.store.presence.register((), 60)
     with pytest.raises(WaitTimeout):
         queue.result(id, timeout=1)
-    seat.let_go()
+    registration.close()
     with pytest.raises(NoResult):
         queue.result(id, timeout=1)
 
 
 def test_the_flag_of_a_worker_is_heeded(queue: Queue) -> None:
     with Worker(queue, [Sum], flags={"keep": 60}).in_background():
-        wait_until(queue.roster.keeps, within=20)
+        wait_until(queue.store.presence.keeps, within=20)
         assert queue.result(queue.push(Sum(1, 2)), timeout=20) == 3
 
 
 def test_the_result_of_a_failed_job_is_its_reason(queue: Queue) -> None:
     job_id = queue.push("send-mail")
-    queue.fail(taken(queue), "Traceback\nValueError: no address\n")
+    queue.store.executions.fail(taken(queue), "Traceback\nValueError: no address\n")
     with pytest.raises(JobFailed, match=r"Job 1 \(send-mail\) is failed: ValueError: no address"):
         queue.result(job_id)
 
@@ -296,8 +300,8 @@ def test_each_law_that_is_broken_is_told_with_its_job(
     queue: Queue, state: str, damage: str, law: str
 ) -> None:
     job_id = one_of_each(queue)[State(state)]
-    queue.database.rows("pragma ignore_check_constraints = on")
-    queue.database.rows(f"update litequeue_jobs set {damage} where id = {job_id}")
+    queue.store.database.rows("pragma ignore_check_constraints = on")
+    queue.store.database.rows(f"update litequeue_jobs set {damage} where id = {job_id}")
     told = [sentence for sentence in queue.check() if sentence.startswith(law)]
     assert len(told) == 1
     assert told[0].endswith(f": not so for {job_id}")
@@ -321,14 +325,14 @@ def test_a_row_that_cannot_be_read_is_told_with_its_column(
 ) -> None:
     job_id = queue.push("a")
     queue.push("b")
-    queue.database.rows("pragma ignore_check_constraints = on")
-    queue.database.rows(f"update litequeue_jobs set {damage} where id = {job_id}")
+    queue.store.database.rows("pragma ignore_check_constraints = on")
+    queue.store.database.rows(f"update litequeue_jobs set {damage} where id = {job_id}")
     assert f"job {job_id} cannot be read: {what}" in queue.check()
 
 
 def test_a_law_that_many_jobs_break_names_ten_of_them(queue: Queue) -> None:
     queue.push_many([("a", {})] * 13)
-    queue.database.rows("update litequeue_jobs set finished_at = 1")
+    queue.store.database.rows("update litequeue_jobs set finished_at = 1")
     (told,) = queue.check()
     assert told.endswith(": not so for 1, 2, 3, 4, 5, 6, 7, 8, 9, 10 and 3 more")
 
@@ -340,8 +344,8 @@ def test_looking_changes_nothing(queue: Queue, table: Callable[[], object]) -> N
     queue.counts()
     queue.check()
     queue.wait(ids[State.DONE])
-    queue.has_ready()
-    queue.next_due()
+    queue.store.claims.has_ready()
+    queue.store.claims.next_due()
     with pytest.raises(WrongState):
         queue.retry(ids[State.READY])
     assert table() == before

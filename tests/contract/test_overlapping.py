@@ -7,18 +7,19 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import pytest
-from test_plans import Meter
+from metering import Meter
 from waiting import Clock
+from worker_side import claim_one
 
 from litequeue import Batch, Job, Queue
 from litequeue.errors import LitequeueError, RunLost
-from litequeue.executor import Executor
+from litequeue.monitor.status import why_not_running
 from litequeue.options import Options
-from litequeue.overview import why_not_running
-from litequeue.record import NOBODY, JobRow, State
-from litequeue.rescue import Rescuer
-from litequeue.stop import Stop
-from litequeue.worker import LogListener, Worker
+from litequeue.records import NOBODY, JobRow, State
+from litequeue.worker.executor import Executor
+from litequeue.worker.rescuer import Rescuer
+from litequeue.worker.shutdown import Shutdown
+from litequeue.worker.worker import LogObserver, Worker
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -38,18 +39,18 @@ def push(queue: Queue, count: int, key: str = "k", /, **options: Unpack[Options]
 
 
 def taken(queue: Queue, *queues: str, worker: int = ONE) -> JobRow:
-    row = queue.reserve(worker, queues)
+    row = claim_one(queue, worker, queues)
     assert row is not None
     return row
 
 
 def ids(queue: Queue, worker: int = TWO) -> list[int]:
     """The ids of all that can be had now, in the order of having them."""
-    return [row.id for row in iter(lambda: queue.reserve(worker), None)]
+    return [row.id for row in iter(lambda: claim_one(queue, worker), None)]
 
 
 def held(queue: Queue) -> list[int]:
-    rows = queue.database.rows("select id from litequeue_jobs where state = 9 order by id")
+    rows = queue.store.database.rows("select id from litequeue_jobs where state = 9 order by id")
     return [id for (id,) in rows]
 
 
@@ -76,7 +77,7 @@ def test_of_the_jobs_of_a_key_only_so_many_are_had_at_once(
     one, two = make_queue(), make_queue()
     one.push_many(jobs, **options)
     runs = []
-    while (row := one.reserve(ONE) or two.reserve(TWO)) is not None:
+    while (row := claim_one(one, ONE) or claim_one(two, TWO)) is not None:
         runs.append(row)
         one, two = two, one
     assert len(runs) == at_once
@@ -85,22 +86,24 @@ def test_of_the_jobs_of_a_key_only_so_many_are_had_at_once(
     # Each that starts from now on has the slot of one that has ended.
     ended = 0
     while runs:
-        one.complete(runs.pop(0))
-        runs += [row] if (row := two.reserve(TWO)) is not None else []
+        one.store.executions.complete(runs.pop(0))
+        runs += [row] if (row := claim_one(two, TWO)) is not None else []
         ended += 1
-        assert one.reserve(THREE) is None
+        assert claim_one(one, THREE) is None
     assert ended == len(jobs)
 
 
 def test_those_that_may_not_run_are_ready_wherever_one_looks(queue: Queue) -> None:
     first, *others = push(queue, 4)
     assert taken(queue).id == first
-    assert queue.reserve(TWO) is None
+    assert claim_one(queue, TWO) is None
     assert held(queue) == others
     assert {queue.get(id).state for id in others} == {State.READY}
     assert [row.id for row in queue.find(state="ready")] == others[::-1]
     assert queue.counts() == {"default": {State.RUNNING: 1, State.READY: 3}}
-    shown = queue.database.rows("select id from litequeue_list where state = 'ready' order by id")
+    shown = queue.store.database.rows(
+        "select id from litequeue_list where state = 'ready' order by id"
+    )
     assert [id for (id,) in shown] == others
     assert [queue.get(id).attempts for id in others] == [0] * 3
     assert queue.check() == []
@@ -111,24 +114,24 @@ def test_the_held_ones_start_by_priority_and_then_age(queue: Queue) -> None:
     for priority in (0, 2, 1, 2, -1, 0):
         push(queue, 1, priority=priority)
     row, order = taken(queue), []
-    assert queue.reserve(TWO) is None
+    assert claim_one(queue, TWO) is None
     late = push(queue, 1, priority=3)
     while row is not None:
-        queue.complete(row)
+        queue.store.executions.complete(row)
         order.append(row.id)
-        row = queue.reserve(ONE)
+        row = claim_one(queue, ONE)
     assert order == [1, *late, 3, 5, 4, 2, 7, 6]
 
 
 def test_of_a_held_job_it_is_said_why_it_does_not_run(queue: Queue) -> None:
     push(queue, 3)
-    seat = queue.roster.join([])
-    taken(queue, worker=seat.worker)
-    assert queue.reserve(TWO) is None
-    why = why_not_running(queue, queue.get(2), "jobs.db")
+    registration = queue.store.presence.register([])
+    taken(queue, worker=registration.worker)
+    assert claim_one(queue, TWO) is None
+    why = why_not_running(queue.store, queue.get(2), "jobs.db")
     with pytest.raises(LitequeueError) as caught:
         Worker(queue, [Mail]).run_job(2)
-    seat.leave()
+    registration.leave()
     assert why is not None
     assert "of its key runs" in why
     # It is ready.
@@ -153,9 +156,9 @@ def test_any_number_of_held_ones_hold_nobody_else_up(queue: Queue, queues: list[
     plain = queue.push("plain")
     assert taken(queue, *queues).id == 1
     assert [taken(queue, *queues).id for _ in "12"] == [other, plain]
-    assert queue.reserve(TWO, queues) is None
+    assert claim_one(queue, TWO, queues) is None
     assert len(held(queue)) == 2_000
-    assert not queue.has_ready(queues)
+    assert not queue.store.claims.has_ready(queues)
 
 
 def test_a_claim_past_the_held_ones_and_the_end_of_a_run_cost_the_same_however_many(
@@ -167,14 +170,14 @@ def test_a_claim_past_the_held_ones_and_the_end_of_a_run_cost_the_same_however_m
         meter = Meter(queue)
         push(queue, count + 1)
         runs.append(taken(queue))
-        assert queue.reserve(TWO) is None
+        assert claim_one(queue, TWO) is None
         push(queue, 1)
         queue.push_many([("plain", {})] * 2)
         acts: list[Callable[[], object]] = [
             lambda queue=queue: taken(queue),  # which holds the new one
             lambda queue=queue: taken(queue),
-            lambda queue=queue: queue.reserve(TWO),
-            lambda queue=queue, row=runs[0]: queue.complete(row),
+            lambda queue=queue: claim_one(queue, TWO),
+            lambda queue=queue, row=runs[0]: queue.store.executions.complete(row),
             lambda queue=queue, runs=runs: runs.append(taken(queue)),
             lambda queue=queue: push(queue, 1),
         ]
@@ -187,7 +190,7 @@ def test_a_claim_past_the_held_ones_and_the_end_of_a_run_cost_the_same_however_m
 def test_the_claim_that_holds_many_lets_other_writers_in_between(queue: Queue) -> None:
     push(queue, 2_001)
     taken(queue)
-    with queue.database.transaction() as connection:
+    with queue.store.database.transaction() as connection:
         pass
     steps = [0]
 
@@ -199,20 +202,22 @@ def test_the_claim_that_holds_many_lets_other_writers_in_between(queue: Queue) -
         return 0
 
     connection.set_progress_handler(tick, 1)
-    assert queue.reserve(TWO) is None
+    assert claim_one(queue, TWO) is None
     connection.set_progress_handler(None, 1)
     assert len(held(queue)) == 2_000
     # About 105 for each that is held, at most 100 of them in one transaction.
     assert max(steps) < 30_000
 
 
-@pytest.mark.parametrize("statement", ["TAKEN", "HOLD", "ADMIT"])
+@pytest.mark.parametrize("statement", ["TAKEN", "BLOCK", "UNBLOCK"])
 def test_the_jobs_of_a_key_are_found_by_its_index_and_in_its_order(
     queue: Queue, statement: str
 ) -> None:
-    sql = getattr(queue.slots, statement)
+    sql = getattr(queue.store.slots, statement)
     parameters = dict.fromkeys(re.findall(r":(\w+)", sql), 1)
-    steps = [step for *_, step in queue.database.rows(f"explain query plan {sql}", parameters)]
+    steps = [
+        step for *_, step in queue.store.database.rows(f"explain query plan {sql}", parameters)
+    ]
     assert any("litequeue_keyed (overlap_key=? AND state=?" in step for step in steps), steps
     assert not [step for step in steps if "SCAN litequeue" in step or "TEMP B-TREE" in step]
 
@@ -220,31 +225,37 @@ def test_the_jobs_of_a_key_are_found_by_its_index_and_in_its_order(
 # Freed at once.
 
 
-def bury(queue: Queue, row: JobRow) -> None:
-    listener, stop = LogListener(), Stop()
-    executor = Executor(queue, {}, flags={}, grace=1, stop=stop, listener=listener)
+def end_for_dead(queue: Queue, row: JobRow) -> None:
+    observer, stop = LogObserver(), Shutdown()
+    executor = Executor(queue, {}, flags={}, grace=1, stop=stop, observer=observer)
     # No lock file has this worker: it is dead.
-    assert Rescuer(queue, executor).rescue(TWO) == 1
+    assert Rescuer(queue.store, executor).rescue(TWO) == 1
 
 
 def cancel_running(queue: Queue, row: JobRow) -> None:
     queue.cancel(row.id)
-    assert queue.reserve(TWO) is None
-    assert queue.release(row) is State.CANCELLED
+    assert claim_one(queue, TWO) is None
+    assert queue.store.executions.release(row) is State.CANCELLED
 
 
 FREED: dict[str, tuple[Callable[[Queue, JobRow], object], int]] = {
-    "complete": (lambda queue, row: queue.complete(row), 2),
-    "complete and keep": (lambda queue, row: queue.complete(row, keep=9), 2),
-    "fail": (lambda queue, row: queue.fail(row, "boom"), 2),
-    "fail and delete": (lambda queue, row: queue.fail(row, "boom", delete=True), 2),
-    "retry later": (lambda queue, row: queue.retry_later(row, "boom", after=9), 2),
-    "retry at once": (lambda queue, row: queue.retry_later(row, "boom", after=0), 1),
-    "snooze": (lambda queue, row: queue.release(row, after=9), 2),
-    "release": (lambda queue, row: queue.release(row), 1),
+    "complete": (lambda queue, row: queue.store.executions.complete(row), 2),
+    "complete and keep": (lambda queue, row: queue.store.executions.complete(row, keep=9), 2),
+    "fail": (lambda queue, row: queue.store.executions.fail(row, "boom"), 2),
+    "fail and delete": (
+        lambda queue, row: queue.store.executions.fail(row, "boom", delete=True),
+        2,
+    ),
+    "retry later": (lambda queue, row: queue.store.executions.retry_later(row, "boom", after=9), 2),
+    "retry at once": (
+        lambda queue, row: queue.store.executions.retry_later(row, "boom", after=0),
+        1,
+    ),
+    "snooze": (lambda queue, row: queue.store.executions.release(row, after=9), 2),
+    "release": (lambda queue, row: queue.store.executions.release(row), 1),
     "cancel": (cancel_running, 2),
     "retry by force": (lambda queue, row: queue.retry(row.id, force=True), 1),
-    "the worker dies": (bury, 1),
+    "the worker dies": (end_for_dead, 1),
 }
 
 
@@ -254,15 +265,19 @@ def test_the_next_one_is_had_as_soon_as_the_run_has_ended(
 ) -> None:
     push(queue, 3)
     row = taken(queue)
-    assert queue.reserve(TWO) is None
+    assert claim_one(queue, TWO) is None
     frees(queue, row)
     assert taken(queue, worker=TWO).id == next
-    assert queue.reserve(THREE) is None
+    assert claim_one(queue, THREE) is None
     # The worker that had it can do nothing more to the key.
-    for late in (queue.complete, queue.release, lambda row: queue.fail(row, "late")):
+    for late in (
+        queue.store.executions.complete,
+        queue.store.executions.release,
+        lambda row: queue.store.executions.fail(row, "late"),
+    ):
         with pytest.raises(RunLost):
             late(row)
-    assert queue.reserve(THREE) is None
+    assert claim_one(queue, THREE) is None
     assert queue.check() == []
 
 
@@ -272,9 +287,9 @@ def test_when_the_next_one_is_taken_away_the_one_after_it_may_start(
 ) -> None:
     push(queue, 5)
     row = taken(queue)
-    assert queue.reserve(TWO) is None
+    assert claim_one(queue, TWO) is None
     getattr(queue, verb)(3)
-    queue.complete(row)
+    queue.store.executions.complete(row)
     assert held(queue) == [4, 5]
     getattr(queue, verb)(2)
     assert held(queue) == [5]
@@ -292,16 +307,16 @@ def test_the_held_ones_of_another_queue_go_on_without_a_queue_that_does_not(
     push(queue, 2, queue="away")
     push(queue, 2, queue="here")
     row = taken(queue, "away")
-    assert queue.reserve(TWO, ["here", "away"]) is None
+    assert claim_one(queue, TWO, ["here", "away"]) is None
     if away == "paused":
         queue.pause("away")
     queues = [] if away == "paused" else ["here"]
-    queue.complete(row)
+    queue.store.executions.complete(row)
     for id in (4, 5):
         row = taken(queue, *queues)
         assert row.id == id
-        assert queue.reserve(TWO) is None
-        queue.complete(row)
+        assert claim_one(queue, TWO) is None
+        queue.store.executions.complete(row)
     queue.resume("away")
     assert ids(queue) == [2]
 
@@ -309,12 +324,12 @@ def test_the_held_ones_of_another_queue_go_on_without_a_queue_that_does_not(
 def test_a_held_job_is_not_had_by_its_id_and_stays_held(queue: Queue) -> None:
     push(queue, 3)
     row = taken(queue)
-    assert queue.reserve(TWO) is None
+    assert claim_one(queue, TWO) is None
     before = queue.get(2)
-    assert queue.reserve_job(TWO, 2) is None
+    assert queue.store.claims.claim_job(TWO, 2) is None
     assert (queue.get(2), held(queue)) == (before, [2, 3])
-    queue.complete(row)
-    assert [taken(queue).id, queue.reserve_job(TWO, 3)] == [2, None]
+    queue.store.executions.complete(row)
+    assert [taken(queue).id, queue.store.claims.claim_job(TWO, 3)] == [2, None]
 
 
 def test_a_scheduled_job_that_is_not_had_by_its_id_stays_scheduled(
@@ -324,9 +339,9 @@ def test_a_scheduled_job_that_is_not_had_by_its_id_stays_scheduled(
     (later,) = push(queue, 1, delay=60)
     row = taken(queue)
     before = queue.get(later)
-    assert queue.reserve_job(TWO, later) is None
+    assert queue.store.claims.claim_job(TWO, later) is None
     assert queue.get(later) == before
-    queue.complete(row)
+    queue.store.executions.complete(row)
     assert ids(queue) == []
     clock.advance(60)
     assert ids(queue) == [later]
@@ -335,9 +350,9 @@ def test_a_scheduled_job_that_is_not_had_by_its_id_stays_scheduled(
 def test_a_row_that_cannot_be_read_keeps_no_other_of_its_key_from_running(queue: Queue) -> None:
     push(queue, 3)
     row = taken(queue)
-    assert queue.reserve(TWO) is None
-    queue.database.rows("update litequeue_jobs set options = '[' where id = 2")
-    queue.complete(row)
+    assert claim_one(queue, TWO) is None
+    queue.store.database.rows("update litequeue_jobs set options = '[' where id = 2")
+    queue.store.executions.complete(row)
     assert ids(queue) == [3]
 
 
@@ -353,7 +368,7 @@ def test_a_batch_that_is_cancelled_while_it_waits_keeps_no_other_from_running(
 ) -> None:
     first, second = queue.push_many([Import(1), Import(2)])
     row = taken(queue)
-    assert queue.reserve(TWO) is None
-    queue.plan(row, [("member", {})], None)
+    assert claim_one(queue, TWO) is None
+    queue.store.batch_inserts.plan(row, [("member", {})], None)
     queue.cancel_batch(first)
     assert ids(queue) == [second]

@@ -13,9 +13,10 @@ from collections.abc import Callable
 import pytest
 from test_overlapping import held, push
 from waiting import Child, Clock, wait_until
+from worker_side import claim_one
 
 from litequeue import Queue
-from litequeue.record import NOBODY, JobRow, State
+from litequeue.records import NOBODY, JobRow, State
 
 ONE, TWO, THREE, FOUR = (NOBODY + number for number in range(1, 5))
 
@@ -38,7 +39,7 @@ class Walk:
         self.random.choice([*acts, self.alter, self.pause, self.by_id, self.wait])()
 
     def push(self) -> None:
-        if self.queue.database.rows(LEFT)[0][0] < 60:
+        if self.queue.store.database.rows(LEFT)[0][0] < 60:
             key = self.random.choice(list(LIMITS))
             queue, priority = self.random.choice("pq"), self.random.randint(0, 2)
             options = {"queue": queue, "priority": priority, "delay": self.random.choice([0, 0, 9])}
@@ -46,12 +47,12 @@ class Walk:
 
     def reserve(self) -> None:
         queues = self.random.sample("pq", self.random.randint(0, 2))
-        row = self.queue.reserve(self.random.choice([ONE, TWO]), queues)
+        row = claim_one(self.queue, self.random.choice([ONE, TWO]), queues)
         assert row is None or row.available_at.timestamp() <= self.clock.now
         self._had(row)
 
     def by_id(self) -> None:
-        self._had(self.queue.reserve_job(THREE, self._any("ready", "scheduled")))
+        self._had(self.queue.store.claims.claim_job(THREE, self._any("ready", "scheduled")))
 
     def end(self) -> None:
         if self.runs:
@@ -59,10 +60,10 @@ class Walk:
             after, keep = self.random.choice([0, 9]), self.random.choice([0, 9])
             self.random.choice(
                 [
-                    lambda: self.queue.complete(row, keep=keep),
-                    lambda: self.queue.fail(row, "boom", delete=bool(keep)),
-                    lambda: self.queue.retry_later(row, "boom", after=after),
-                    lambda: self.queue.release(row, after=after),
+                    lambda: self.queue.store.executions.complete(row, keep=keep),
+                    lambda: self.queue.store.executions.fail(row, "boom", delete=bool(keep)),
+                    lambda: self.queue.store.executions.retry_later(row, "boom", after=after),
+                    lambda: self.queue.store.executions.release(row, after=after),
                 ]
             )()
 
@@ -88,9 +89,9 @@ class Walk:
         self.clock.advance(100)
         for name in "pq":
             self.queue.resume(name)
-        while self.runs or self.queue.has_ready():
-            self._had(self.queue.reserve(FOUR))
-            self.queue.complete(self.runs.pop())
+        while self.runs or self.queue.store.claims.has_ready():
+            self._had(claim_one(self.queue, FOUR))
+            self.queue.store.executions.complete(self.runs.pop())
 
     def _had(self, row: JobRow | None) -> None:
         self.runs += [] if row is None else [row]
@@ -102,7 +103,7 @@ class Walk:
 
 def check(queue: Queue) -> None:
     """No more run than may; and where jobs are held there is one that will let them go."""
-    count = Counter(queue.database.rows(CODES))
+    count = Counter(queue.store.database.rows(CODES))
     running: Counter[str] = Counter()
     for (key, _, state), number in count.items():
         running[key] += number if state == 5 else 0
@@ -122,7 +123,7 @@ def test_on_a_random_walk_nothing_overlaps_and_nothing_is_ever_stuck(
         check(queue)
         most_held = max(most_held, len(held(queue)))
     walk.drain()
-    assert queue.database.rows(LEFT) == [(0,)]
+    assert queue.store.database.rows(LEFT) == [(0,)]
     # A walk on which none was held would show nothing.
     assert most_held > 10
 
@@ -148,7 +149,7 @@ with Queue(sys.argv[1]) as queue:
 CROWD = """
 import fcntl, sys
 from litequeue import Job, Queue, Worker
-from litequeue.worker import Limits
+from litequeue.worker.worker import Limits
 
 class Alone(Job, without_overlapping=lambda job: job.key, max_attempts=1):
     key: str

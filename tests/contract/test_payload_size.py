@@ -7,14 +7,15 @@ import logging
 from collections.abc import Callable
 
 import pytest
+from worker_side import claim_one
 
-from litequeue.batch import Batch
-from litequeue.database import Database
+from litequeue.engine.database import Database
 from litequeue.errors import OptionError, PayloadError
-from litequeue.job import Job
-from litequeue.pushing import LARGE_BYTES
+from litequeue.jobs.batch import Batch
+from litequeue.jobs.job import Job
 from litequeue.queue import Queue
-from litequeue.record import NOBODY
+from litequeue.records import NOBODY
+from litequeue.store.insert import LARGE_BYTES
 
 MakeQueue = Callable[..., Queue]
 FRAME_BYTES = len('{"text":""}')
@@ -40,7 +41,7 @@ def test_a_payload_of_a_mebibyte_is_never_cut(queue: Queue) -> None:
     payload = {"text": "ü" * (1 << 19), "last": True}
     id = queue.push("store", payload)
     assert json.loads(queue.get(id).payload) == payload
-    row = queue.reserve(WORKER)
+    row = claim_one(queue, WORKER)
     assert row is not None
     assert json.loads(row.payload) == payload
 
@@ -121,10 +122,10 @@ def test_a_planned_chunk_with_a_refused_member_is_not_pushed(make_queue: MakeQue
             raise AssertionError("it is planned by hand")
 
     queue.push(Import())
-    row = queue.reserve(WORKER)
+    row = claim_one(queue, WORKER)
     assert row is not None
     with pytest.raises(PayloadError):
-        queue.plan(row, [Store("small"), Store("x" * 1000)], 2)
+        queue.store.batch_inserts.plan(row, [Store("small"), Store("x" * 1000)], 2)
     assert [each.id for each in queue.find()] == [row.id]
 
 

@@ -8,11 +8,12 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 from waiting import Clock
+from worker_side import claim_one
 
 from litequeue.errors import LitequeueError, NoSuchJob, OptionError, PayloadError, WhenError
 from litequeue.options import Options
 from litequeue.queue import Queue
-from litequeue.record import NOBODY, Spec, State
+from litequeue.records import NOBODY, Spec, State
 
 WORKER = NOBODY + 1
 Table = Callable[[], list[tuple[object, ...]]]
@@ -165,9 +166,9 @@ def test_ids_are_given_in_order(queue: Queue) -> None:
 def test_an_id_is_never_used_again(make_queue: Callable[..., Queue]) -> None:
     queue = make_queue()
     seen = [queue.push("a")]
-    row = queue.reserve(WORKER)
+    row = claim_one(queue, WORKER)
     assert row is not None
-    queue.complete(row)
+    queue.store.executions.complete(row)
     seen.append(queue.push("a"))
     queue.forget(seen[-1])
     queue.close()
@@ -203,14 +204,14 @@ def test_push_many_is_all_or_nothing_where_a_job_raises(queue: Queue, table: Tab
 
 
 def test_push_many_is_all_or_nothing_where_a_row_is_refused(queue: Queue, table: Table) -> None:
-    queue.database.rows(
+    queue.store.database.rows(
         "create trigger refuse before insert on litequeue_jobs when new.name = 'c' "
         "begin select raise(abort, 'no c here'); end"
     )
     with pytest.raises(LitequeueError, match="no c here"):
         queue.push_many([("a", {}), ("b", {}), ("c", {})])
     assert table() == []
-    assert not queue.database.in_transaction()
+    assert not queue.store.database.in_transaction()
 
 
 def test_fifty_thousand_jobs_are_one_call(queue: Queue) -> None:

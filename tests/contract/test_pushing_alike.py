@@ -12,11 +12,11 @@ import pytest
 from waiting import Clock
 
 from litequeue import Batch, Job, job
-from litequeue.batches import BatchRow
 from litequeue.errors import LitequeueError, PayloadError
 from litequeue.options import Options
 from litequeue.queue import Queue
-from litequeue.record import Spec
+from litequeue.records import Spec
+from litequeue.store.batches import BatchRow
 
 MakeQueue = Callable[..., Queue]
 
@@ -27,7 +27,7 @@ class Plain(Job):
     def handle(self) -> None: ...
 
 
-class Patient(Job, max_attempts=7, backoff=[1, 2.5], timeout=3, keep=60, priority=-1):
+class Target(Job, max_attempts=7, backoff=[1, 2.5], timeout=3, keep=60, priority=-1):
     number: int
     text: str | None = None
 
@@ -84,7 +84,7 @@ class Own:
 
 FREE: list[Callable[[int], Any]] = [
     Plain,
-    Patient,
+    Target,
     Late,
     Alone,
     Few,
@@ -107,7 +107,7 @@ GIVEN: list[Options] = [
 
 
 def rows(queue: Queue) -> list[tuple[object, ...]]:
-    return queue.database.rows("select * from litequeue_jobs order by id")
+    return queue.store.database.rows("select * from litequeue_jobs order by id")
 
 
 def compare(make_queue: MakeQueue, jobs: list[Any], given: Options) -> None:
@@ -180,7 +180,7 @@ def test_many_in_a_transaction_of_the_caller_go_with_it(make_queue: MakeQueue) -
 
 def test_many_that_sqlite_refuses_leave_nothing_and_a_sentence(make_queue: MakeQueue) -> None:
     queue = make_queue()
-    queue.database.rows(
+    queue.store.database.rows(
         "create trigger refuse before insert on litequeue_jobs when new.payload like '%66%' "
         "begin select raise(abort, 'no 66 here'); end"
     )
@@ -189,7 +189,7 @@ def test_many_that_sqlite_refuses_leave_nothing_and_a_sentence(make_queue: MakeQ
     with pytest.raises(LitequeueError, match="no 66 here"):
         queue.push(Plain(66))
     assert rows(queue) == []
-    assert not queue.database.in_transaction()
+    assert not queue.store.database.in_transaction()
 
 
 def test_the_members_of_a_batch_are_stored_together(make_queue: MakeQueue) -> None:

@@ -7,9 +7,10 @@ from datetime import datetime, timezone
 
 import pytest
 from waiting import Clock
+from worker_side import claim_one
 
 from litequeue.queue import Queue
-from litequeue.record import NOBODY, JobRow, State
+from litequeue.records import NOBODY, JobRow, State
 
 WORKER, OTHER = NOBODY + 1, NOBODY + 2
 
@@ -17,13 +18,13 @@ WORKER, OTHER = NOBODY + 1, NOBODY + 2
 def names(queue: Queue, queues: Sequence[str] = ()) -> str:
     """The names of all jobs that can be had, in the order of having them."""
     found = []
-    while (row := queue.reserve(WORKER, queues)) is not None:
+    while (row := claim_one(queue, WORKER, queues)) is not None:
         found.append(row.name)
     return "".join(found)
 
 
 def taken(queue: Queue, queues: Sequence[str] = ()) -> JobRow:
-    row = queue.reserve(WORKER, queues)
+    row = claim_one(queue, WORKER, queues)
     assert row is not None
     return row
 
@@ -41,17 +42,17 @@ def test_a_reserved_job_is_running_for_its_worker(queue: Queue, clock: Clock) ->
 
 
 def test_an_empty_queue_has_no_job(queue: Queue) -> None:
-    assert queue.reserve(WORKER) is None
-    assert queue.reserve(WORKER, ["a", "b"]) is None
+    assert claim_one(queue, WORKER) is None
+    assert claim_one(queue, WORKER, ["a", "b"]) is None
 
 
 def test_a_job_is_reserved_once(make_queue: Callable[..., Queue]) -> None:
     queue, rival = make_queue(), make_queue()
     queue.push("a")
     assert taken(queue).name == "a"
-    assert rival.reserve(OTHER) is None
-    assert rival.reserve(OTHER, ["default"]) is None
-    assert rival.reserve_job(OTHER, 1) is None
+    assert claim_one(rival, OTHER) is None
+    assert claim_one(rival, OTHER, ["default"]) is None
+    assert rival.store.claims.claim_job(OTHER, 1) is None
 
 
 @pytest.mark.parametrize(
@@ -105,7 +106,7 @@ def test_a_job_that_comes_late_to_the_first_queue_is_next(queue: Queue) -> None:
 
 def test_a_retried_job_keeps_the_place_of_its_id(queue: Queue) -> None:
     queue.push_many([("a", {}), ("b", {})])
-    queue.retry_later(taken(queue), "boom", after=0)
+    queue.store.executions.retry_later(taken(queue), "boom", after=0)
     assert names(queue) == "ab"
 
 
@@ -114,9 +115,9 @@ def test_a_paused_queue_is_passed_over_until_it_is_resumed(queue: Queue, queues:
     queue.push("a", {}, queue="low", priority=9)
     queue.push("b", {}, queue="high")
     queue.pause("low")
-    assert queue.has_ready(queues)
+    assert queue.store.claims.has_ready(queues)
     assert names(queue, queues) == "b"
-    assert not queue.has_ready(queues)
+    assert not queue.store.claims.has_ready(queues)
     queue.resume("low")
     assert names(queue, queues) == "a"
 
@@ -133,7 +134,7 @@ def test_a_running_job_of_a_paused_queue_may_end(queue: Queue) -> None:
     job_id = queue.push("a")
     row = taken(queue)
     queue.pause("default")
-    queue.complete(row, keep=5)
+    queue.store.executions.complete(row, keep=5)
     assert queue.get(job_id).state is State.DONE
 
 
@@ -176,18 +177,18 @@ def test_any_number_of_jobs_may_come_due_at_once(queue: Queue, clock: Clock) -> 
 def test_the_next_due_instant_is_that_of_the_first_scheduled_job(
     queue: Queue, clock: Clock
 ) -> None:
-    assert queue.next_due() is None
+    assert queue.store.claims.next_due() is None
     queue.push("ready")
-    assert queue.next_due() is None
+    assert queue.store.claims.next_due() is None
     queue.push("b", {}, delay=20.123)
     queue.push("a", {}, delay=10.456)
-    assert queue.next_due() == clock.now + 10.456
+    assert queue.store.claims.next_due() == clock.now + 10.456
 
 
 @pytest.mark.parametrize("delay", [0.001, 0.29, 1.001, 4.35, 33.333, 86399.999])
 def test_at_the_next_due_instant_the_job_is_there(queue: Queue, clock: Clock, delay: float) -> None:
     queue.push("a", {}, delay=delay)
-    due = queue.next_due()
+    due = queue.store.claims.next_due()
     assert due is not None
     clock.now = due
     assert names(queue) == "a"
@@ -208,14 +209,14 @@ def test_has_ready_says_whether_a_worker_of_these_queues_would_find_a_job(
 ) -> None:
     for name in there:
         queue.push("x", {}, queue=name)
-    assert queue.has_ready(queues) is ready
+    assert queue.store.claims.has_ready(queues) is ready
 
 
 @pytest.mark.parametrize("delay", [0, 60])
 def test_one_job_can_be_reserved_by_its_id_due_or_not(queue: Queue, delay: float) -> None:
     queue.push("first", {}, priority=9)
     job_id = queue.push("a", {}, delay=delay)
-    row = queue.reserve_job(WORKER, job_id)
+    row = queue.store.claims.claim_job(WORKER, job_id)
     assert row is not None
     assert (row.id, row.state, row.attempts, row.worker) == (job_id, State.RUNNING, 1, WORKER)
 
@@ -225,12 +226,12 @@ def test_a_job_that_is_running_finished_or_gone_cannot_be_reserved_by_its_id(
 ) -> None:
     running, failed, cancelled, gone = queue.push_many([("a", {})] * 4)
     taken(queue)
-    queue.fail(taken(queue), "boom")
+    queue.store.executions.fail(taken(queue), "boom")
     queue.cancel(cancelled)
     queue.forget(gone)
     before = table()
     for job_id in (running, failed, cancelled, gone, 99):
-        assert queue.reserve_job(OTHER, job_id) is None
+        assert queue.store.claims.claim_job(OTHER, job_id) is None
     assert table() == before
 
 
@@ -241,6 +242,6 @@ def test_due_jobs_of_one_name_are_listed_in_the_order_of_running(
     plain = queue.push("send-mail")
     urgent = queue.push("send_mail", {}, priority=1)
     queue.push("send-mails")
-    assert queue.due_named("sendmail") == [urgent, plain]
+    assert queue.store.claims.due_named("sendmail") == [urgent, plain]
     clock.advance(10)
-    assert queue.due_named("sendmail") == [urgent, later, plain]
+    assert queue.store.claims.due_named("sendmail") == [urgent, later, plain]

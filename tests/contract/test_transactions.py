@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 
 import pytest
+from worker_side import claim_one
 
+from litequeue.engine.notifier import Listener
 from litequeue.errors import DatabaseError
-from litequeue.nudge import Bell
 from litequeue.queue import Queue
-from litequeue.record import NOBODY, State
+from litequeue.records import NOBODY, State
 
 WORKER = NOBODY + 1
 
@@ -23,23 +24,23 @@ def other(queue: Queue, make_queue: Callable[..., Queue]) -> Queue:
 
 
 @pytest.fixture
-def bell(queue: Queue) -> Iterator[Bell]:
+def listener(queue: Queue) -> Iterator[Listener]:
     """What an idle worker sleeps on."""
-    queue.roster.folder.mkdir()
-    with closing(Bell(queue.roster.folder, ())) as bell:
-        yield bell
+    queue.store.presence.folder.mkdir()
+    with closing(Listener(queue.store.presence.folder, ())) as listener:
+        yield listener
 
 
 @contextmanager
 def rolled_back(queue: Queue) -> Iterator[None]:
     """A transaction that an exception ends after the block."""
-    with suppress(ZeroDivisionError), queue.database.transaction():
+    with suppress(ZeroDivisionError), queue.store.database.transaction():
         yield
         raise ZeroDivisionError
 
 
 def test_a_push_inside_a_transaction_is_seen_when_it_commits(queue: Queue, other: Queue) -> None:
-    with queue.database.transaction():
+    with queue.store.database.transaction():
         ids = [queue.push("a"), *queue.push_many([("b", {}), ("c", {})])]
         assert other.find() == []
         assert len(queue.find()) == 3
@@ -51,16 +52,16 @@ def test_a_push_inside_a_transaction_rolls_back_with_it(queue: Queue, other: Que
         queue.push("a")
         queue.push_many([("b", {}), ("c", {})])
     assert queue.find() == other.find() == []
-    assert not queue.database.in_transaction()
+    assert not queue.store.database.in_transaction()
 
 
 def test_every_verb_can_be_part_of_one_transaction(queue: Queue, other: Queue) -> None:
     first, second, third = queue.push_many([("a", {})] * 3)
     before = other.find()
     with rolled_back(queue):
-        row = queue.reserve(WORKER)
+        row = claim_one(queue, WORKER)
         assert row is not None
-        queue.complete(row, keep=60)
+        queue.store.executions.complete(row, keep=60)
         queue.cancel(second)
         queue.forget(third)
         queue.retry(all=True)
@@ -73,19 +74,19 @@ def test_every_verb_can_be_part_of_one_transaction(queue: Queue, other: Queue) -
 
 
 def test_an_inner_transaction_is_part_of_the_outer_one(queue: Queue, other: Queue) -> None:
-    with queue.database.transaction():
-        with queue.database.transaction():
+    with queue.store.database.transaction():
+        with queue.store.database.transaction():
             queue.push("a")
-        assert queue.database.in_transaction()
+        assert queue.store.database.in_transaction()
         assert other.find() == []
     assert [row.name for row in other.find()] == ["a"]
 
 
 def test_an_error_that_leaves_both_blocks_rolls_back_both(queue: Queue) -> None:
     def write() -> None:
-        with queue.database.transaction():
+        with queue.store.database.transaction():
             queue.push("outer")
-            with queue.database.transaction():
+            with queue.store.database.transaction():
                 queue.push("inner")
                 raise ZeroDivisionError
 
@@ -97,7 +98,7 @@ def test_an_error_that_leaves_both_blocks_rolls_back_both(queue: Queue) -> None:
 def test_after_a_rollback_the_next_transaction_is_a_new_one(queue: Queue) -> None:
     with rolled_back(queue):
         queue.push("lost")
-    with queue.database.transaction():
+    with queue.store.database.transaction():
         queue.push("kept")
     queue.push("alone")
     assert [row.name for row in queue.find()] == ["alone", "kept"]
@@ -105,23 +106,23 @@ def test_after_a_rollback_the_next_transaction_is_a_new_one(queue: Queue) -> Non
 
 def test_a_transaction_that_was_ended_by_hand_is_an_error(queue: Queue) -> None:
     def write() -> None:
-        with queue.database.transaction() as connection:
+        with queue.store.database.transaction() as connection:
             queue.push("a")
             connection.execute("commit")
 
     with pytest.raises(DatabaseError):
         write()
-    assert not queue.database.in_transaction()
+    assert not queue.store.database.in_transaction()
     queue.push("b")
     assert [row.name for row in queue.find()] == ["b", "a"]
 
 
 def test_in_transaction_says_whether_this_thread_has_one_open(queue: Queue, other: Queue) -> None:
-    assert not queue.database.in_transaction()
-    with queue.database.transaction():
-        assert queue.database.in_transaction()
-        assert not other.database.in_transaction()
-    assert not queue.database.in_transaction()
+    assert not queue.store.database.in_transaction()
+    with queue.store.database.transaction():
+        assert queue.store.database.in_transaction()
+        assert not other.store.database.in_transaction()
+    assert not queue.store.database.in_transaction()
 
 
 def test_a_transaction_holds_the_write_lock_from_its_beginning(
@@ -134,7 +135,7 @@ def test_a_transaction_holds_the_write_lock_from_its_beginning(
         raise Waits
 
     other = make_queue(sleep=waits)
-    with queue.database.transaction(), pytest.raises(Waits):
+    with queue.store.database.transaction(), pytest.raises(Waits):
         other.push("a")
     assert other.find() == []
     assert other.push("a") == 1
@@ -144,57 +145,59 @@ def test_a_transaction_holds_the_write_lock_from_its_beginning(
 
 
 @pytest.mark.parametrize("many", [False, True])
-def test_a_push_wakes_a_worker(queue: Queue, bell: Bell, many: bool) -> None:
+def test_a_push_wakes_a_worker(queue: Queue, listener: Listener, many: bool) -> None:
     queue.push_many([("a", {})]) if many else queue.push("a")
-    assert bell.take()
+    assert listener.take()
 
 
-def test_a_worker_is_woken_after_the_commit_and_once_for_a_queue(queue: Queue, bell: Bell) -> None:
-    with queue.database.transaction():
+def test_a_worker_is_woken_after_the_commit_and_once_for_a_queue(
+    queue: Queue, listener: Listener
+) -> None:
+    with queue.store.database.transaction():
         queue.push("a")
         queue.push("b")
         queue.push_many([("c", {}), ("d", {})])
-        assert not bell.take()
-    assert bell.take()
-    assert not bell.take()
+        assert not listener.take()
+    assert listener.take()
+    assert not listener.take()
 
 
-def test_a_rolled_back_push_wakes_nobody_ever(queue: Queue, bell: Bell) -> None:
+def test_a_rolled_back_push_wakes_nobody_ever(queue: Queue, listener: Listener) -> None:
     with rolled_back(queue):
         queue.push("a")
-    with queue.database.transaction():
+    with queue.store.database.transaction():
         queue.pause("elsewhere")
-    assert not bell.take()
+    assert not listener.take()
 
 
-def test_a_retried_and_a_resumed_job_wake_a_worker(queue: Queue, bell: Bell) -> None:
+def test_a_retried_and_a_resumed_job_wake_a_worker(queue: Queue, listener: Listener) -> None:
     job_id = queue.push("a", {}, delay=60)
-    bell.drain()
+    listener.drain()
     queue.retry(job_id)
-    assert bell.take()
+    assert listener.take()
     queue.resume("default")
-    assert bell.take()
+    assert listener.take()
 
 
-def test_a_run_that_is_given_back_wakes_a_worker(queue: Queue, bell: Bell) -> None:
+def test_a_run_that_is_given_back_wakes_a_worker(queue: Queue, listener: Listener) -> None:
     queue.push("a")
-    row = queue.reserve(WORKER)
+    row = claim_one(queue, WORKER)
     assert row is not None
-    bell.drain()
-    queue.release(row)
-    assert bell.take()
+    listener.drain()
+    queue.store.executions.release(row)
+    assert listener.take()
 
 
 def test_a_push_on_the_callers_connection_wakes_nobody_who_could_not_see_it(
-    queue: Queue, bell: Bell
+    queue: Queue, listener: Listener
 ) -> None:
     with closing(sqlite3.connect(queue.path, isolation_level=None)) as connection:
         connection.execute("begin")
         queue.push("a", {}, connection=connection)
         queue.push_many([("a", {})], connection=connection)
-        assert not bell.take()
+        assert not listener.take()
         connection.execute("commit")
         queue.push("a", {}, connection=connection)
-        assert bell.take()
+        assert listener.take()
         queue.push_many([("a", {})], connection=connection)
-        assert bell.take()
+        assert listener.take()

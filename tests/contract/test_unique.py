@@ -9,10 +9,12 @@ from contextlib import closing
 
 import pytest
 from waiting import Child
+from worker_side import claim_one
 
 from litequeue import Job, Queue, job
 from litequeue.errors import KeyTaken, OptionError
-from litequeue.record import NOBODY, JobRow, State
+from litequeue.records import NOBODY, JobRow, State
+from litequeue.store.lookup import Lookups
 
 WORKER = NOBODY + 1
 Table = Callable[[], list[tuple[object, ...]]]
@@ -53,7 +55,7 @@ class Plain(Job):
 
 
 def taken(queue: Queue) -> JobRow:
-    row = queue.reserve(WORKER)
+    row = claim_one(queue, WORKER)
     assert row is not None
     return row
 
@@ -142,13 +144,13 @@ def test_push_many_stores_one_of_the_equal_and_gives_an_id_for_each(queue: Queue
 def end(queue: Queue, verb: str) -> int:
     row = taken(queue)
     {
-        "complete": lambda: queue.complete(row),
-        "complete and keep": lambda: queue.complete(row, keep=60),
-        "fail": lambda: queue.fail(row, "boom"),
-        "fail and delete": lambda: queue.fail(row, "boom", delete=True),
-        "retry later": lambda: queue.retry_later(row, "boom", after=60),
-        "release": lambda: queue.release(row),
-        "snooze": lambda: queue.release(row, after=60),
+        "complete": lambda: queue.store.executions.complete(row),
+        "complete and keep": lambda: queue.store.executions.complete(row, keep=60),
+        "fail": lambda: queue.store.executions.fail(row, "boom"),
+        "fail and delete": lambda: queue.store.executions.fail(row, "boom", delete=True),
+        "retry later": lambda: queue.store.executions.retry_later(row, "boom", after=60),
+        "release": lambda: queue.store.executions.release(row),
+        "snooze": lambda: queue.store.executions.release(row, after=60),
     }[verb]()
     return row.id
 
@@ -156,7 +158,7 @@ def end(queue: Queue, verb: str) -> int:
 def cancel_running(queue: Queue) -> None:
     row = taken(queue)
     queue.cancel(row.id)
-    queue.retry_later(row, "boom", after=60)
+    queue.store.executions.retry_later(row, "boom", after=60)
 
 
 def prune(queue: Queue) -> None:
@@ -195,8 +197,8 @@ def hold(queue: Queue) -> int:
     queue.push("first", {}, without_overlapping="k")
     id = queue.push(Sync(1), without_overlapping="k")
     taken(queue)
-    assert queue.reserve(WORKER) is None
-    assert queue.database.rows("select id from litequeue_jobs where state = 9") == [(id,)]
+    assert claim_one(queue, WORKER) is None
+    assert queue.store.database.rows("select id from litequeue_jobs where state = 9") == [(id,)]
     return id
 
 
@@ -345,8 +347,8 @@ def test_a_batch_counts_an_equal_job_only_where_it_is_its_own(queue: Queue) -> N
         for path in "abb":
             batch.push(Resize(path))
     assert batch.ids == [outside, batch.ids[1], batch.ids[1]]
-    while (row := queue.reserve(WORKER)) is not None:
-        queue.complete(row)
+    while (row := claim_one(queue, WORKER)) is not None:
+        queue.store.executions.complete(row)
     assert stored(queue) == 0, "the job that follows the batch still waits"
 
 
@@ -355,7 +357,7 @@ def test_a_batch_counts_an_equal_job_only_where_it_is_its_own(queue: Queue) -> N
 RACER = """
 import sys
 from litequeue.queue import Queue
-from litequeue.record import NOBODY
+from litequeue.records import NOBODY
 
 LIVING = "select count(*) from litequeue_jobs where unique_key = 'k' and state in (2, 3, 4, 5, 9)"
 queue, number, ends = Queue(sys.argv[1]), int(sys.argv[2]), sys.argv[3] == "ends"
@@ -364,10 +366,11 @@ input()
 ids, most = set(), 0
 for turn in range(60):
     ids.add(queue.push("x", {"from": number}, unique="k"))
-    most = max(most, queue.database.rows(LIVING)[0][0])
-    row = queue.reserve(NOBODY + 1 + number) if ends else None
+    most = max(most, queue.store.database.rows(LIVING)[0][0])
+    row = next(iter(queue.store.claims.claim(NOBODY + 1 + number)), None) if ends else None
     if row is not None:
-        queue.complete(row, keep=3600) if turn % 2 else queue.fail(row, "boom")
+        runs = queue.store.executions
+        runs.complete(row, keep=3600) if turn % 2 else runs.fail(row, "boom")
 print(most, *ids)
 queue.close()
 """
@@ -386,13 +389,12 @@ def test_of_eight_processes_that_push_one_key_no_two_store_it(
     assert max(most for most, *_ in told) == 1
     given = {id for _, *ids in told for id in ids}
     # All rows are kept: each that was stored is one whose id was given, and no more.
-    assert given == {id for (id,) in queue.database.rows("select id from litequeue_jobs")}
+    assert given == {id for (id,) in queue.store.database.rows("select id from litequeue_jobs")}
     assert (len(given) > 8) if ends == "ends" else (given == {1})
 
 
-@pytest.mark.parametrize("statement", ["HOLDER", "RIVAL"])
-def test_who_has_the_key_is_found_by_the_unique_index(queue: Queue, statement: str) -> None:
-    sql = getattr(Queue, statement)
+def test_who_has_the_key_is_found_by_the_unique_index(queue: Queue) -> None:
+    sql = Lookups.CONFLICTING
     parameters = dict.fromkeys(re.findall(r":(\w+)", sql), "k")
-    ((*_, step),) = queue.database.rows(f"explain query plan {sql}", parameters)
+    ((*_, step),) = queue.store.database.rows(f"explain query plan {sql}", parameters)
     assert "USING INDEX litequeue_unique (unique_key=?)" in step.replace("COVERING ", "")

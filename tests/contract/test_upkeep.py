@@ -7,10 +7,11 @@ from datetime import datetime, timezone
 
 import pytest
 from waiting import Clock
+from worker_side import claim_one
 
 from litequeue.errors import NoSuchJob, OptionError, WrongState
 from litequeue.queue import Queue
-from litequeue.record import NOBODY, JobRow, State
+from litequeue.records import NOBODY, JobRow, State
 
 WORKER = NOBODY + 1
 Table = Callable[[], list[tuple[object, ...]]]
@@ -32,7 +33,7 @@ def in_state(queue: Queue, state: State, name: str = "a", line: str = "default")
     if state is State.CANCELLED:
         queue.cancel(job_id)
     if state in (State.RUNNING, State.DONE, State.FAILED):
-        row = queue.reserve_job(WORKER, job_id)
+        row = queue.store.claims.claim_job(WORKER, job_id)
         assert row is not None
         _end(queue, row, state)
     assert queue.get(job_id).state is state
@@ -41,9 +42,9 @@ def in_state(queue: Queue, state: State, name: str = "a", line: str = "default")
 
 def _end(queue: Queue, row: JobRow, state: State) -> None:
     if state is State.DONE:
-        queue.complete(row, result="1", keep=10**6)
+        queue.store.executions.complete(row, result="1", keep=10**6)
     elif state is State.FAILED:
-        queue.fail(row, "ValueError: no")
+        queue.store.executions.fail(row, "ValueError: no")
 
 
 @every_verb
@@ -93,7 +94,7 @@ def test_one_missing_job_among_many_and_nothing_is_changed(
     with pytest.raises(NoSuchJob, match="There is no job 99:"):
         getattr(queue, verb)(*right, 99)
     assert table() == before
-    assert not queue.database.in_transaction()
+    assert not queue.store.database.in_transaction()
 
 
 @every_verb
@@ -102,12 +103,12 @@ def test_inside_a_transaction_too_a_refused_verb_changes_nothing(
 ) -> None:
     right = [in_state(queue, state) for state in LEAVES[verb]]
     before = table()
-    with queue.database.transaction():
+    with queue.store.database.transaction():
         with pytest.raises(NoSuchJob):
             getattr(queue, verb)(*right, 99)
-        queue.database.rows("create table mine (x)")
+        queue.store.database.rows("create table mine (x)")
     assert table() == before
-    assert queue.database.rows("select * from mine") == []
+    assert queue.store.database.rows("select * from mine") == []
 
 
 @every_verb
@@ -162,16 +163,16 @@ def test_a_retried_job_is_ready_with_all_its_attempts_anew(queue: Queue, clock: 
     assert (row.state, row.attempts, row.worker) == (State.READY, 0, NOBODY)
     assert row.available_at == datetime.fromtimestamp(clock.now, timezone.utc)
     assert (row.finished_at, row.exception) == (None, "ValueError: no")
-    again = queue.reserve(WORKER)
+    again = claim_one(queue, WORKER)
     assert again is not None
     assert (again.id, again.attempts) == (job_id, 1)
 
 
 def test_a_scheduled_job_that_is_retried_keeps_the_attempts_it_has_spent(queue: Queue) -> None:
     job_id = queue.push("a", {}, max_attempts=2)
-    row = queue.reserve(WORKER)
+    row = claim_one(queue, WORKER)
     assert row is not None
-    queue.retry_later(row, "boom", after=3600)
+    queue.store.executions.retry_later(row, "boom", after=3600)
     queue.retry(job_id)
     assert (queue.get(job_id).state, queue.get(job_id).attempts) == (State.READY, 1)
 
@@ -179,10 +180,10 @@ def test_a_scheduled_job_that_is_retried_keeps_the_attempts_it_has_spent(queue: 
 def test_a_cancelled_job_that_is_retried_is_cancelled_no_more(queue: Queue) -> None:
     job_id = in_state(queue, State.CANCELLED)
     queue.retry(job_id)
-    row = queue.reserve(WORKER)
+    row = claim_one(queue, WORKER)
     assert row is not None
     assert row.cancelled_at is None
-    assert queue.retry_later(row, "boom", after=5) is State.SCHEDULED
+    assert queue.store.executions.retry_later(row, "boom", after=5) is State.SCHEDULED
 
 
 @pytest.mark.parametrize("state", [State.READY, State.SCHEDULED])
@@ -190,7 +191,7 @@ def test_a_cancelled_job_never_runs(queue: Queue, clock: Clock, state: State) ->
     job_id = in_state(queue, state)
     queue.cancel(job_id)
     clock.advance(3600)
-    assert queue.reserve(WORKER) is None
+    assert claim_one(queue, WORKER) is None
     row = queue.get(job_id)
     assert row.cancelled_at == row.finished_at == queue_time(clock, -3600)
 
@@ -259,20 +260,20 @@ def test_a_pause_holds_for_every_process(make_queue: Callable[..., Queue]) -> No
     other = make_queue()
     other.push("a")
     assert other.paused() == ["default"]
-    assert other.reserve(WORKER) is None
+    assert claim_one(other, WORKER) is None
 
 
 def test_what_a_verb_says_is_true_when_its_write_brings_on_a_checkpoint(
     make_queue: Callable[..., Queue], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("litequeue.checkpoint.CHECKPOINT_BYTES", 0)
-    monkeypatch.setattr("litequeue.database.LOOK_STATEMENTS", 1)
+    monkeypatch.setattr("litequeue.engine.checkpoint.CHECKPOINT_BYTES", 0)
+    monkeypatch.setattr("litequeue.engine.database.LOOK_STATEMENTS", 1)
     queue = make_queue()
     assert queue.push("a") == 1
     assert [queue.pause("low"), queue.pause("low")] == [True, False]
     assert [queue.resume("low"), queue.resume("low")] == [True, False]
     assert queue.push_many([("a", {}), ("a", {})]) == [2, 3]
     assert queue.cancel(1, 2) == 2
-    row = queue.reserve(WORKER)
+    row = claim_one(queue, WORKER)
     assert row is not None
     assert (row.id, queue.prune(0)) == (3, 2)

@@ -16,9 +16,9 @@ from waiting import wait_until
 
 from litequeue import Queue, Worker
 from litequeue.errors import NoSuchJob
-from litequeue.record import JobRow
-from litequeue.stop import Stop
-from litequeue.worker import Limits
+from litequeue.records import JobRow
+from litequeue.worker.shutdown import Shutdown
+from litequeue.worker.worker import Limits
 
 from .jobs_for_faults import ALONE, MODE, PREFETCH, Scripted
 from .journal import OK, START, Event, Journal
@@ -117,7 +117,7 @@ class World:
         self.journal = Journal(folder / "journal")
         self.queue = Queue(self.path)
         for statement in LEDGER:
-            self.queue.database.rows(statement)
+            self.queue.store.database.rows(statement)
         self._programs: list[Program] = []
 
     def push(self, *endings: str, seconds: float = 0.0, **options: object) -> int:
@@ -165,18 +165,18 @@ class World:
 
     def ends(self, id: int) -> list[int]:
         """The states, 0 for deleted, in which a job has ended, each as often as it did."""
-        found = self.queue.database.rows("select state from ends where job = :id", {"id": id})
+        found = self.queue.store.database.rows("select state from ends where job = :id", {"id": id})
         return [state for (state,) in found]
 
     def effects(self, id: int) -> int:
         """How many rows of the application's own a job has written."""
         sql = "select count(*) from effects where job = :id"
-        return int(self.queue.database.rows(sql, {"id": id})[0][0])
+        return int(self.queue.store.database.rows(sql, {"id": id})[0][0])
 
     def seated(self, count: int = 1) -> list[int]:
         """Wait until so many workers have their seats, and return their process ids."""
-        self.until(lambda: len(self.queue.roster.listed()) >= count)
-        return [row.pid for row in self.queue.roster.listed()]
+        self.until(lambda: len(self.queue.store.presence.workers()) >= count)
+        return [row.pid for row in self.queue.store.presence.workers()]
 
     def until(self, condition: Callable[[], object]) -> None:
         try:
@@ -229,7 +229,7 @@ class Row:
 
 def drain(queue: Queue, jobs: ModuleType) -> None:
     """Run here and now all that is due."""
-    stop = Stop()
+    stop = Shutdown()
     try:
         assert Worker(queue, jobs, limits=Limits(drain=True), stop=stop).run() == 0
     finally:

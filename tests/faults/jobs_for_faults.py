@@ -23,9 +23,9 @@ from pathlib import Path
 from typing import NoReturn
 
 from litequeue import Fail, Job, Retry, Snooze, current
+from litequeue.engine.prefetch_log import MOST
 from litequeue.errors import NoSuchJob
-from litequeue.hand import MOST
-from litequeue.pace import Pace
+from litequeue.worker.prefetch_size import PrefetchSize
 
 if __package__:
     from .journal import OK, OUT, START, Journal
@@ -50,15 +50,15 @@ PREFETCH = {HANDS: MOST, ALONE: 1, MEASURED: MOST}[MODE]
 def believe_all_jobs_short() -> None:
     """Have the workers of this process fetch as many jobs at once as they can, from their
     first fetch on, and whatever they measure."""
-    measured = Pace.__init__
+    measured = PrefetchSize.__init__
 
-    def sure(pace: Pace, most: int, *, durable: bool = False) -> None:
-        measured(pace, most, durable=durable)
-        pace._next = pace._most
+    def sure(prefetch_size: PrefetchSize, most: int, *, durable: bool = False) -> None:
+        measured(prefetch_size, most, durable=durable)
+        prefetch_size._next = prefetch_size._most
 
-    Pace.__init__ = sure  # type: ignore[assignment, method-assign]
-    Pace.fetched = lambda pace, count: None  # type: ignore[method-assign]
-    Pace.fits = lambda pace: lambda name: True  # type: ignore[method-assign]
+    PrefetchSize.__init__ = sure  # type: ignore[assignment, method-assign]
+    PrefetchSize.fetched = lambda prefetch_size, count: None  # type: ignore[method-assign]
+    PrefetchSize.fits = lambda prefetch_size: lambda name: True  # type: ignore[method-assign]
 
 
 # A part of the suite is imported by pytest, which has workers that are to measure.
@@ -266,9 +266,9 @@ def take() -> list[object]:
     return results
 
 
-def recall() -> None:
+def reclaim() -> None:
     """Have back what the workers have in hand, as the verbs do."""
-    current().pushes_to.recall()
+    current().pushes_to.store.reclaimer.reclaim()
 
 
 def refused() -> None:
@@ -390,7 +390,7 @@ ENDINGS: dict[str, Callable[[], object]] = {
     "refused": refused,
     "wait_for_last": wait_for_last,
     "push_unique": push_unique,
-    "recall": recall,
+    "recall": reclaim,
     "leave_transaction": leave_transaction,
     "leave_thread": leave_thread,
     "leave_child": leave_child,

@@ -88,7 +88,7 @@ class BeginsOnOurs(Job, max_attempts=2, backoff=0):
     """Begins another one on the connection of the queue, which it has kept."""
 
     def handle(self) -> None:
-        database = current().pushes_to.database
+        database = current().pushes_to.store.database
         with database.transaction() as connection:
             pass
         connection.execute("begin immediate")

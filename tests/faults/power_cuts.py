@@ -31,8 +31,8 @@ from pathlib import Path
 
 from litequeue import Job, Queue, Worker, current
 from litequeue.errors import LitequeueError
-from litequeue.pace import Pace
-from litequeue.worker import Limits
+from litequeue.worker.prefetch_size import PrefetchSize
+from litequeue.worker.worker import Limits
 
 HERE = Path(__file__).parent
 IMAGE_MB = 256
@@ -152,13 +152,13 @@ class Cuts:
                 with mounted(self._copy) as folder:
                     self._judge(folder, number)
         finally:
-            self._stop()
+            self._shutdown()
             self._disk.unmount()
 
     def _start(self) -> None:
         with Queue(self._path) as queue:
             for statement in LEDGER:
-                queue.database.rows(statement)
+                queue.store.database.rows(statement)
         for word in ["produce", *["work"] * WORKERS]:
             command = [sys.executable, str(HERE / "power_cuts.py"), f"--{word}", self._path]
             program = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": _python_path()})
@@ -169,8 +169,8 @@ class Cuts:
         time.sleep(self._random.uniform(*BETWEEN_CUTS_SECONDS))
         self._sync(Path(f"{self._path}-wal"))
         time.sleep(self._random.uniform(*BETWEEN_SYNCS_SECONDS))
-        for hand in self._hands():
-            self._sync(hand)
+        for prefetch_log in self._hands():
+            self._sync(prefetch_log)
         for program in self._programs:
             assert program.poll() is None, "a worker has ended"
             program.send_signal(signal.SIGSTOP)
@@ -182,7 +182,7 @@ class Cuts:
         complaints: list[str] = []
         try:
             with Queue(folder / "jobs.db") as queue:
-                if queue.database.rows("select 1 from sqlite_master where name = 'followed'"):
+                if queue.store.database.rows("select 1 from sqlite_master where name = 'followed'"):
                     complaints = self._broken_promises(queue)
         except LitequeueError as error:
             complaints = [str(error)]
@@ -194,12 +194,12 @@ class Cuts:
         self.wrong += [f"cut {number}: {complaint}" for complaint in complaints]
 
     def _broken_promises(self, queue: Queue) -> list[str]:
-        running = queue.database.rows(f"{IDS} and state = 5")
-        there = {id for (id,) in queue.database.rows(IDS)}
+        running = queue.store.database.rows(f"{IDS} and state = 5")
+        there = {id for (id,) in queue.store.database.rows(IDS)}
         Worker(queue, [Parent, Follower], limits=Limits(drain=True)).run()
-        found = queue.database.rows(ENDED, {"ids": json.dumps(list(there))})
+        found = queue.store.database.rows(ENDED, {"ids": json.dumps(list(there))})
         jobs = len(there) - len(found)
-        followers = queue.database.rows(LOST_FOLLOWERS)[0][0]
+        followers = queue.store.database.rows(LOST_FOLLOWERS)[0][0]
         self.found["jobs in hands"] += len(running)
         self.found["jobs there"] += len(there)
         self.found["jobs lost"] += jobs
@@ -207,7 +207,7 @@ class Cuts:
         self.found["cuts that lost some"] += bool(jobs or followers)
         complaints = [f"{jobs} jobs and {followers} follow-ups lost"] if jobs or followers else []
         complaints += [f"job {row.id} is {row.state}" for row in queue.find()]
-        sound = queue.database.rows("pragma integrity_check")
+        sound = queue.store.database.rows("pragma integrity_check")
         return [*complaints, *queue.check(), *(text for (text,) in sound if text != "ok")]
 
     def _sync(self, path: Path) -> None:
@@ -229,7 +229,7 @@ class Cuts:
             assert time.monotonic() < deadline, "the workers do not start"
             time.sleep(0.01)
 
-    def _stop(self) -> None:
+    def _shutdown(self) -> None:
         for program in self._programs:
             program.kill()
             program.wait()
@@ -260,14 +260,14 @@ def _waiting(queue: Queue) -> int:
 
 def work(path: str) -> None:
     """Work for as long as this lives, with as many jobs in hand as can be."""
-    Pace.fits = lambda pace: lambda name: True  # type: ignore[method-assign]
+    PrefetchSize.fits = lambda prefetch_size: lambda name: True  # type: ignore[method-assign]
     with Queue(path) as queue:
         Worker(queue, [Parent, Follower]).run()
 
 
 def _after_another_start() -> None:
     """Let this process believe that it runs after another start of the machine."""
-    from litequeue import boot
+    from litequeue.engine import boot
 
     boot.boot_id = lambda: "after the power cut"  # type: ignore[assignment]
 

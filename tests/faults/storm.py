@@ -20,8 +20,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from litequeue import Queue
-from litequeue.boot import file_mark
-from litequeue.hand import read
+from litequeue.engine.prefetch_log import read
 from litequeue.version import VERSION
 
 from .jobs_for_faults import PREFETCH, Scripted, Swift
@@ -123,16 +122,19 @@ class Storm:
     def _in_hand(self, pid: int) -> int:
         """How many jobs a worker that was just killed had begun, and not written down, or
         only fetched, unless it is buried already."""
-        found = [row.name for row in self.queue.roster.listed() if row.pid == pid]
-        folder, mark = self.queue.roster.folder, file_mark(self.queue.path)
-        notes = [read(str(folder / f"{name}.hand"), mark) for name in found]
+        found = [row.name for row in self.queue.store.presence.workers() if row.pid == pid]
+        notes = [read(self.queue.store.presence.folder / f"{name}.hand") for name in found]
         return sum(len(note.finished) + len(note.fetched) + bool(note.running) for note in notes)
 
     def _alive(self) -> list[int]:
         """The processes of the workers that have a seat, as far as they are not known to
         be dead. Nobody's lock is tried: that would keep it from whoever buries him."""
         killed = {kill.pid for kill in self.kills}
-        return [row.pid for row in self.queue.roster.listed() if row.pid not in killed and row.pid]
+        return [
+            row.pid
+            for row in self.queue.store.presence.workers()
+            if row.pid not in killed and row.pid
+        ]
 
     def _calm_down(self) -> None:
         self._wait_for(lambda: not self.queue.counts())

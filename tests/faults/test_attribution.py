@@ -6,6 +6,7 @@ import os
 import signal
 
 import pytest
+from worker_side import claim_one
 
 from litequeue import Queue
 
@@ -89,8 +90,8 @@ def test_a_job_that_was_only_fetched_when_its_worker_died_is_not_charged(world: 
 
     def fetch_and_die() -> int:
         queue = Queue(world.path)
-        seat = queue.roster.join(())
-        row = queue.reserve(seat.worker)
+        registration = queue.store.presence.register(())
+        row = claim_one(queue, registration.worker)
         assert row is not None
         assert row.id == id
         os.kill(os.getpid(), signal.SIGKILL)

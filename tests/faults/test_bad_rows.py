@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from litequeue import Queue
-from litequeue.cli import main
-from litequeue.record import NOBODY
+from litequeue.cli.main import main
+from litequeue.records import NOBODY
 
 SEED = int(os.environ.get("FAULTS_SEED") or random.randrange(10**6))
 
@@ -124,19 +124,19 @@ class Fuzzed:
 
     def _running(self, queue: Queue, place: int) -> int:
         id = self._ready(queue, place)
-        queue.reserve_job(NOBODY + 1 + place, id)
+        queue.store.claims.claim_job(NOBODY + 1 + place, id)
         return id
 
     def _failed(self, queue: Queue, place: int) -> int:
-        row = queue.reserve_job(NOBODY + 1, self._ready(queue, place))
+        row = queue.store.claims.claim_job(NOBODY + 1, self._ready(queue, place))
         assert row is not None
-        queue.fail(row, "Traceback\nValueError: no")
+        queue.store.executions.fail(row, "Traceback\nValueError: no")
         return row.id
 
     def _done(self, queue: Queue, place: int) -> int:
-        row = queue.reserve_job(NOBODY + 1, self._keyed(queue, place))
+        row = queue.store.claims.claim_job(NOBODY + 1, self._keyed(queue, place))
         assert row is not None
-        queue.complete(row, result="1", keep=3600)
+        queue.store.executions.complete(row, result="1", keep=3600)
         return row.id
 
     def _cancelled(self, queue: Queue, place: int) -> int:

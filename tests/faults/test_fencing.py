@@ -8,7 +8,7 @@ from contextlib import closing
 
 import pytest
 
-from litequeue.record import worker_name
+from litequeue.records import worker_name
 
 from .harness import World
 from .journal import OK, OUT, START
@@ -54,7 +54,7 @@ def test_a_worker_whose_lock_file_was_removed_loses_its_job_and_takes_a_new_seat
     worker = world.work()
     world.started(id)
     name = worker_name(world.queue.get(id).worker)
-    (world.queue.roster.folder / name).unlink()
+    (world.queue.store.presence.folder / name).unlink()
     other = world.work()
     # The other brings it back; either may be the first to claim it then.
     world.started(id, times=2)

@@ -90,7 +90,7 @@ def test_a_fork_in_a_thread_pushes_beside_the_other_threads(world: World) -> Non
 
 
 def test_a_fork_inside_a_transaction_leaves_the_transaction_to_its_parent(world: World) -> None:
-    with world.queue.database.transaction() as connection:
+    with world.queue.store.database.transaction() as connection:
         first = world.push()
         child = os.fork()
         if not child:
@@ -111,4 +111,4 @@ def test_a_job_that_forks_is_completed_once_and_its_child_has_pushed(world: Worl
 
 
 def integrity(queue: Queue) -> str:
-    return str(queue.database.rows("pragma integrity_check")[0][0])
+    return str(queue.store.database.rows("pragma integrity_check")[0][0])

@@ -27,21 +27,23 @@ LIMITED = """
 import logging, os, sys
 import jobs_for_faults
 from jobs_for_faults import PREFETCH
-from litequeue import Queue, Worker, executor, worker
-from litequeue.worker import Limits
+from litequeue import Queue, Worker
+from litequeue.worker import executor
+from litequeue.worker import worker
+from litequeue.worker.worker import Limits
 
 logging.basicConfig(format="%(message)s")
 executor.SETTLE_PAUSE_SECONDS = worker.TROUBLE_SECONDS = 0.05
 queue = Queue("jobs.db")
-pages = queue.database.rows("pragma page_count")[0][0]
-fetch = queue.database._fetch
+pages = queue.store.database.rows("pragma page_count")[0][0]
+fetch = queue.store.database._fetch
 
 def limited(link, *statement):
     most = 1 << 30 if os.path.exists("room") else pages
     link.connection.execute(f"pragma max_page_count = {most}")
     return fetch(link, *statement)
 
-queue.database._fetch = limited
+queue.store.database._fetch = limited
 print("ready", flush=True)
 sys.exit(Worker(queue, jobs_for_faults, prefetch=PREFETCH, limits=Limits(drain=True)).run())
 """
@@ -101,14 +103,14 @@ def test_what_a_worker_had_in_hand_when_it_was_killed_without_room_is_completed(
 
 def test_a_push_that_finds_no_room_stores_nothing_and_says_so(world: World) -> None:
     queue = Queue(world.path)
-    pages = queue.database.rows("pragma page_count")[0][0]
-    queue.database.rows(f"pragma max_page_count = {pages}")
+    pages = queue.store.database.rows("pragma page_count")[0][0]
+    queue.store.database.rows(f"pragma max_page_count = {pages}")
     with pytest.raises(DatabaseFull, match=r"cannot grow .* nothing was written"):
         queue.push_many([Scripted(endings=["x" * 5000]) for _ in range(100)])
     assert queue.counts() == {}
     with pytest.raises(DatabaseFull):
         queue.push(Scripted(endings=["x" * 500_000]))
-    queue.database.rows(f"pragma max_page_count = {1 << 30}")
+    queue.store.database.rows(f"pragma max_page_count = {1 << 30}")
     assert queue.push(Scripted()) == 1
     queue.close()
 
@@ -127,9 +129,11 @@ os.chdir("disk")
 
 import jobs_for_faults
 from jobs_for_faults import PREFETCH, Scripted
-from litequeue import Queue, Worker, executor, worker
+from litequeue import Queue, Worker
+from litequeue.worker import executor
+from litequeue.worker import worker
 from litequeue.errors import DatabaseFull
-from litequeue.worker import Limits
+from litequeue.worker.worker import Limits
 
 def fill():
     with open("filler", "wb", 0) as filler:
@@ -196,7 +200,7 @@ def fill_it_and_the_last_page_of_the_wal():
     fill()
     try:
         while True:
-            queue.database.change("update litequeue_jobs set priority = priority + 1")
+            queue.store.database.change("update litequeue_jobs set priority = priority + 1")
     except DatabaseFull:
         pass
 
@@ -207,7 +211,7 @@ queue.push(Scripted(endings=["fill"]))
 
 BEGINNING = """
 from litequeue.errors import CannotOpen
-from litequeue.hand import SIZE
+from litequeue.engine.prefetch_log import SIZE
 queue.push(Scripted())
 fill()
 for room in (0, 1, SIZE // 2, 100 * SIZE):
@@ -222,21 +226,17 @@ print("left", queue.counts(), "files", os.listdir("jobs.db-workers"))
 OPENING = """
 import sqlite3
 fill()
-def start_anew():
+for kilobytes in (0, 4, 8, 16, 24, 32, 40):
+    os.truncate("filler", max(0, os.path.getsize("filler") - (kilobytes << 10)))
     for name in os.listdir("."):
         if name.startswith("new.db"):
             os.unlink(name)
-
-for kilobytes in (0, 4, 8, 16, 24, 32, 40):
-    os.truncate("filler", max(0, os.path.getsize("filler") - (kilobytes << 10)))
-    start_anew()
     try:
         with Queue("new.db") as new:
             new.push(Scripted())
     except Exception as error:
         print(type(error).__name__, str(error).replace(chr(10), " "))
     fill()
-start_anew()
 make_room()
 with Queue("new.db") as new:
     print("pushed", new.push(Scripted()))
@@ -244,16 +244,16 @@ with Queue("new.db") as new:
 
 CHECKPOINTING = """
 id = queue.push(Scripted())
-queue.database.checkpoint()
+queue.store.database.checkpoint()
 for _ in range(100):
-    queue.database.change("update litequeue_jobs set priority = priority + 1")
+    queue.store.database.change("update litequeue_jobs set priority = priority + 1")
 before = os.stat("jobs.db-wal").st_size
 fill()
 try:
     while True:
-        queue.database.change("update litequeue_jobs set priority = priority + 1")
+        queue.store.database.change("update litequeue_jobs set priority = priority + 1")
 except DatabaseFull:
-    print(queue.database.checkpoint(), os.stat("jobs.db-wal").st_size < before / 4)
+    print(queue.store.database.checkpoint(), os.stat("jobs.db-wal").st_size < before / 4)
 queue.push(Scripted())
 print("pushed", queue.check())
 """

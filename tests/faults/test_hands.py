@@ -121,7 +121,7 @@ def test_the_first_signal_gives_back_what_has_not_started(ending: str, world: Wo
     worker.ends_with(0)
     row.ran_once(*row.before, row.middle)
     row.unstarted(*row.behind)
-    assert world.queue.roster.listed() == []
+    assert world.queue.store.presence.workers() == []
 
 
 @pytest.mark.parametrize("ending", ["term+term", "term+term+hang", "hang"])
@@ -136,7 +136,7 @@ def test_the_second_signal_gives_back_what_runs_as_well(ending: str, world: Worl
     row.unstarted(*row.behind)
     middle = world.queue.get(row.middle)
     assert (middle.state, middle.attempts) == ("ready", 0)
-    assert world.queue.roster.listed() == []
+    assert world.queue.store.presence.workers() == []
 
 
 @pytest.mark.parametrize("ending", ["freeze", "swallow", "stop"])
@@ -152,7 +152,7 @@ def test_a_supervisor_that_ends_a_worker_loses_nothing_of_its_hand(
     row.unstarted(*row.behind)
     middle = world.queue.get(row.middle)
     assert (middle.state, middle.attempts) == ("ready", 0)
-    assert world.queue.roster.listed() == []
+    assert world.queue.store.presence.workers() == []
 
 
 @pytest.mark.parametrize("flags", [("--once",), ("--max-jobs", 1), ("--max", 1)])
@@ -163,7 +163,7 @@ def test_a_worker_that_may_run_one_job_fetches_no_other(
     world.work(*flags).ends_with(0)
     row.ran_once(row.before[0])
     row.unstarted(row.before[1], *row.behind)
-    ends = world.queue.database.rows("select count(*) from ends")
+    ends = world.queue.store.database.rows("select count(*) from ends")
     assert ends == [(1,)]
 
 

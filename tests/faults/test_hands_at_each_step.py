@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from litequeue import Queue, Worker
-from litequeue.database import Database
-from litequeue.hand import Hand
-from litequeue.worker import Limits
+from litequeue.engine.database import Database
+from litequeue.engine.prefetch_log import PrefetchLog
+from litequeue.worker.worker import Limits
 
 from . import jobs_for_faults
 from .harness import World, drain, in_fork
@@ -50,7 +50,7 @@ def recalled_in_between(world: World) -> None:
     job = Scripted(endings=["recall"])
     sql = "update litequeue_jobs set payload = :payload where id = :id"
     values = {"payload": job.__litequeue_spec__().payload, "id": MEMBERS[1]}
-    world.queue.database.rows(sql, values)
+    world.queue.store.database.rows(sql, values)
 
 
 @pytest.mark.parametrize("case", [a_flow_of_many, recalled_in_between], ids=lambda f: f.__name__)
@@ -122,7 +122,7 @@ def run_and_die(path: Path, at: int) -> int:
     queue = Queue(path)
     worker = Worker(queue, jobs_for_faults, limits=Limits(drain=True))
     step = Step(path, at)
-    fetch, note, made = Database._fetch, Journal.note, Hand.__init__
+    fetch, note, made = Database._fetch, Journal.note, PrefetchLog.__init__
 
     def fetch_after_a_step(database: Database, link: object, sql: str, *values: object) -> object:
         step(sql)
@@ -132,13 +132,13 @@ def run_and_die(path: Path, at: int) -> int:
         step(f"{name} of {job}")
         note(journal, job, attempt, name)
 
-    def made_of_steps(hand: Hand, *arguments: object, **options: object) -> None:
-        made(hand, *arguments, **options)  # type: ignore[arg-type]
-        hand._numbers = Numbers(hand._numbers, step)  # type: ignore[assignment]
+    def made_of_steps(prefetch_log: PrefetchLog, *arguments: object, **options: object) -> None:
+        made(prefetch_log, *arguments, **options)  # type: ignore[arg-type]
+        prefetch_log._numbers = Numbers(prefetch_log._numbers, step)  # type: ignore[assignment]
 
     Database._fetch = fetch_after_a_step  # type: ignore[assignment, method-assign]
     Journal.note = note_after_a_step  # type: ignore[method-assign]
-    Hand.__init__ = made_of_steps  # type: ignore[assignment, method-assign]
+    PrefetchLog.__init__ = made_of_steps  # type: ignore[assignment, method-assign]
     return worker.run()
 
 
@@ -159,14 +159,18 @@ def hold_against_promises(world: World, moment: str) -> None:
             assert found == list(range(1, RUNS[id] + 2)), (again, moment)
         assert world.effects(EFFECT) == 1
         assert len(world.journal.of(FOLLOWER, OK)) in (1, 2)
-        seq = world.queue.database.rows("select seq from sqlite_sequence")
+        seq = world.queue.store.database.rows("select seq from sqlite_sequence")
         assert seq == [(CHILD,)]
-        assert world.queue.database.rows("select planned, done from litequeue_batches") == [(2, 2)]
+        assert world.queue.store.database.rows("select planned, done from litequeue_batches") == [
+            (2, 2)
+        ]
         assert world.queue.check() == []
-        assert world.queue.roster.listed() == []
+        assert world.queue.store.presence.workers() == []
         # One who was not on the list yet is nobody's to bury.
         if "insert into litequeue_workers" not in moment:
-            left = [each for each in world.queue.roster.folder.iterdir() if not each.is_fifo()]
+            left = [
+                each for each in world.queue.store.presence.folder.iterdir() if not each.is_fifo()
+            ]
             assert left == [], moment
     finally:
         world.queue.close()

@@ -9,7 +9,7 @@ import signal
 import pytest
 
 from litequeue.errors import NoSuchJob
-from litequeue.record import worker_name
+from litequeue.records import worker_name
 
 from .harness import Row, World, is_stopped
 from .jobs_for_faults import HANDS, MODE
@@ -140,10 +140,10 @@ def test_a_worker_that_must_end_while_the_file_is_locked_leaves_its_hand_to_the_
         worker.process.send_signal(signal.SIGTERM)
         worker.process.send_signal(signal.SIGINT)
         assert worker.status() != 0
-        assert len(world.queue.roster.listed()) == 1
+        assert len(world.queue.store.presence.workers()) == 1
     world.work("--drain").ends_with(0)
     row.ran_once(row.middle, *row.others)
-    assert world.queue.roster.listed() == []
+    assert world.queue.store.presence.workers() == []
 
 
 @only_hands
@@ -170,7 +170,7 @@ def test_a_worker_whose_files_were_removed_runs_nothing_that_others_run(world: W
     row = stopped(world, "ok")
     stopped_pid = world.started(row.middle).pid
     name = worker_name(world.queue.get(row.middle).worker)
-    for path in world.queue.roster.folder.glob(f"{name}*"):
+    for path in world.queue.store.presence.folder.glob(f"{name}*"):
         path.unlink()
     world.work()
     world.gone(*row.others, row.middle)

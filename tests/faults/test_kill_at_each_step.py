@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from litequeue import Queue, Worker
-from litequeue.database import Database
-from litequeue.worker import Jobs, Limits
+from litequeue.engine.database import Database
+from litequeue.worker.worker import Jobs, Limits
 
 from . import jobs_for_faults
 from .harness import World, drain, in_fork
@@ -108,11 +108,11 @@ def hold_against_promises(world: World, case: str) -> None:
         assert len(world.journal.of(1, START)) >= len(endings)
         if endings[0].startswith("effect"):
             assert world.effects(1) == 1
-        pushed = world.queue.database.rows("select seq from sqlite_sequence")[0][0]
+        pushed = world.queue.store.database.rows("select seq from sqlite_sequence")[0][0]
         children = 1 if endings == ("effect_and_push",) else 0
         assert pushed == 1 + children
         assert world.ends(2) == [0] * children
         assert world.queue.check() == []
-        assert world.queue.roster.listed() == []
+        assert world.queue.store.presence.workers() == []
     finally:
         world.queue.close()

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from litequeue import Batch, Job, Queue, current, job, on
-from litequeue.timetable import Timetable
+from litequeue.worker.periodic import Schedules
 
 from .harness import drain, in_fork
 from .test_kill_at_each_step import MOST_STEPS, run_and_die
@@ -98,8 +98,8 @@ def an_event(queue: Queue) -> None:
 
 
 def a_time_that_is_due(queue: Queue) -> None:
-    Timetable(queue).enter(hourly)  # type: ignore[arg-type]
-    queue.database.rows(f"update litequeue_schedules set next_at = next_at - {HOUR_MS}")
+    Schedules(queue.store).enter(hourly)  # type: ignore[arg-type]
+    queue.store.database.rows(f"update litequeue_schedules set next_at = next_at - {HOUR_MS}")
 
 
 # What is to have run at least once, and how many rows there are to have been in all.
@@ -144,9 +144,11 @@ def hold_against_promises(path: Path, case: Callable[[Queue], None]) -> None:
         assert set(times) == expected
         # The kill can have come between a job's end and the note of it: one job ran twice.
         assert sum(times.values()) <= len(expected) + 1
-        assert queue.database.rows("select seq from sqlite_sequence") == [(rows,)]
+        assert queue.store.database.rows("select seq from sqlite_sequence") == [(rows,)]
         assert queue.counts() == {}
         assert queue.check() == []
-        for batch in queue.database.rows("select planned, done, closed_at from litequeue_batches"):
+        for batch in queue.store.database.rows(
+            "select planned, done, closed_at from litequeue_batches"
+        ):
             assert batch[0] == batch[1] > 0
             assert batch[2] is not None

@@ -12,7 +12,7 @@ import pytest
 from waiting import Child, wait_until
 
 from litequeue import Queue
-from litequeue.checkpoint import CHECKPOINT_BYTES, IDLE_BYTES
+from litequeue.engine.checkpoint import CHECKPOINT_BYTES, IDLE_BYTES
 
 WORKER = """
 import sys

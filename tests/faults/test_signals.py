@@ -56,7 +56,7 @@ def test_an_idle_worker_ends_at_once(number: int, world: World) -> None:
     world.gone(world.push())
     worker.signal(number)
     worker.ends_with(0)
-    assert world.queue.roster.listed() == []
+    assert world.queue.store.presence.workers() == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -100,7 +100,7 @@ def test_five_signals_one_after_the_other_end_a_worker_as_two_do(world: World) -
 
 # Two that are pending at once are one signal; these are two at least.
 @pytest.mark.parametrize("turn", range(5))
-def test_a_burst_of_signals_ends_a_worker_as_two_do(turn: int, world: World) -> None:
+def test_a_burst_of_signals_ends_a_worker_as_two_do(runner: int, world: World) -> None:
     id = world.push("hang", max_attempts=1)
     worker = world.work()
     world.started(id)

@@ -217,16 +217,16 @@ def test_the_end_of_a_worker_says_nothing_of_another_with_the_same_pid(world: Wo
     id = world.push("swallow", max_attempts=1)
     supervisor = world.work("--workers", 1, "--grace", 0.3)
     pid = world.started(id).pid
-    elsewhere = world.queue.roster.join(())
-    world.queue.database.change(
+    elsewhere = world.queue.store.presence.register(())
+    world.queue.store.database.change(
         "update litequeue_workers set pid = :pid where id = :id",
         {"pid": pid, "id": elsewhere.worker},
     )
     supervisor.signal(signal.SIGTERM)
     supervisor.ends_with(0)
     assert world.queue.get(id).state == "ready"
-    assert [(row.id, row.cause) for row in world.queue.roster.listed()] == [
+    assert [(row.id, row.cause) for row in world.queue.store.presence.workers()] == [
         (elsewhere.worker, None)
     ]
     elsewhere.leave()
-    world.queue.roster.dismiss(elsewhere.worker)
+    world.queue.store.presence.deregister(elsewhere.worker)

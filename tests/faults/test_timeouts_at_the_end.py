@@ -66,7 +66,7 @@ class Hang(Job, timeout=0.2, max_attempts=1):
 THREAD = """
 import race
 from litequeue import Queue, Worker
-from litequeue.worker import Limits
+from litequeue.worker.worker import Limits
 
 with Worker(Queue("jobs.db"), race, limits=Limits(drain=True)).in_background() as worker:
     worker.queue.wait(501, timeout=60)

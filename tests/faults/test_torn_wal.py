@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from litequeue import Queue
-from litequeue.database import PAGE_BYTES
-from litequeue.record import State
+from litequeue.engine.database import PAGE_BYTES
+from litequeue.records import State
 
 from . import jobs_for_faults
 from .harness import drain, in_fork

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from litequeue import Queue
-from litequeue.cli import main
+from litequeue.cli.main import main
 from litequeue.errors import CannotOpen
 
 from .harness import World, in_fork
@@ -28,8 +28,10 @@ IMPATIENT = """
 import logging, sys
 import jobs_for_faults
 from jobs_for_faults import PREFETCH
-from litequeue import Queue, Worker, executor, worker
-from litequeue.worker import Limits
+from litequeue import Queue, Worker
+from litequeue.worker import executor
+from litequeue.worker import worker
+from litequeue.worker.worker import Limits
 
 logging.basicConfig(format="%(message)s")
 executor.SETTLE_PAUSE_SECONDS = worker.TROUBLE_SECONDS = 0.05
@@ -86,7 +88,7 @@ def test_an_idle_worker_survives_a_lock_while_it_buries_another(busy: bool, worl
     after = world.push()
     assert world.started(after).pid == worker.pid
     world.gone(*([id, after] if busy else [after]))
-    world.until(lambda: [row.pid for row in world.queue.roster.listed()] == [worker.pid])
+    world.until(lambda: [row.pid for row in world.queue.store.presence.workers()] == [worker.pid])
 
 
 def test_a_stop_while_the_file_is_locked_ends_an_idle_worker_well(world: World) -> None:
@@ -96,7 +98,7 @@ def test_a_stop_while_the_file_is_locked_ends_an_idle_worker_well(world: World) 
         worker.signal(signal.SIGTERM)
         worker.ends_with(0)
     world.work("--drain").ends_with(0)
-    assert world.queue.roster.listed() == []
+    assert world.queue.store.presence.workers() == []
 
 
 @pytest.fixture

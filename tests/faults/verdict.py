@@ -100,7 +100,7 @@ def judge(
     pushed: Sequence[int],
     events: Sequence[Event],
     kills: Sequence[Kill],
-    broken_laws: Iterable[str],
+    violations: Iterable[str],
     took_seconds: float,
 ) -> Verdict:
     """Hold the journal of a storm against what was promised."""
@@ -130,7 +130,7 @@ def judge(
         recoveries_ms=tuple(sorted(map(_recovery, again))),
         witnessed_ms=tuple(sorted(_recovery(pair) for pair in again if _witnessed(pair, lives))),
         took_seconds=took_seconds,
-        wrong=(*wrong, *broken_laws),
+        wrong=(*wrong, *violations),
     )
 
 

@@ -1,0 +1,375 @@
+"""Who is alive: each worker is a row, and a lock that the kernel holds for it.
+
+A worker lives while its lock is held, and the kernel lets go of it at the moment of
+death, however sudden: no lease that can expire under a slow job, no heartbeat to write,
+and a worker that is stopped or swapped out is alive. Beside the locked file lies the
+worker's hand, so that after a crash it is known which job was running.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
+from litequeue.engine import boot, forks, locks
+from litequeue.engine.database import Database
+from litequeue.engine.notifier import remove_unheard
+from litequeue.engine.place import NO_DESCRIPTORS
+from litequeue.engine.prefetch_log import PrefetchLog, Snapshot, has_unstarted, read, reclaim
+from litequeue.errors import CannotOpen
+from litequeue.records import NOBODY, WorkerRow, read_worker, worker_name, workers_folder
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+# Ids of six bytes, and above NOBODY.
+FIRST_WORKER, LAST_WORKER = NOBODY + 1, (1 << 47) - 1
+WORKERS = LAST_WORKER - FIRST_WORKER + 1
+LONGEST_TRACE = 20_000
+# Of what a dead worker's lock file holds. A timer of a job's can have written much of it.
+LONGEST_WORDS = 1 << 20
+# SIGHUP, SIGINT and SIGTERM; and what can stand for a signal, and in no trace.
+STOPS = (1, 2, 15)
+SIGNAL_BYTES = bytes(set(range(32)) - set(b"\t\n"))
+
+# What a worker writes into its lock file that ends since a job holds the write lock.
+LEFT_TRANSACTION = "a write transaction was left open"
+
+# The cause of death of a worker that was ended on purpose: its job is not to blame.
+STOPPED = "stopped"
+
+
+class Registration:
+    """A living worker's place: its id, its lock, and its hand."""
+
+    def __init__(self, worker: int, path: str, descriptor: int, prefetch_log: PrefetchLog) -> None:
+        self.worker = worker
+        self.prefetch_log = prefetch_log
+        self._path = path
+        self._descriptor: int | None = descriptor
+        self._opened = os.fstat(descriptor)
+        forks.tell_child(self)
+
+    def fileno(self) -> int:
+        """The descriptor of the locked file, for word of where a job hung."""
+        assert self._descriptor is not None
+        return self._descriptor
+
+    def still_held(self) -> bool:
+        """Whether others can still see that this worker lives."""
+        try:
+            return self._descriptor is not None and locks.leads_to(self._path, self._descriptor)
+        except OSError:
+            return False  # a job has closed it
+
+    def leave(self) -> bool:
+        """Let go of the lock, and remove the files first: none else may be in them then.
+        With jobs in hand they stay, for whoever buries this worker; then it is False."""
+        clear = self._descriptor is None or not self.prefetch_log.count
+        if clear and self.still_held():
+            _remove(self._path)
+        self.close()
+        return clear
+
+    def close(self) -> None:
+        """Close this process's hold on the lock."""
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            self.prefetch_log.close()
+            # A job may have closed it, and the number be another file's by now.
+            with suppress(OSError):
+                if os.path.samestat(os.fstat(descriptor), self._opened):
+                    os.close(descriptor)
+
+    # A forked child would keep a dead worker's lock alive.
+    forked = close
+
+
+class Presence:
+    """The workers of one database, in its table and in the folder beside it."""
+
+    def __init__(self, database: Database, clock: Callable[[], float]) -> None:
+        self._folder = workers_folder(database.path)
+        self._database = database
+        self._clock = clock
+
+    @property
+    def folder(self) -> Path:
+        """The folder beside the database."""
+        from pathlib import Path  # a worker only opens files whose names it knows
+
+        return Path(self._folder)
+
+    def register(self, queues: Sequence[str], keep: float = 0) -> Registration:
+        """Take a seat for a new worker, which keeps for ``keep`` seconds what does not say so
+        itself; raises CannotOpen where the folder beside the database cannot be written, or
+        cannot be trusted."""
+        worker = FIRST_WORKER + int.from_bytes(os.urandom(8), "big") % WORKERS
+        try:
+            self._make_folder()
+            self._check_folder()
+            registration = self._registration(worker)
+        except OSError as error:
+            used_up = error.errno in (errno.EMFILE, errno.ENFILE)
+            reason = NO_DESCRIPTORS if used_up else error.strerror
+            problem = f"workers keep their locks there ({reason})"
+            raise CannotOpen(path=self._folder, problem=problem) from error
+        try:
+            self._register(worker, queues, keep)
+        except BaseException:
+            registration.leave()
+            raise
+        return registration
+
+    def _registration(self, worker: int) -> Registration:
+        path, mode = self._path(worker), os.stat(self._database.path).st_mode & 0o666
+        descriptor = locks.acquire(path, mode)
+        assert descriptor is not None
+        try:
+            prefetch_log = PrefetchLog(_log_path(path), locks.writers(mode), self._mark())
+            return Registration(worker, path, descriptor, prefetch_log)
+        except BaseException:
+            _remove(path)
+            os.close(descriptor)
+            raise
+
+    REGISTER = """
+    insert into litequeue_workers (id, pid, queues, started_at, keeps)
+    values (:worker, :pid, :queues, :now, nullif(:keeps, 0))"""
+
+    def _register(self, worker: int, queues: Sequence[str], keep: float) -> None:
+        row = {
+            "worker": worker,
+            "pid": os.getpid(),
+            "queues": "\n".join(queues),
+            "now": int(self._clock() * 1000),
+            "keeps": int(keep * 1000),
+        }
+        self._database.change(self.REGISTER, row)
+
+    KEEPING = """
+    select id
+    from litequeue_workers
+    where keeps > 0"""
+
+    def keeps(self) -> bool:
+        """Whether there is a living worker that keeps what does not say so itself."""
+        return any(self._lives(int(id)) for (id,) in self._database.rows(self.KEEPING))
+
+    DEREGISTER = """
+    delete from litequeue_workers
+    where id = :worker"""
+
+    def deregister(self, worker: int) -> None:
+        """Take a worker that has left, or is dead and buried, off the list."""
+        self._database.change(self.DEREGISTER, {"worker": worker})
+
+    # A running job can name a worker that nobody enlisted only in a file that was
+    # edited or put together by hand; it is as dead as any other.
+    LISTED = """
+    select id, pid, queues, started_at, cause
+    from litequeue_workers
+    union all
+    select distinct worker, 0, '', 0, null
+    from litequeue_jobs
+    where state = 5
+      and worker not in (select id from litequeue_workers)"""
+
+    def workers(self) -> list[WorkerRow]:
+        """All workers that the table knows of, the dead among them."""
+        return [
+            read_worker(row) for row in self._database.rows(self.LISTED) if isinstance(row[0], int)
+        ]
+
+    def alive(self) -> list[WorkerRow]:
+        """The workers that live now."""
+        self._check_folder()
+        return [row for row in self.workers() if self._lives(row.id)]
+
+    @contextmanager
+    def rescue(self, worker: int) -> Iterator[Snapshot | None]:
+        """Hold a dead worker's lock for a block, so that one rescuer acts for it, and
+        yield what it has noted; yield None for a worker that lives. After the block
+        nothing of the dead is left."""
+        self._check_folder()
+        path = self._path(worker)
+        try:
+            descriptor = os.open(path, os.O_RDWR | locks.NO_FOLLOW)
+        except FileNotFoundError:
+            # Somebody has removed it, and its worker may live: it shall start no more.
+            with self._database.transaction():
+                note = self.reclaim(worker)
+            yield note or read(_log_path(path), self._mark())
+            self._strike(worker)
+            with suppress(OSError):
+                os.unlink(_log_path(path))
+            return
+        except PermissionError:
+            # Another user's worker: those who may look will see to it.
+            yield None
+            return
+        with locks.kept(descriptor):
+            if not locks.lock(descriptor) or not locks.leads_to(path, descriptor):
+                yield None
+                return
+            hung, stopped = _last_words(descriptor)
+            note = read(_log_path(path), self._mark())
+            yield note._replace(hung=hung, stopped=stopped)
+            self._strike(worker)
+            _remove(path)
+
+    SERVED = """
+    select queues
+    from litequeue_workers
+    where id = :worker"""
+
+    def _strike(self, worker: int) -> None:
+        """Take a dead worker off the list, and remove the FIFOs that it alone slept on."""
+        for (queues,) in self._database.rows(self.SERVED, {"worker": worker}):
+            if isinstance(queues, str):
+                remove_unheard(self._folder, queues.split("\n") if queues else ())
+        self.deregister(worker)
+
+    SET_CAUSE = """
+    update litequeue_workers
+    set cause = :cause
+    where id = :worker"""
+
+    # By id: the process ids of two containers can be equal.
+    def set_cause(self, worker: int, cause: str) -> bool:
+        """Write down how a worker's process ended, for whoever buries it; False where
+        it has no seat."""
+        return self._database.change(self.SET_CAUSE, {"worker": worker, "cause": cause}) > 0
+
+    def reclaim(self, worker: int, rested: float = 0) -> Snapshot | None:
+        """Keep a worker from starting more of what it has fetched, as hand.recall does; to
+        be called in a write transaction."""
+        self._check_folder()
+        return reclaim(_log_path(self._path(worker)), rested, self._mark())
+
+    def has_unstarted(self, worker: int, seconds: float) -> bool:
+        """Whether there would be something to recall."""
+        self._check_folder()
+        return has_unstarted(_log_path(self._path(worker)), seconds, self._mark())
+
+    def _lives(self, worker: int) -> bool:
+        try:
+            descriptor = os.open(self._path(worker), os.O_RDWR | locks.NO_FOLLOW)
+        except FileNotFoundError:
+            return False
+        except PermissionError:
+            return True
+        with locks.kept(descriptor):
+            return not locks.lock(descriptor)
+
+    def _mark(self) -> bytes:
+        """What a hand has to have been made with to be believed here and now."""
+        return boot.file_mark(self._database.path)
+
+    def _path(self, worker: int) -> str:
+        return os.path.join(self._folder, worker_name(worker))
+
+    def _make_folder(self) -> None:
+        with suppress(FileExistsError):
+            os.mkdir(self._folder)
+            file = os.stat(self._database.path)
+            # Whoever may write the database may work on it: x where there is r.
+            mode = file.st_mode & 0o666
+            if not _given_to(file, self._folder):
+                # The group would be another than the database's.
+                mode &= ~0o060
+            group = os.stat(self._folder).st_mode & stat.S_ISGID
+            os.chmod(self._folder, group | mode | (mode & 0o444) >> 2)
+
+    def _check_folder(self) -> None:
+        try:
+            problem = distrust(self._folder, os.stat(self._database.path))
+        except FileNotFoundError:
+            return  # there is none yet, or no database any more
+        if problem:
+            raise CannotOpen(path=self._folder, problem=problem)
+
+
+def distrust(folder: str, file: os.stat_result) -> str:
+    """Why what the ``folder`` beside a database says of its jobs cannot be trusted, and what
+    to do; "" where only those who may write the database, the ``file``, can have written
+    there. Raises FileNotFoundError."""
+    found = os.lstat(folder)
+    if stat.S_ISLNK(found.st_mode):
+        return (
+            f"it is a symbolic link, and whoever made it chose where it leads: rm {_quoted(folder)}"
+        )
+    if not hasattr(os, "geteuid") or not stat.S_ISDIR(found.st_mode):
+        return ""
+    allowed = file.st_mode & 0o022
+    if allowed & 0o020 and found.st_gid != file.st_gid and not allowed & 0o002:
+        allowed = 0  # the group that may write there is another
+    excess = found.st_mode & 0o022 & ~allowed
+    if excess:
+        mode = stat.S_IMODE(found.st_mode) & ~excess
+        return (
+            "more users may write there than may write the database, and could end its jobs or "
+            f"run them twice: chmod {mode:o} {_quoted(folder)}"
+        )
+    if found.st_uid in (0, os.geteuid(), file.st_uid) or _made_by_writer(found, file, folder):
+        return ""
+    shell_path = _quoted(folder)
+    return (
+        f"user {found.st_uid} owns it, who is neither you nor the owner of the database, and could "
+        f"end its jobs or run them twice: rm -r {shell_path}, or where he is to be trusted "
+        f"chown {file.st_uid} {shell_path}"
+    )
+
+
+def _made_by_writer(found: os.stat_result, file: os.stat_result, folder: str) -> bool:
+    """Whether the owner of the folder must be one of those who may write the database: all
+    users, or a group that shares the folder around both."""
+    if file.st_mode & 0o002:
+        return True
+    around = os.stat(os.path.dirname(folder))
+    shared = file.st_mode & 0o020 and file.st_gid == found.st_gid == around.st_gid
+    return bool(shared) and not around.st_mode & 0o002
+
+
+def _given_to(file: os.stat_result, folder: str) -> bool:
+    """Give a new folder to the group of the file, and by root to its owner; False where
+    this user may not."""
+    if not hasattr(os, "geteuid"):
+        return True
+    owner = file.st_uid if os.geteuid() == 0 else -1
+    if os.stat(folder).st_gid == file.st_gid and owner in (-1, 0):
+        return True
+    try:
+        os.chown(folder, owner, file.st_gid)
+    except OSError:
+        return False
+    return True
+
+
+def _quoted(path: str) -> str:
+    from shlex import quote  # for a message alone
+
+    return quote(path)
+
+
+def _last_words(descriptor: int) -> tuple[str, bool]:
+    """Where the job hung, if that ended the worker, and whether the worker was asked to
+    stop: its signals are bytes of the file, with their numbers."""
+    words = os.read(descriptor, LONGEST_WORDS)
+    stopped = any(number in words for number in STOPS)
+    trace = words.translate(None, SIGNAL_BYTES)[:LONGEST_TRACE]
+    return trace.decode("utf-8", "replace"), stopped
+
+
+def _log_path(path: str) -> str:
+    return f"{path}.hand"
+
+
+def _remove(path: str) -> None:
+    for each in (_log_path(path), path):
+        with suppress(OSError):
+            os.unlink(each)

@@ -1,0 +1,82 @@
+"""Batches whose jobs cannot be counted up front: a job that plans the others, chunk by
+chunk, and finishes when all of them have ended."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+from litequeue.errors import Fail, JobError
+from litequeue.jobs.context import current
+from litequeue.jobs.job import Called, Job
+from litequeue.records import PLAN
+from litequeue.store.batches import BatchRow
+from litequeue.store.insert import Pushed
+
+
+class Batch(Job):
+    """A job that is many: ``plan`` gives its members, ``finished`` ends it.
+
+        class RefreshCatalog(Batch):
+            shop_id: int
+
+            def plan(self, cursor):
+                ids = next_ids(self.shop_id, after=cursor, limit=500)
+                return [RefreshProduct(id) for id in ids], (ids[-1] if ids else None)
+
+            def finished(self, counts): ...
+
+    It is pushed as any job is, and ``queue.batch(id)`` gives its record. The jobs of the
+    first chunk run while later ones are planned, on as many workers as there are.
+    """
+
+    __litequeue_step__: ClassVar[str | None] = PLAN
+    __litequeue_calls__: ClassVar[Mapping[str, Called]] = {
+        **Job.__litequeue_calls__,
+        "plan": Called(("cursor",)),
+        "finished": Called(("counts",), awaited=True),
+    }
+    __litequeue_work__: ClassVar[str] = "plan"
+
+    def plan(self, cursor: object) -> tuple[Sequence[Pushed], object]:
+        """Return the next jobs, and where to go on: any JSON value, or None after the
+        last.
+
+        Called with None at first, and then with what the last call has returned; each
+        chunk is stored with its cursor in one transaction, so that planning goes on where
+        it was killed.
+        """
+        raise NotImplementedError(f"{type(self).__qualname__} has no plan()")
+
+    def finished(self, counts: BatchRow) -> object:
+        """Called after the last member has ended, also where there was none; runs as a
+        job of its own, with all attempts."""
+
+    def handle(self) -> object:
+        """Plan the batch, or finish it."""
+        run = current()
+        if run.finishing:
+            record = run.batch
+            assert record is not None
+            return self.finished(record)
+        run.begin_batch()
+        while not run.completed:
+            if run.cancelled:
+                raise Fail("the batch was cancelled")
+            record = run.batch
+            assert record is not None
+            run.plan(*self._chunk(record.cursor))
+        return None
+
+    def _chunk(self, cursor: object) -> tuple[list[Pushed], object]:
+        jobs, further = self.plan(cursor)
+        if further is not None and _stored(further) == _stored(cursor):
+            # It would plan the same chunk for ever.
+            raise JobError(job=type(self).__qualname__, problem=f"plan() stays at {cursor!r}")
+        return list(jobs), further
+
+
+def _stored(cursor: object) -> str:
+    # A tuple is a list when it comes back.
+    return json.dumps(cursor)

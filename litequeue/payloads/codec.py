@@ -1,0 +1,213 @@
+"""What a job carries, as strict JSON text and back by its annotations."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import json
+import sys
+import typing
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from litequeue.errors import PayloadError
+from litequeue.messages import nearest, show
+from litequeue.payloads.scalars import flat, heads, storable
+from litequeue.payloads.types import (
+    Form,
+    at,
+    dump,
+    entries,
+    finite,
+    form_of,
+    own,
+    refusal,
+    refuse,
+    refused,
+)
+
+
+class Codec:
+    """Writes and reads the payload of one job class; raises PayloadError if a field
+    has an annotation that cannot be resolved, or that no payload can hold."""
+
+    def __init__(self, cls: type, name: str) -> None:
+        self._name = name
+        with _errors_of(name):
+            self._record = _Record(cls, {})
+        self._cls, forms = cls, self._record.forms
+        texts = [form.texts for form in forms.values()]
+        self._parts = list(zip(forms, heads(forms), texts, strict=True))
+
+    def encode(self, instance: object) -> str:
+        """The JSON text of a job's fields; raises PayloadError."""
+        if type(instance) is self._cls:
+            try:
+                return self._at_once(instance)
+            except Exception:
+                pass  # the long way says what is wrong, if anything is
+        with _errors_of(self._name):
+            return _text(self._record.encode(instance))
+
+    def _at_once(self, instance: object) -> str:
+        """The JSON text of fields that are all single values; raises where one is not."""
+        text = "{"
+        for name, head, texts in self._parts:
+            field = getattr(instance, name)
+            text += head + texts[type(field)](field)
+        text += "}"
+        return text if text.isascii() else storable(text)
+
+    def build(self, fields: Mapping[str, object]) -> object:
+        """A job made from keyword values; raises PayloadError if a name is wrong."""
+        with _errors_of(self._name):
+            self._record.check_names(fields)
+        return self._record.cls(**fields)
+
+    def decode(self, text: object) -> object:
+        """The job that a JSON text describes; raises PayloadError, whatever it is given."""
+        # Each run passes here, and a context manager would be a tenth of the way.
+        try:
+            return self._record.decode(_tree(text))
+        except Exception as error:
+            raise PayloadError(job=self._name, problem=str(refusal(error))) from error
+
+
+def encode_result(value: object) -> str:
+    """The JSON text of what a job returned; raises PayloadError."""
+    with _errors_of("result"):
+        return _text(own(value))
+
+
+def encode_plain(fields: Mapping[str, object], name: str) -> str:
+    """The JSON text of a payload whose class is not at hand; raises PayloadError."""
+    text = flat(fields)
+    if text is not None:
+        return text
+    with _errors_of(name):
+        if not isinstance(fields, Mapping):
+            refuse("a mapping of fields", fields)
+        return _text(own(dict(fields)))
+
+
+@contextmanager
+def _errors_of(job: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        raise PayloadError(job=job, problem=str(refusal(error))) from error
+
+
+def _text(tree: object) -> str:
+    try:
+        return dump(tree)
+    except Exception:
+        if isinstance(tree, dict):
+            entries(dump, tree)  # raises again, and names the field
+        raise
+
+
+_DECODER = json.JSONDecoder(parse_float=finite, parse_constant=finite)
+
+
+def _tree(text: object) -> object:
+    if not isinstance(text, str):
+        refuse("JSON text", text)
+    try:
+        tree, end = _DECODER.raw_decode(text)
+        if end == len(text):
+            return tree
+    except (ValueError, RecursionError):
+        pass
+    try:
+        # Around the value there may be blanks, or what makes it no JSON.
+        return _DECODER.decode(text)
+    except (ValueError, RecursionError) as error:
+        raise refused(f"is no JSON that can be read: {show(error)}") from error
+
+
+class _Record:
+    """The fields of a dataclass, and a form for each."""
+
+    def __init__(self, cls: type, known: dict[type, _Record]) -> None:
+        self.known = known
+        known[cls] = self  # before its fields, which may be of this class again
+        self.cls = cls
+        fields = [field for field in dataclasses.fields(cls) if field.init]
+        self.required = [field.name for field in fields if _has_no_default(field)]
+        self.forms = {
+            field.name: at(field.name, lambda name: form_of(_hint(cls, name), self), field.name)
+            for field in fields
+        }
+        self._check_signature()
+
+    def _check_signature(self) -> None:
+        try:
+            inspect.signature(self.cls).bind(**dict.fromkeys(self.forms))
+        except TypeError as error:
+            name = self.cls.__name__
+            raise refused(f"({name}) cannot be made again from its fields: {error}") from error
+
+    def encode(self, value: object) -> object:
+        # A subclass may have more fields, which would be lost.
+        if type(value) is not self.cls:
+            refuse(self.cls.__name__, value)
+        forms = self.forms.items()
+        return {name: at(name, form.encode, getattr(value, name)) for name, form in forms}
+
+    def decode(self, value: object) -> object:
+        if not isinstance(value, dict):
+            refuse("a JSON object", value)
+        forms = self.forms
+        if value.keys() != forms.keys():
+            self.check_names(value)
+        try:
+            fields = {name: forms[name].decode(part) for name, part in value.items()}
+        except Exception:
+            for name, part in value.items():
+                at(name, forms[name].decode, part)  # raises again, and names the field
+            raise
+        return self.cls(**fields)
+
+    def resolved(self, annotation: str) -> object:
+        return _resolved(self.cls, annotation)
+
+    def nested(self, cls: type) -> Form:
+        record = self.known.get(cls) or _Record(cls, self.known)
+        return Form(cls.__name__, (cls,), (dict,), record.encode, record.decode)
+
+    def check_names(self, fields: Mapping[str, object]) -> None:
+        for name in fields:
+            if name not in self.forms:
+                raise refused(f"is unknown; {self._advice(str(name))}", f".{name}")
+        for name in self.required:
+            if name not in fields:
+                raise refused("is missing", f".{name}")
+
+    def _advice(self, name: str) -> str:
+        meant = nearest(name, self.forms)
+        if meant:
+            return f"did you mean {meant!r}?"
+        return f"the fields are: {', '.join(self.forms) or 'none'}"
+
+
+def _has_no_default(field: dataclasses.Field[object]) -> bool:
+    return field.default is field.default_factory is dataclasses.MISSING
+
+
+def _hint(cls: type, name: str) -> object:
+    owners = (base for base in cls.__mro__ if name in inspect.get_annotations(base))
+    owner = next(owners)
+    return _resolved(owner, inspect.get_annotations(owner)[name])
+
+
+def _resolved(owner: type, annotation: object) -> object:
+    # One at a time: the error names the field, and an InitVar elsewhere, which
+    # Python 3.10 cannot resolve from a string, does no harm.
+    alone = type("alone", (), {"__annotations__": {"hint": annotation}})
+    inner = {owner.__name__: owner, **vars(owner)}
+    try:
+        # As get_type_hints does for a class: the module's names before the class's.
+        return typing.get_type_hints(alone, inner, vars(sys.modules[owner.__module__]))["hint"]
+    except Exception as error:
+        raise refused(f"has an annotation that cannot be resolved: {show(error)}") from error

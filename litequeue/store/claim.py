@@ -1,0 +1,472 @@
+"""How a worker gets its next job: what is due is made ready, and one job is claimed, or
+several, by one atomic UPDATE ... RETURNING."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from itertools import takewhile
+
+from litequeue.engine.database import Database
+from litequeue.errors import DamagedRow, DatabaseRefused
+from litequeue.records import (
+    COLUMNS,
+    FRESH_COLUMNS,
+    JobRow,
+    Row,
+    State,
+    faults_of,
+    read_fresh,
+    read_row,
+)
+from litequeue.store.concurrency import Slots
+from litequeue.store.unblock import Unblocker
+
+PROMOTE_AT_ONCE = 100
+# The payloads of what is fetched together come to so many bytes, and one payload more: a
+# worker is to stay small, and no push to wait until they are read.
+CLAIM_BYTES = 1024 * 1024
+ADOPT_AT_ONCE = 1000
+FAIL_AT_ONCE = 100
+
+# Whether a job is to be fetched together with those before it.
+Fits = Callable[[JobRow], bool]
+
+
+def _nothing_fits(row: JobRow) -> bool:
+    return False
+
+
+# Behind all that _order can give.
+EVERYTHING = (float("inf"), 0)
+
+
+def _order(row: JobRow) -> tuple[float, int]:
+    return (-row.priority, row.id)
+
+
+def _is_no_text(value: object) -> bool:
+    try:
+        return isinstance(value, bytes) and not isinstance(value.decode(), str)
+    except UnicodeDecodeError:
+        return True
+
+
+class Claims:
+    """Claims jobs of one database for its workers."""
+
+    def __init__(
+        self,
+        database: Database,
+        now: Callable[[], int],
+        slots: Slots,
+        unblocker: Unblocker,
+    ) -> None:
+        self._database = database
+        self._now = now
+        self._slots = slots
+        self._unblocker = unblocker
+
+    # A claim that finds nothing would still take the write lock, so look first.
+    def claim(
+        self, worker: int, queues: Sequence[str] = (), most: int = 1, fits: Fits = _nothing_fits
+    ) -> list[JobRow]:
+        """Claim the next due job, or the next ones as long as they fit together, at most
+        ``most`` in all; returns their rows in the order of running.
+
+        With ``queues``, of the first of them that has a due job; without, by priority, then
+        age, of all queues that are not paused. Where there are several, they have no key,
+        are no step of a batch and have not failed before; ``fits`` is asked of each in
+        turn, the first among them.
+        """
+        while self.has_ready(queues) or self._has_due():
+            with self._database.transaction():
+                # Who is first is known when all that is due is ready.
+                if self._promote() == PROMOTE_AT_ONCE:
+                    continue
+                rows = self._several(worker, queues, most, fits) if most > 1 else []
+                if rows:
+                    return rows
+                row, over = self._first(worker, queues)
+                if row is not None:
+                    return [row]
+                if over:
+                    return []
+        return []
+
+    def _first(self, worker: int, queues: Sequence[str]) -> tuple[JobRow | None, bool]:
+        """The first job, and whether the look is over: it is not where one was found that
+        may not run now. Others are let in before the next look."""
+        for queue in queues or self._best_first():
+            row, over = self._claim_first(self.CLAIM_FROM, {"worker": worker, "queue": queue})
+            if row is not None or not over:
+                return row, over
+        return None, True
+
+    CLAIM = (
+        """
+    update litequeue_jobs
+    set state = 5, attempts = attempts + 1, worker = :worker, reserved_at = :now, slot = null
+    where {which}
+    returning """
+        + COLUMNS
+    )
+
+    FIRST_FROM = """
+      select id
+      from litequeue_jobs
+      where state = 3 and queue = :queue
+        and not exists (select 1 from litequeue_paused where queue = :queue)
+      order by priority desc, id
+      limit 1"""
+
+    CLAIM_FROM = CLAIM.format(which=f"id in ({FIRST_FROM})")
+
+    NEXT_QUEUE = """
+    select min(queue)
+    from litequeue_jobs
+    where state = 3 and queue > :after"""
+
+    def _ready_queues(self) -> Iterator[str]:
+        """The queues that have a ready job, by leaping from one to the next in the index,
+        and not by walking over the jobs."""
+        after = ""
+        while True:
+            queue = self._database.rows(self.NEXT_QUEUE, {"after": after})[0][0]
+            if queue is None:
+                return
+            if isinstance(queue, str):
+                yield queue
+                after = queue
+            else:
+                self._fail_queue(queue)
+
+    IN_QUEUE = f"""
+    select {COLUMNS}
+    from litequeue_jobs
+    where state = 3 and (queue = :raw or queue = cast(:text as text))
+    limit {FAIL_AT_ONCE}"""
+
+    def _fail_queue(self, queue: object) -> None:
+        """Fail jobs in a queue whose name is no text: no worker could ask for it, and in
+        the index it would stand in the way of those behind it."""
+        # A blob that could be a text must not be taken for the queue of that name.
+        values = {"raw": queue, "text": queue if _is_no_text(queue) else None}
+        with self._database.transaction():
+            for row in self._database.rows(self.IN_QUEUE, values):
+                self._fail_damaged(row)
+
+    HEAD = """
+    select -priority, id
+    from litequeue_jobs
+    where state = 3 and queue = :queue
+      and not exists (select 1 from litequeue_paused where queue = :queue)
+    order by priority desc, id
+    limit 1"""
+
+    def _best_first(self) -> list[str]:
+        """The queues in the order of what they have first: by priority, then age."""
+        queues = list(self._ready_queues())
+        if len(queues) <= 1:
+            return queues
+        heads = [(self._head(queue), queue) for queue in queues]
+        return [queue for _, queue in sorted((head, queue) for head, queue in heads if head)]
+
+    def _head(self, queue: str) -> tuple[float, int] | None:
+        rows = self._database.rows(self.HEAD, {"queue": queue})
+        return rows[0] if rows else None
+
+    def _several(self, worker: int, queues: Sequence[str], most: int, fits: Fits) -> list[JobRow]:
+        """Claim the first jobs together; none where the first one has to be alone."""
+        now = self._now()
+        rows = self._in_order(worker, now, queues, most)
+        rows = list(takewhile(fits, rows)) or rows[:1]
+        if rows:
+            ids = json.dumps([row.id for row in rows])
+            values = {"ids": ids, "worker": worker, "now": now}
+            assert self._database.change(self.CLAIM_ALL, values) == len(rows)
+        return rows
+
+    CLAIM_ALL = """
+    update litequeue_jobs
+    set state = 5, attempts = attempts + 1, worker = :worker, reserved_at = :now, slot = null
+    where state = 3 and id in (select value from json_each(:ids))"""
+
+    def _in_order(self, worker: int, now: int, queues: Sequence[str], most: int) -> list[JobRow]:
+        """What is ready in the order of running: queue by queue, or for all queues by
+        priority, then age; at most about ``most``, and none from the first on that is to
+        be alone. The rows are as that worker has reserved them."""
+        found: list[JobRow] = []
+        if queues:
+            for queue in queues:
+                left = CLAIM_BYTES - sum(len(row.payload) for row in found)
+                rows, all_of_it = self._ahead(worker, now, queue, most - len(found), left)
+                found += rows
+                if not all_of_it:
+                    break
+            return found
+        served = self._best_first()
+        if not served:
+            return found
+        rows, _ = self._ahead(worker, now, served[0], most)
+        if len(served) == 1:
+            return rows
+        others = self._head(served[1])
+        found = [row for row in rows if others is None or _order(row) < others]
+        if len(found) == len(rows):
+            return found
+        # The queues take turns. Behind the last that is read of one may be others of it.
+        share = max(2, 2 * most // len(served))
+        heads = [self._heads(queue, share) for queue in served]
+        end = min((head[-1] for head in heads if len(head) == share), default=EVERYTHING)
+        order = sorted(place for head in heads for place in head if place <= end)
+        ids = json.dumps([id for _, id in order[:most]])
+        return self._fresh(self.THESE, {"ids": ids}, worker, now)[0]
+
+    HEADS = HEAD.replace("limit 1", "limit :most")
+
+    def _heads(self, queue: str, most: int) -> list[tuple[float, int]]:
+        """The places of the first jobs that are ready in a queue, without their payloads."""
+        found = self._database.rows(self.HEADS, {"queue": queue, "most": most})
+        return [(first, id) for first, id in found]
+
+    # One after the other, in the order of the ids: to sort them would be to read them all.
+    THESE = f"""
+    select {FRESH_COLUMNS}
+    from (select value as wanted from json_each(:ids))
+    cross join litequeue_jobs
+    where id = wanted"""
+
+    AHEAD = f"""
+    select {FRESH_COLUMNS}
+    from litequeue_jobs
+    where state = 3 and queue = :queue
+      and not exists (select 1 from litequeue_paused where queue = :queue)
+    order by priority desc, id
+    limit :most"""
+
+    def _ahead(
+        self, worker: int, now: int, queue: str, most: int, left: int = CLAIM_BYTES
+    ) -> tuple[list[JobRow], bool]:
+        """The first rows that are ready in a queue, as long as their payloads fit into what
+        is ``left``, and whether there are no others."""
+        values = {"queue": queue, "most": most}
+        rows, all_of_it = self._fresh(self.AHEAD, values, worker, now, left)
+        return rows, all_of_it and len(rows) < most
+
+    def _fresh(
+        self,
+        sql: str,
+        values: dict[str, object],
+        worker: int,
+        now: int,
+        left: int = CLAIM_BYTES,
+    ) -> tuple[list[JobRow], bool]:
+        """The rows of a statement up to the one whose payload fills what is ``left``, or
+        before the first that is to be alone; and whether that is all of them."""
+        rows: list[JobRow] = []
+        with self._database.reading(sql, values) as found:
+            for each in found:
+                row = read_fresh(each, worker, now)
+                if row is None:
+                    return rows, False
+                rows.append(row)
+                left -= len(row.payload)
+                if left <= 0:
+                    return rows, False
+        return rows, True
+
+    CLAIM_ONE = CLAIM.format(which="id = :id and state in (3, 4, 9)")
+
+    def claim_job(self, worker: int, id: int) -> JobRow | None:
+        """Claim this job for ``worker``, due or not; None if it is not to be had."""
+        with self._database.transaction():
+            return self._claim_first(self.CLAIM_ONE, {"worker": worker, "id": id})[0]
+
+    def _claim_first(self, sql: str, parameters: dict[str, object]) -> tuple[JobRow | None, bool]:
+        try:
+            rows = self._database.rows(sql, {**parameters, "now": self._now()})
+        except DatabaseRefused:
+            # The table refuses what a claim would make of a row that was edited.
+            if not self._fail_refused(parameters):
+                raise
+            return None, False
+        # One that cannot be read has failed, and one without a slot is held.
+        for row in self._readable(rows):
+            if row.overlap_key is None or self._slots.take(row):
+                return row, True
+        return None, not rows
+
+    TO_CLAIM = f"""
+    select {COLUMNS}
+    from litequeue_jobs
+    where id = :id or id in ({FIRST_FROM})"""
+
+    def _fail_refused(self, parameters: dict[str, object]) -> bool:
+        """Fail the job that cannot be claimed, if there is something wrong with it."""
+        rows = self._database.rows(self.TO_CLAIM, {"id": None, "queue": None, **parameters})
+        for row in rows:
+            self._fail_damaged(row)
+        return bool(rows)
+
+    DUE_NAMED = """
+    select id
+    from litequeue_jobs
+    where (state in (3, 9) or (state = 4 and available_at <= :now))
+      and lower(replace(replace(name, '-', ''), '_', '')) = :key
+    order by priority desc, id"""
+
+    def due_named(self, key: str) -> list[int]:
+        """The due jobs, in the order of running, whose folded name is ``key``."""
+        rows = self._database.rows(self.DUE_NAMED, {"now": self._now(), "key": key})
+        return [int(id) for (id,) in rows]
+
+    # From one name to the next in the index: the jobs of one may be many.
+    NEXT_UNKNOWN = """
+    select min(name)
+    from litequeue_jobs
+    where unknown_since is not null and name > :after"""
+
+    def unknown_names(self) -> Iterator[str]:
+        """The names, as they were pushed, of jobs that some worker has no class for."""
+        after = ""
+        while True:
+            name = self._database.rows(self.NEXT_UNKNOWN, {"after": after})[0][0]
+            if not isinstance(name, str):
+                return
+            yield name
+            after = name
+
+    ADOPT = f"""
+    update litequeue_jobs
+    set state = case state when 4 then 3 else state end,
+        available_at = min(available_at, :now),
+        unknown_since = null
+    where id in (
+      select id
+      from litequeue_jobs
+      where unknown_since is not null and name = :name and state in (3, 4, 9)
+        and (:queues is null or queue in (select value from json_each(:queues)))
+      limit {ADOPT_AT_ONCE}
+    )"""
+
+    def adopt(self, known: Callable[[str], bool], queues: Sequence[str] = ()) -> int:
+        """Make ready now what other workers have put back for want of a class, where its
+        name is ``known`` here; returns how many jobs."""
+        adopted = 0
+        for name in self.unknown_names():
+            values = {"name": name, "queues": json.dumps(queues) if queues else None}
+            changed = ADOPT_AT_ONCE if known(name) else 0
+            while changed == ADOPT_AT_ONCE:
+                changed = self._database.change(self.ADOPT, {**values, "now": self._now()})
+                adopted += changed
+        return adopted
+
+    PROMOTE = f"""
+    update litequeue_jobs
+    set state = 3
+    where id in (
+      select id
+      from litequeue_jobs
+      where state = 4 and available_at <= :now
+      order by available_at
+      limit {PROMOTE_AT_ONCE}
+    )"""
+
+    def _promote(self) -> int:
+        """Make ready some of what is due, the longest due first; returns how many."""
+        return self._database.change(self.PROMOTE, {"now": self._now()})
+
+    def has_ready(self, queues: Sequence[str] = ()) -> bool:
+        """Whether a worker of these queues would find a job that is ready."""
+        served = queues or self._ready_queues()
+        return any(self._database.rows(self.FIRST_FROM, {"queue": queue}) for queue in served)
+
+    NEXT_DUE = """
+    select min(available_at)
+    from litequeue_jobs
+    where state = 4"""
+
+    def next_due(self) -> float | None:
+        """The instant, in seconds since the epoch, when the next scheduled job is due."""
+        found = self._database.rows(self.NEXT_DUE)[0][0]
+        # A text comes behind all numbers: then no other is scheduled, and it is never due.
+        return float(found) / 1000 if isinstance(found, int | float) else None
+
+    def _has_due(self) -> bool:
+        due = self.next_due()
+        return due is not None and due * 1000 <= self._now()
+
+    # A dead worker may have had hundreds, and who brings them back needs no payload.
+    RUNNING = f"""
+    select {COLUMNS.removesuffix("payload")} ''
+    from litequeue_jobs
+    where state = 5 and worker = :worker
+    order by id"""
+
+    def running(self, worker: int) -> list[JobRow]:
+        """Return the rows that a worker has claimed and not ended, with empty payloads: see
+        with_payload."""
+        return self._readable(self._database.rows(self.RUNNING, {"worker": worker}))
+
+    PAYLOAD = """
+    select payload
+    from litequeue_jobs
+    where id = :id"""
+
+    def with_payload(self, row: JobRow) -> JobRow:
+        """Return the same row with the payload that is stored; as it is, where it is gone."""
+        found = self._database.rows(self.PAYLOAD, {"id": row.id})
+        return row._replace(payload=found[0][0]) if found else row
+
+    WORKERLESS = f"""
+    select {COLUMNS}
+    from litequeue_jobs
+    where state = 5 and typeof(worker) <> 'integer'"""
+
+    def fail_workerless(self) -> int:
+        """Fail the running jobs whose worker is no number, and so none that could end them;
+        returns how many."""
+        rows = self._database.rows(self.WORKERLESS)
+        for row in rows:
+            self._fail_damaged(row)
+        return len(rows)
+
+    SEVERAL = """
+    select id
+    from litequeue_jobs
+    where state = 5 and worker = :worker
+    limit 2"""
+
+    def has_several(self, worker: int) -> bool:
+        """Whether a worker has claimed more than the job that it can be running."""
+        return len(self._database.rows(self.SEVERAL, {"worker": worker})) > 1
+
+    FAIL_DAMAGED = """
+    update litequeue_jobs
+    set state = 7, finished_at = :now, failed_at = :now, exception = :exception
+    where id = :id and state in (3, 4, 5, 9)
+    returning overlap_key, batch"""
+
+    def _readable(self, rows: Sequence[Row]) -> list[JobRow]:
+        """The running rows as they are, but for those that somebody has edited into
+        nonsense: these fail, and hold up nobody."""
+        readable = []
+        for row in rows:
+            try:
+                readable.append(read_row(row))
+            except DamagedRow:
+                self._fail_damaged(row)
+        return readable
+
+    def _fail_damaged(self, row: Row) -> None:
+        """Fail a job of COLUMNS that cannot be read, or not be claimed."""
+        what = "; ".join(faults_of(row).values()) or "the table refuses a claim of it"
+        error = DamagedRow(thing=f"job {row[0]}", what=what)
+        values = {"id": row[0], "now": self._now(), "exception": str(error)}
+        with self._database.transaction():
+            for key, batch in self._database.rows(self.FAIL_DAMAGED, values):
+                self._unblocker.job_ended(key, batch, State.FAILED)
+        from litequeue.log import logger  # a producer claims nothing
+
+        logger.error("%s", error)

@@ -1,0 +1,68 @@
+"""Taking back what a worker has claimed and not started."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from litequeue.engine.database import Database
+from litequeue.engine.prefetch_log import Snapshot
+from litequeue.engine.presence import Presence
+from litequeue.errors import RunLost
+from litequeue.store.claim import Claims
+from litequeue.store.finish import Executions
+
+
+class Reclaimer:
+    """Reclaims the jobs that workers have claimed and not started."""
+
+    def __init__(
+        self, database: Database, presence: Presence, claims: Claims, executions: Executions
+    ) -> None:
+        self._database = database
+        self._presence = presence
+        self._claims = claims
+        self._executions = executions
+
+    def reclaim(self, worker: int | None = None, rested: float = 0) -> int:
+        """Release what this worker, or each, has claimed and not started, and complete what
+        it has finished, unless it has started a job within the last ``rested`` seconds;
+        returns how many jobs that were."""
+        ended = 0
+        with self._database.transaction():
+            workers = [row.id for row in self._presence.workers()] if worker is None else [worker]
+            for each in workers:
+                note = self._presence.reclaim(each, rested)
+                ended += 0 if note is None else self.settle(each, note)
+        return ended
+
+    def settle(self, worker: int, note: Snapshot) -> int:
+        """End the runs of a worker by its prefetch log: what has succeeded is completed,
+        what has not started is released; returns how many jobs that were."""
+        ended = 0
+        rows = self._claims.running(worker)
+        note = note.about(rows)
+        for row in rows:
+            if row.id in note.finished:
+                self._executions.complete(row, result=note.finished[row.id])
+                ended += 1
+            elif row.id in note.fetched:
+                self._executions.release(row)
+                ended += 1
+        return ended
+
+    def release_all(self, worker: int, note: Snapshot) -> None:
+        """End all runs of a worker that was stopped on purpose: what has succeeded is
+        completed, the rest is released."""
+        self.settle(worker, note)
+        for row in self._claims.running(worker):
+            with suppress(RunLost):
+                self._executions.release(row)
+
+    def release_everything(self) -> None:
+        """Release all runs, and forget all workers: those of a copy of the file belong to the
+        original's, and what lies beside the original says nothing about the copy."""
+        with self._database.transaction():
+            for worker in self._presence.workers():
+                for row in self._claims.running(worker.id):
+                    self._executions.release(row)
+                self._presence.deregister(worker.id)

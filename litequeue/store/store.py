@@ -1,0 +1,177 @@
+"""The verbs on the rows of one database: a component for each, put together here."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from litequeue.engine.database import LONGEST_PAUSE_SECONDS, Database
+from litequeue.engine.notifier import Notifier
+from litequeue.records import workers_folder
+from litequeue.store.insert import Inserts
+from litequeue.store.lookup import Lookups
+
+if TYPE_CHECKING:
+    from litequeue.engine.presence import Presence
+    from litequeue.store.admin import Admin
+    from litequeue.store.batch_insert import BatchInserts
+    from litequeue.store.batches import Batches
+    from litequeue.store.bulk import Bulk
+    from litequeue.store.claim import Claims
+    from litequeue.store.concurrency import Slots
+    from litequeue.store.dependencies import Dependencies
+    from litequeue.store.finish import Executions
+    from litequeue.store.reclaim import Reclaimer
+    from litequeue.store.unblock import Unblocker
+
+
+class Store:
+    """Builds each component when it is first used, and hands it what it needs: a producer
+    loads what inserts jobs, and nothing else."""
+
+    def __init__(
+        self,
+        database: Database,
+        clock: Callable[[], float] = time.time,
+        sleep: Callable[[float], None] = time.sleep,
+        *,
+        max_payload: int | None = None,
+    ) -> None:
+        self.database = database
+        self.clock = clock
+        self._sleep = sleep
+        self.notifier = Notifier(workers_folder(database.path))
+        self.lookups = Lookups(database)
+        self.inserts = Inserts(
+            database,
+            clock,
+            self.lookups,
+            self.notify,
+            lambda: self.dependencies,
+            lambda: self.batches,
+            max_payload,
+        )
+
+    def now(self) -> int:
+        """The instant as rows store it, in milliseconds since the epoch."""
+        return int(self.clock() * 1000)
+
+    def notify(self, queue: str) -> None:
+        """Wake a worker that serves ``queue``, as soon as it can see what was written."""
+        self.database.after_commit(self.notifier.ring, queue)
+
+    def yield_lock(self) -> None:
+        """Give every writer that waits the time to take the write lock."""
+        if not self.database.in_transaction():
+            self._sleep(LONGEST_PAUSE_SECONDS)
+
+    def close(self) -> None:
+        """Close what this process has open; a later use opens it anew."""
+        self.notifier.close()
+        self.database.close()
+
+    @cached_property
+    def dependencies(self) -> Dependencies:
+        """Which job depends on which."""
+        from litequeue.store.dependencies import Dependencies
+
+        return Dependencies(self.database)
+
+    @cached_property
+    def batches(self) -> Batches:
+        """The records of batches."""
+        from litequeue.store.batches import Batches
+
+        return Batches(self.database)
+
+    @cached_property
+    def slots(self) -> Slots:
+        """How many jobs of a key run at once."""
+        from litequeue.store.concurrency import Slots
+
+        return Slots(self.database)
+
+    @cached_property
+    def unblocker(self) -> Unblocker:
+        """What the end of a job means for others."""
+        from litequeue.store.unblock import Unblocker
+
+        return Unblocker(
+            self.database, self.now, self.slots, self.dependencies, self.batches, self.notify
+        )
+
+    @cached_property
+    def claims(self) -> Claims:
+        """How a worker gets its next job."""
+        from litequeue.store.claim import Claims
+
+        return Claims(self.database, self.now, self.slots, self.unblocker)
+
+    @cached_property
+    def executions(self) -> Executions:
+        """How a run ends."""
+        from litequeue.store.finish import Executions
+
+        return Executions(self.database, self.now, self.unblocker, self.dependencies, self.notify)
+
+    @cached_property
+    def presence(self) -> Presence:
+        """Which workers there are, and which are alive."""
+        from litequeue.engine.presence import Presence
+
+        return Presence(self.database, self.clock)
+
+    @cached_property
+    def reclaimer(self) -> Reclaimer:
+        """Takes back what workers have claimed and not started."""
+        from litequeue.store.reclaim import Reclaimer
+
+        return Reclaimer(self.database, self.presence, self.claims, self.executions)
+
+    @cached_property
+    def batch_inserts(self) -> BatchInserts:
+        """Stores the jobs of batches."""
+        from litequeue.store.batch_insert import BatchInserts
+
+        return BatchInserts(
+            self.database,
+            self.now,
+            self.inserts,
+            self.executions,
+            self.unblocker,
+            self.dependencies,
+            self.batches,
+        )
+
+    @cached_property
+    def bulk(self) -> Bulk:
+        """Changes rows from outside a run, many of them by steps."""
+        from litequeue.store.bulk import Bulk
+
+        return Bulk(
+            self.database,
+            self.lookups,
+            self.clock,
+            self.unblocker,
+            self.dependencies,
+            self.batches,
+            self.reclaimer,
+            self.yield_lock,
+        )
+
+    @cached_property
+    def admin(self) -> Admin:
+        """What an operator does."""
+        from litequeue.store.admin import Admin
+
+        return Admin(
+            self.database,
+            self.now,
+            self.bulk,
+            self.dependencies,
+            self.batches,
+            self.reclaimer,
+            self.notify,
+        )

@@ -1,0 +1,197 @@
+"""What becomes of a run, decided from how it ended and touching nothing."""
+
+from __future__ import annotations
+
+import os
+import traceback
+from collections.abc import Callable
+from enum import Enum
+from typing import NamedTuple
+
+from litequeue.errors import Fail, JobTimeout, PayloadError, Retry, Snooze, UnknownJob, WorkerDied
+from litequeue.options import DEFAULTS, Backoff, Options, clipped
+from litequeue.records import JobRow, reason_of
+from litequeue.times.backoff import pause
+
+OURS = os.path.dirname(os.path.dirname(__file__)) + os.sep
+LONGEST_EXCEPTION = 20_000
+LONGEST_HEADLINE = 500
+OUR_ERRORS = "litequeue.errors."
+SNOOZE_SECONDS = 60.0
+# A job that no class answers to is looked at again after so long, doubling up to the longest;
+# so long after the first look it fails for good.
+UNKNOWN_PAUSE_SECONDS = 10.0
+LONGEST_UNKNOWN_PAUSE_SECONDS = 300.0
+UNKNOWN_SECONDS = 24 * 3600.0
+
+
+class Verb(str, Enum):
+    """The ways in which a run can end."""
+
+    COMPLETE = "complete"
+    RETRY_LATER = "retry_later"
+    RELEASE = "release"
+    PUT_BACK = "put_back"
+    FAIL = "fail"
+
+
+class Policy(NamedTuple):
+    """The options that decide over a failed run, from the nearest who gave them."""
+
+    max_attempts: int
+    backoff: Backoff | None
+    timeout: float | None
+    keep: float
+    on_failure: str
+
+
+class Outcome(NamedTuple):
+    """How a run is to be ended: the verb, the seconds to wait where the job runs again,
+    and what went wrong, in one line and in full."""
+
+    verb: Verb
+    after: float = 0
+    reason: str = ""
+    exception: str = ""
+
+
+def policy(row: JobRow, declared: Options, flags: Options) -> Policy:
+    """The policy for a row: its own options, then the class's, the worker's, DEFAULTS."""
+    own: Options = {**row.options}
+    if row.max_attempts is not None:
+        own["max_attempts"] = row.max_attempts
+    said: Options = {**DEFAULTS, **flags, **declared, **own}
+    return Policy(
+        max_attempts=said["max_attempts"],
+        backoff=said.get("backoff"),
+        timeout=said.get("timeout"),
+        keep=said["keep"],
+        on_failure=said["on_failure"],
+    )
+
+
+def classify(
+    error: BaseException | None,
+    row: JobRow,
+    policy: Policy,
+    random: Callable[[], float],
+    now: float,
+) -> Outcome:
+    """Decide how the run of ``row`` ends that raised ``error``, or nothing, at the instant
+    ``now`` in seconds since the epoch."""
+    if error is None:
+        return Outcome(Verb.COMPLETE)
+    if isinstance(error, Snooze):
+        return Outcome(Verb.RELEASE, after=_snooze(error), reason=describe(error))
+    if isinstance(error, UnknownJob):
+        after = _unknown_pause(row, now)
+        if after > 0:
+            return Outcome(Verb.PUT_BACK, after=after, reason=describe(error))
+    reason, exception = describe(error), full(error)
+    if isinstance(error, Fail | PayloadError | UnknownJob):
+        return Outcome(Verb.FAIL, reason=reason, exception=exception)
+    if row.attempts >= policy.max_attempts:
+        if isinstance(error, WorkerDied):
+            exception = f"{exception.rstrip().rstrip('.')}; its worker died each time\n"
+        return Outcome(Verb.FAIL, reason=reason, exception=exception)
+    after = _pause(error, row, policy, random)
+    return Outcome(Verb.RETRY_LATER, after=after, reason=reason, exception=exception)
+
+
+def describe(error: BaseException) -> str:
+    """One line for an error: the first that it says, or its type where it says nothing."""
+    kind = type(error).__name__
+    try:
+        words = _first_line(str(error))
+    except BaseException as broken:
+        return f"{kind} (its str() raises {type(broken).__name__})"
+    if not words:
+        return kind
+    # A KeyError says nothing but the key, an exit nothing but its status.
+    return f"{kind}: {words}" if isinstance(error, KeyError | SystemExit) else words
+
+
+def _first_line(message: str) -> str:
+    lines = message.strip().splitlines()
+    return " ".join(lines[0].split()) if lines else ""
+
+
+def full(error: BaseException) -> str:
+    """The traceback of an error, from the first frame that is not litequeue's; where it
+    is long, its end.
+
+    Where its reason could not be told from that, as record.reason_of does, the reason
+    stands before it.
+    """
+    text = _formatted(error).encode("utf-8", "backslashreplace").decode()
+    reason = headline(error)
+    if len(text) > LONGEST_EXCEPTION:
+        return f"{reason}\n...\n{text[-LONGEST_EXCEPTION:]}"
+    # Python adds to some lines what the name might have been.
+    found = " ".join(reason_of(text).split())
+    return text if found.startswith(reason.removeprefix(OUR_ERRORS)) else f"{reason}\n{text}"
+
+
+def headline(error: BaseException) -> str:
+    """The type of an error, as a traceback names it, and the first line of its message."""
+    kind = type(error)
+    name = kind.__qualname__
+    if kind.__module__ not in ("__main__", "builtins"):
+        name = f"{kind.__module__}.{name}"
+    try:
+        message = error.msg if isinstance(error, SyntaxError) else str(error)
+        words = _first_line(str(message))
+    except BaseException:
+        # The traceback says so, too.
+        words = ""
+    line = f"{name}: {words}" if words else name
+    line = line if len(line) <= LONGEST_HEADLINE else line[: LONGEST_HEADLINE - 1] + "…"
+    return line.encode("utf-8", "backslashreplace").decode()
+
+
+def _formatted(error: BaseException) -> str:
+    if isinstance(error, JobTimeout) and error.hung:
+        return _users_frames(error.hung) + f"{type(error).__name__}: {describe(error)}\n"
+    trace = error.__traceback__
+    while trace is not None and trace.tb_frame.f_code.co_filename.startswith(OURS):
+        trace = trace.tb_next
+    try:
+        return "".join(traceback.format_exception(type(error), error, trace))
+    except BaseException:
+        # What an exception's own methods raise is no reason to lose the run.
+        return describe(error) + "\n"
+
+
+def _users_frames(hung: str) -> str:
+    """What faulthandler wrote, innermost frame first, without litequeue's own frames."""
+    lines = hung.splitlines(keepends=True)
+    ours = next((at for at, line in enumerate(lines) if OURS in line), len(lines))
+    return "".join(lines[:ours])
+
+
+def _snooze(error: Snooze) -> float:
+    # What a job raises is not typed; nonsense must not become a busy loop.
+    after = clipped(error.after)
+    return SNOOZE_SECONDS if after is None else after
+
+
+def _unknown_pause(row: JobRow, now: float) -> float:
+    """The seconds until a job that no class answers to is looked at again; 0 where it is to
+    fail. With each look as long after the first as the pauses before it took, they double."""
+    since = now if row.unknown_since is None else row.unknown_since.timestamp()
+    waited = max(0.0, now - since)
+    pause = min(waited + UNKNOWN_PAUSE_SECONDS, LONGEST_UNKNOWN_PAUSE_SECONDS)
+    return max(0.0, min(pause, UNKNOWN_SECONDS - waited))
+
+
+def _pause(error: BaseException, row: JobRow, policy: Policy, random: Callable[[], float]) -> float:
+    if isinstance(error, WorkerDied):
+        return 0
+    asked = clipped(error.after) if isinstance(error, Retry) else None
+    if asked is not None:
+        return asked
+    try:
+        return pause(policy.backoff, row.attempts, random)
+    except Exception:
+        # A backoff that raises would take the job's own error with it.
+        return pause(None, row.attempts, random)

@@ -1,0 +1,349 @@
+"""The periodic jobs: whichever worker is there pushes them when they are due, once for
+each due time, however many workers there are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, NamedTuple
+
+from litequeue.errors import DatabaseError, NoSuchSchedule, ScheduleError
+from litequeue.jobs.job import Job
+from litequeue.log import logger
+from litequeue.messages import show
+from litequeue.options import Options
+from litequeue.records import instant, key
+from litequeue.store.store import Store
+from litequeue.worker.outcome import describe
+
+if TYPE_CHECKING:
+    from litequeue.times.schedule import Timing
+
+
+NEVER = float("inf")
+EDITED = instant(0)
+# How soon a worker sees what others, say an operator, have changed on the timetable.
+LOOK_SECONDS = 1.0
+# A clock that was set back by less repeats no fixed time; by more, it counts from the new time.
+SET_BACK_SECONDS = 3 * 3600
+# What goes on by the clock or by a period does so at once, but for the small steps by which
+# clocks are kept right.
+STEP_SECONDS = 1.0
+
+
+class ScheduleEntry(NamedTuple):
+    """One line of the timetable."""
+
+    name: str
+    text: str
+    zone: str | None
+    next_at: datetime
+    """1970 where it was edited into nonsense."""
+    last_at: datetime | None
+    last_job: int | None
+    paused_at: datetime | None
+
+    @property
+    def timing(self) -> Timing:
+        """The expression, read; raises ScheduleError for one that was edited."""
+        from litequeue.times.schedule import (
+            read_timing,  # a worker without periodic jobs reads none
+        )
+
+        return read_timing(self.text, self.zone)
+
+    @property
+    def words(self) -> str:
+        """When it comes, in words."""
+        try:
+            return self.timing.words()
+        except ScheduleError:
+            return f"unreadable: {self.text}"
+
+    @property
+    def paused(self) -> bool:
+        """Whether it comes no more until it is resumed."""
+        return self.paused_at is not None
+
+    def due(self, now: float) -> bool:
+        """Whether it is time."""
+        return self.next_at.timestamp() <= now
+
+
+class Schedules:
+    """The timetable of one queue, as it stands in the table."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._database = store.database
+
+    # A new expression counts from now; one that has not changed goes on where it was.
+    ENTER = """
+    insert into litequeue_schedules (name, expression, zone, next_at)
+    values (:name, :expression, :zone, :next_at)
+    on conflict (name) do update
+    set expression = :expression, zone = :zone, next_at = :next_at
+    where expression <> :expression or zone is not :zone
+      or typeof(next_at) <> 'integer' or next_at not between 1 and :latest"""
+
+    TAKE_OVER = """
+    update or replace litequeue_schedules
+    set name = :name
+    where name = :old"""
+
+    def enter(self, job: type[Job]) -> None:
+        """Put a periodic job on the timetable, or bring its line up to date; a line under
+        an older name of the job becomes this one."""
+        made = job.__litequeue__
+        assert made.timing is not None
+        with self._database.transaction():
+            # Read under the lock: a time that another worker has seen come is over here, too.
+            line = {
+                "name": made.name,
+                "expression": made.timing.text,
+                "zone": made.timing.zone,
+                **_bounds(made.timing, self._store.clock()),
+            }
+            for old in self.lines():
+                if old.name != made.name and key(old.name) in made.keys:
+                    self._database.change(self.TAKE_OVER, {"name": made.name, "old": old.name})
+            self._database.change(self.ENTER, line)
+
+    def absent(self, jobs: Iterable[type[Job]]) -> list[ScheduleEntry]:
+        """The lines that a worker with these jobs would enter if it started now, and that
+        are not there, also under no older name."""
+        there = {key(line.name) for line in self.lines()}
+        made = [job.__litequeue__ for job in jobs]
+        now = self._store.clock()
+        return [
+            ScheduleEntry(
+                name=each.name,
+                text=each.timing.text,
+                zone=each.timing.zone,
+                next_at=instant(_milliseconds(each.timing.next(now))),
+                last_at=None,
+                last_job=None,
+                paused_at=None,
+            )
+            for each in made
+            if each.timing is not None and there.isdisjoint(each.keys)
+        ]
+
+    LINES = """
+    select name, expression, zone, next_at, last_at, last_job, paused_at
+    from litequeue_schedules
+    order by name"""
+
+    def lines(self) -> list[ScheduleEntry]:
+        """The whole timetable, by name."""
+        return [
+            ScheduleEntry(
+                name=str(name),
+                text=str(expression),
+                zone=None if zone is None else str(zone),
+                next_at=_instant(next_at),
+                last_at=None if last_at is None else _instant(last_at),
+                last_job=last_job if isinstance(last_job, int) else None,
+                paused_at=None if paused_at is None else _instant(paused_at),
+            )
+            for name, expression, zone, next_at, last_at, last_job, paused_at in (
+                self._database.rows(self.LINES)
+            )
+        ]
+
+    # Of all workers that saw it due, one changes the row; the others find it changed.
+    TICK = """
+    update litequeue_schedules
+    set next_at = :next_at, last_at = :last_at
+    where name = :name and next_at = :seen and paused_at is null"""
+
+    PUSHED = """
+    update litequeue_schedules
+    set last_job = :job
+    where name = :name"""
+
+    def tick(self, line: ScheduleEntry, job: type[Job]) -> int | None:
+        """Push a job that is due, and return its id; None if another worker was first.
+
+        However many times have passed unseen, that is one job. One that is still
+        unfinished stands for this time too. Raises ScheduleError for a line that cannot be
+        read, and whatever the job's own code raises; then this time is passed over.
+        """
+        due = self._due(line)
+        try:
+            made = job()
+            keys = _keys(made)
+            with self._database.transaction():
+                if not self._database.change(self.TICK, due):
+                    return None
+                id = self._store.inserts.push(made, None, (), None, keys)
+                self._database.change(self.PUSHED, {"name": line.name, "job": id})
+            return id
+        except DatabaseError:
+            raise
+        except Exception:
+            # Else it would be tried again at once, and for ever.
+            self._database.change(self.TICK, due)
+            raise
+
+    def _due(self, line: ScheduleEntry) -> dict[str, object]:
+        now, timing = self._store.clock(), line.timing
+        if line.next_at == EDITED:
+            raise ScheduleError(value=show(line.text), problem="its next time was edited")
+        return {
+            "name": line.name,
+            "seen": round(line.next_at.timestamp() * 1000),
+            "last_at": _milliseconds(timing.previous(now)),
+            "next_at": _milliseconds(timing.next(now)),
+        }
+
+    def push_now(self, name: str, job: type[Job] | None = None) -> int:
+        """Push a periodic job beside its timetable, and return its id, or that of the one
+        that is unfinished.
+
+        Without its class, it is pushed by name, to the default queue. Raises
+        NoSuchSchedule.
+        """
+        line = self.line(name)
+        if job is None:
+            unique = _own_key(line.name)
+            options = Options(unique=unique, without_overlapping=True)
+            return self._store.inserts.push(line.name, {}, (), None, options)
+        made = job()
+        return self._store.inserts.push(made, None, (), None, _keys(made))
+
+    PAUSE = """
+    update litequeue_schedules
+    set paused_at = :now
+    where name = :name and paused_at is null"""
+
+    def pause(self, name: str) -> bool:
+        """Let a periodic job come no more; False if it was paused. Raises
+        NoSuchSchedule."""
+        values = {"name": self.line(name).name, "now": _milliseconds(self._store.clock())}
+        return self._database.change(self.PAUSE, values) > 0
+
+    # What was due meanwhile is not made up for.
+    RESUME = """
+    update litequeue_schedules
+    set paused_at = null,
+        next_at = case when next_at between :next_at and :latest then next_at else :next_at end
+    where name = :name and paused_at is not null"""
+
+    def resume(self, name: str) -> bool:
+        """Let a periodic job come again, at its next time; False if it was not paused.
+        Raises NoSuchSchedule, and ScheduleError for a line that cannot be read."""
+        line = self.line(name)
+        values = {"name": line.name, **_bounds(line.timing, self._store.clock())}
+        return self._database.change(self.RESUME, values) > 0
+
+    FORGET = """
+    delete from litequeue_schedules
+    where name = :name"""
+
+    def forget(self, name: str) -> None:
+        """Take a job that has no code any more off the timetable; raises NoSuchSchedule."""
+        self._database.change(self.FORGET, {"name": self.line(name).name})
+
+    def line(self, name: str) -> ScheduleEntry:
+        """The line of a job, by its name in any spelling; raises NoSuchSchedule."""
+        for line in self.lines():
+            if key(line.name) == key(name):
+                return line
+        raise NoSuchSchedule(name=name)
+
+
+class PeriodicPusher:
+    """A worker's hand on the timetable: its own periodic jobs, and when to look next."""
+
+    def __init__(self, store: Store, jobs: Sequence[type[Job]]) -> None:
+        self._store = store
+        self._schedules = Schedules(store)
+        self._jobs = {job.__litequeue__.name: job for job in jobs if job.__litequeue__.timing}
+        self._looked_at = 0.0
+        self._due_at = NEVER
+
+    def begin(self) -> None:
+        """Put this worker's periodic jobs on the timetable."""
+        for job in self._jobs.values():
+            self._schedules.enter(job)
+        if self._jobs:
+            self._due_at = 0.0
+
+    def seconds_left(self) -> float:
+        """How long until something is due."""
+        return self._due_at - self._store.clock()
+
+    def tick(self) -> None:
+        """Push what is due; a job that cannot be pushed is logged, and comes again at its
+        next time. Raises DatabaseError."""
+        now = self._store.clock()
+        if not self._jobs:
+            return
+        if now < self._looked_at:
+            # The clock was set back, and the timetable may be far ahead of it.
+            self.begin()
+        elif now < min(self._due_at, self._looked_at + LOOK_SECONDS):
+            return
+        for line in self._own_lines():
+            if line.due(now):
+                self._push(line)
+        times = [line.next_at.timestamp() for line in self._own_lines()]
+        self._looked_at, self._due_at = now, min(times, default=NEVER)
+
+    def _push(self, line: ScheduleEntry) -> None:
+        job = self._jobs[line.name]
+        try:
+            self._schedules.tick(line, job)
+        except DatabaseError:
+            raise
+        except ScheduleError as error:
+            logger.error("%s goes on as its code says: on the timetable, %s", line.name, error)
+            self._schedules.enter(job)
+        except Exception as error:
+            logger.error("the periodic job %s was not pushed: %s", line.name, describe(error))
+
+    def _own_lines(self) -> list[ScheduleEntry]:
+        lines = self._schedules.lines()
+        return [line for line in lines if line.name in self._jobs and not line.paused]
+
+
+def _bounds(timing: Timing, now: float) -> dict[str, object]:
+    """When a job comes next, and the latest of the next times that may stand for it: a later
+    one was written before the clock was set back."""
+    ahead = SET_BACK_SECONDS if timing.at_fixed_times else STEP_SECONDS
+    next_at, latest = timing.next(now), timing.next(now + ahead)
+    return {"next_at": _milliseconds(next_at), "latest": _milliseconds(latest)}
+
+
+def _keys(job: Job) -> Options:
+    """The keys of a periodic job; where it says nothing, such that it does not overlap
+    itself, and none piles up.
+
+    A callable is asked here, since no code of a user's is to run inside a transaction.
+    """
+    made = type(job).__litequeue__
+    unique = made.options.get("unique", _own_key(made.name))
+    alone = made.options.get("without_overlapping", True)
+    keys: Options = {"unique": unique(job) if callable(unique) else unique}
+    if "concurrency" not in made.options or "without_overlapping" in made.options:
+        keys["without_overlapping"] = alone(job) if callable(alone) else alone
+    return keys
+
+
+def _own_key(name: str) -> str:
+    return f"schedule {name}"
+
+
+def _instant(stored: object) -> datetime:
+    try:
+        return instant(stored) if isinstance(stored, int) and stored >= 0 else EDITED
+    except (ValueError, OverflowError, OSError):
+        return EDITED
+
+
+def _milliseconds(seconds: float) -> int:
+    from math import ceil  # as above, for periodic jobs alone
+
+    # Rounded up: a tick before its time would find the same time to come once more.
+    return ceil(seconds * 1000)

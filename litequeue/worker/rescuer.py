@@ -1,0 +1,97 @@
+"""Bringing back what dead workers have left.
+
+The job that was running has spent its attempt, and says how its worker died; one that
+had succeeded is completed, and one that was only fetched goes back unspent. Short jobs
+behind a long one are had back from the living.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from litequeue.engine.prefetch_log import Snapshot
+from litequeue.engine.presence import LEFT_TRANSACTION, STOPPED, STOPS
+from litequeue.errors import JobLeftTransaction, JobTimeout, RunLost, WorkerDied
+from litequeue.records import JobRow, WorkerRow
+from litequeue.store.store import Store
+from litequeue.worker.executor import DeathOfRun, Executor
+
+# How long a worker may be at one job while others wait in its hand.
+LATE_SECONDS = 0.05
+UNKNOWN_CAUSE = "killed, or unable to write down how the job ended"
+# How a worker may end that was asked to stop and whose job is not to blame: by whoever did
+# not wait for it, or by itself, when the job did not end. A crash meanwhile still counts.
+ENDS_OF_A_STOP = {None, "signal 9", *(f"signal {n}" for n in STOPS)}
+ENDS_OF_A_STOP |= {f"exit code {128 + n}" for n in STOPS}
+
+
+class Rescuer:
+    """Looks for the dead among the workers of a queue, and ends their runs."""
+
+    def __init__(self, store: Store, executor: Executor) -> None:
+        self._store = store
+        self._executor = executor
+
+    def rescue(self, own: int) -> int:
+        """End the runs of all dead workers, and have back what those fetched that live
+        and do not come to it; returns how many jobs that was about. ``own`` is passed
+        over."""
+        workers = [worker for worker in self._store.presence.workers() if worker.id != own]
+        ended = sum(
+            self._rescue_worker(worker) or self._reclaim_late(worker.id) for worker in workers
+        )
+        return ended + self._store.claims.fail_workerless()
+
+    def _reclaim_late(self, worker: int) -> int:
+        late = self._store.presence.has_unstarted(worker, LATE_SECONDS)
+        # What is in its hand may have been had back already.
+        late = late and self._store.claims.has_several(worker)
+        return self._store.reclaimer.reclaim(worker, LATE_SECONDS) if late else 0
+
+    def _rescue_worker(self, worker: WorkerRow) -> int:
+        with self._store.presence.rescue(worker.id) as note:
+            return 0 if note is None else self._end(worker, note)
+
+    def _end(self, worker: WorkerRow, note: Snapshot) -> int:
+        """End all that a dead worker has in the table: what its hand says of it, if that is
+        to be believed, and what it says nothing of is released."""
+        # Together: there may be hundreds, and each by itself would wait for the lock.
+        with self._store.database.transaction():
+            rows = self._store.claims.running(worker.id)
+            note = note.about(rows)
+            blamed = 0 if _was_stopped(worker, note) else note.running
+            for row in rows:
+                if row.id in note.finished:
+                    self._store.executions.complete(row, result=note.finished[row.id])
+                elif row.id != blamed:
+                    self._store.executions.release(row)
+        for row in rows:
+            if row.id in note.finished:
+                self._executor.report_finished(row)
+            elif row.id == blamed:
+                with suppress(RunLost):
+                    whole = self._store.claims.with_payload(row)
+                    self._executor.end_for_dead(whole, self._error(row, worker, note))
+        return len(rows)
+
+    def _error(self, row: JobRow, worker: WorkerRow, note: Snapshot) -> DeathOfRun:
+        if LEFT_TRANSACTION in note.hung:
+            return JobLeftTransaction(
+                job=f"Job {row.id} ({row.name})", path=self._store.database.path
+            )
+        if note.hung:
+            detail = " and did not stop when it was told to; its process was ended"
+            return JobTimeout(detail=detail, hung=note.hung)
+        return WorkerDied(
+            worker=f"{worker.name} (process {worker.pid})",
+            cause=worker.cause or UNKNOWN_CAUSE,
+            attempt=row.attempts,
+            max_attempts=self._executor.policy(row).max_attempts,
+        )
+
+
+def _was_stopped(worker: WorkerRow, note: Snapshot) -> bool:
+    """Whether a worker was ended on purpose, in whatever way."""
+    if LEFT_TRANSACTION in note.hung:
+        return False
+    return worker.cause == STOPPED or (note.stopped and worker.cause in ENDS_OF_A_STOP)

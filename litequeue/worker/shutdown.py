@@ -1,0 +1,294 @@
+"""Asking a worker to end: after the job that it runs, or at once.
+
+A signal handler here only notes that it was called and wakes whoever sleeps. One thing
+cannot wait: a second signal, or the end of the grace after the first, ends the job that is
+running, by an exception raised inside its handle(), and nowhere else. Whoever runs a worker
+may lose patience before: each signal is noted in a file at once, so that a job whose worker
+was killed during a stop is not to blame for that.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import select
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from io import RawIOBase
+from math import inf
+from types import FrameType
+
+from litequeue.engine import forks
+from litequeue.records import JobRow
+from litequeue.worker.interrupt import RETRY_SECONDS, Alarm, within_job
+from litequeue.worker.signal_state import (
+    TIMER_SIGNALS,
+    SignalState,
+    give_to_children,
+    ignore,
+    set_handler,
+)
+
+# SIGHUP, where there is one, comes when a terminal is closed.
+SIGNALS = tuple(
+    int(getattr(signal, name)) for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name)
+)
+# What a job has to end in once HardStop was raised in it; then the process ends. With the
+# grace before it, this is less than the ten seconds that container engines wait.
+LAST_SECONDS = 1.0
+GRACE, FORCED, LAST = "grace", "forced stop", "last"
+
+logger = logging.getLogger("litequeue")
+
+
+def block_signals() -> None:
+    """Leave all signals to the other threads of the process: one that a helping thread
+    took would not wake the main thread, which has to see to it."""
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+
+
+class ForcedShutdown(BaseException):
+    """Raised inside a running job that is to end now; its run is given back."""
+
+
+class Shutdown:
+    """Whether, and how soon, one worker is to end."""
+
+    signal = 0
+    _state: SignalState | None = None
+    _job: JobRow | None = None
+    _note: int | None = None
+    _forced = False
+
+    def __init__(
+        self,
+        parent_pipe: int | None = None,
+        *,
+        grace: float | None = None,
+        last: float = LAST_SECONDS,
+        say: Callable[[str], None] = logger.warning,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """The end of file of the descriptor ``leash``, the end of a pipe that another
+        process holds, asks for a stop as well. After SIGTERM and SIGHUP a job has ``grace``
+        seconds to end, then HardStop is raised in it, and ``last`` seconds later the process
+        ends; without a grace, and after SIGINT, it has as long as it takes. ``say`` is told
+        which job that is. ``clock`` gives seconds that are never set back."""
+        self._clock = clock
+        self._parent_pipe = [] if parent_pipe is None else [parent_pipe]
+        self._reader, self._writer = _pipe()
+        self._times = 0
+        self._grace, self._last, self._say = grace, last, say
+        self._end_at = inf
+        self.alarm = Alarm(clock)
+
+    @property
+    def requested(self) -> bool:
+        """Whether no further job is to start."""
+        return self._times > 0
+
+    @property
+    def hard(self) -> bool:
+        """Whether the running job, too, is to end now."""
+        return self._forced or self._times > 1
+
+    @property
+    def status(self) -> int:
+        """The exit status of a process that this has ended."""
+        return 128 + self.signal if self._times > 1 else 0
+
+    def request(self) -> None:
+        """Let the running job finish and start no other; may be called by any thread."""
+        self._times = max(1, self._times)
+        self.wake()
+
+    def renew(self) -> None:
+        """Forget a stop that was asked for: whom it was for has ended, and works anew."""
+        self._times = self.signal = 0
+
+    def sleep(self, seconds: float, also: Sequence[int] = ()) -> list[int]:
+        """Sleep until a stop, ``seconds`` at most, or until one of the descriptors
+        ``also`` can be read; returns those that can."""
+        own = self._reader.fileno()
+        ready, _, _ = select.select([own, *self._parent_pipe, *also], [], [], max(0.0, seconds))
+        if own in ready:
+            self._reader.read(4096)
+        if self._parent_pipe and self._parent_pipe[0] in ready:
+            # It can be read for ever from now on.
+            self._parent_pipe.clear()
+            self.request()
+        return [descriptor for descriptor in ready if descriptor in also]
+
+    def look(self) -> None:
+        """See whether the leash has ended, for whoever is too busy to sleep."""
+        if self._parent_pipe:
+            self.sleep(0)
+
+    @contextmanager
+    def on_signals(self) -> Iterator[None]:
+        """Let SIGTERM, SIGINT and SIGHUP mean this stop, inside the block; elsewhere than in
+        the main thread, where Python has no say in signals, set none. A SIGHUP that was
+        ignored, as by nohup, stays ignored."""
+        main = threading.current_thread() is threading.main_thread()
+        outermost = self._state is None
+        before = self._install(outermost) if main else {}
+        self._state = SignalState(main=main, timed=self.alarm.pending)
+        try:
+            yield
+        finally:
+            if outermost:
+                self._state = None
+                self.alarm.end()
+                if before:
+                    give_to_children({})
+                for number, handler in before.items():
+                    set_handler(number, handler)
+
+    def _install(self, outermost: bool) -> dict[int, object]:
+        """Set the handlers, again where a module of jobs has set its own; returns those from
+        before."""
+        handlers: dict[int, Callable[[int, FrameType | None], object]] = {}
+        for number in SIGNALS:
+            if number == signal.SIGINT or signal.getsignal(number) is not signal.SIG_IGN:
+                handlers[number] = self._handle
+        for number in TIMER_SIGNALS:
+            handlers[number] = ignore
+        if hasattr(signal, "SIGALRM"):
+            handlers[signal.SIGALRM] = self.alarm.ring
+            self.alarm.begin()
+        before: dict[int, object] = {number: signal.getsignal(number) for number in handlers}
+        if outermost:
+            forks.tell_child(self)
+            give_to_children(before)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        return before
+
+    @contextmanager
+    def noted_in(self, descriptor: int) -> Iterator[None]:
+        """Have the number of each signal written to this file, as it comes."""
+        if self._state is None or not self.alarm.here():
+            yield
+            return
+        os.set_blocking(descriptor, False)
+        self._note = descriptor
+        self._state.write_to(descriptor)
+        try:
+            yield
+        finally:
+            self._note = None
+            self._state.write_to(-1)
+
+    def begin_job(self, row: JobRow) -> None:
+        """From here on, a forced stop raises HardStop; it does now if there was one."""
+        self._job = row
+        if self.hard:
+            raise ForcedShutdown
+
+    def end_job(self) -> str:
+        """The job is over; to be called in any case. Puts back what it has changed of
+        signals and timers, and returns what that was, "" for nothing."""
+        self._job = None
+        if self._times:
+            self.alarm.cancel(FORCED)
+            self.alarm.cancel(LAST)
+        return "" if self._state is None else self._state.restore()
+
+    def forked(self) -> None:
+        """Be no stop of the child's, which gets its handlers from signal_state."""
+        self.alarm.forget()
+        self._state = self._job = self._note = None
+
+    def wake(self) -> None:
+        """End the sleep, if there is one; a signal handler or any thread may call this."""
+        with suppress(OSError, ValueError):
+            self._writer.write(b"\n")
+
+    def close(self) -> None:
+        """Close the pipe."""
+        for end in (self._reader, self._writer):
+            with suppress(OSError):  # a job may have closed it
+                end.close()
+
+    # A worker that is dropped drops its stop.
+    __del__ = close
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        # Its own number: other signals are handled inside this, between any two calls.
+        times = self._times = self._times + 1
+        self.signal = number
+        self.wake()
+        if self._note is not None:
+            # A job can have taken the other way for itself, as asyncio does.
+            with suppress(OSError):
+                os.write(self._note, bytes([number]))
+        if times == 1:
+            self._ask(number)
+        elif times == 2:
+            self._force(frame)
+        elif self._job is not None and self._clock() > self._end_at:
+            os._exit(128 + number)
+
+    def _ask(self, number: int) -> None:
+        if self._forced:
+            return
+        seconds = None if number == signal.SIGINT else self._grace
+        if seconds is not None:
+            self.alarm.set(GRACE, seconds, self._force)
+        if self._job is not None:
+            again = "Ctrl-C" if number == signal.SIGINT else "a signal"
+            within = "" if seconds is None else f" within {seconds:g} s"
+            self._report(f"Finishing {_named(self._job)}{within}; {again} again releases it")
+
+    def _force(self, frame: FrameType | None) -> None:
+        self._forced = True
+        self.wake()
+        if self._job is not None:
+            self._end_at = self._clock() + self._last
+            self.alarm.set(LAST, self._last, self._end)
+            self._report(f"Releasing {_named(self._job)}; this attempt does not count")
+            self._raise(frame)
+
+    def _raise(self, frame: FrameType | None) -> None:
+        """Raise HardStop in the job, as soon as its own code runs."""
+        if self._job is not None:
+            if within_job(frame):
+                raise ForcedShutdown
+            self.alarm.set(FORCED, RETRY_SECONDS, self._raise)
+
+    def _end(self, frame: FrameType | None) -> None:
+        # A job that swallows every exception would keep the process for ever.
+        if self._job is not None:
+            os._exit(128 + self.signal)
+
+    def _report(self, text: str) -> None:
+        # In a signal handler: whoever writes there may be interrupted at writing.
+        with suppress(Exception):
+            self._say(text)
+
+
+def _named(row: JobRow) -> str:
+    return f"job {row.id} ({row.name})"
+
+
+def _pipe() -> tuple[RawIOBase, RawIOBase]:
+    """The two ends of a pipe, neither of which ever waits."""
+    if sys.platform == "win32":
+        import socket  # where select() takes nothing else; elsewhere it would be 0.5 MB
+
+        ends = socket.socketpair()
+        for end in ends:
+            end.setblocking(False)
+        files = ends[0].makefile("rb", buffering=0), ends[1].makefile("wb", buffering=0)
+        for end in ends:
+            end.close()  # when its file is closed
+        return files
+    reader, writer = os.pipe()
+    for descriptor in (reader, writer):
+        os.set_blocking(descriptor, False)
+    return open(reader, "rb", buffering=0), open(writer, "wb", buffering=0)

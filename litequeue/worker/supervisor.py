@@ -1,0 +1,278 @@
+"""N worker processes: started, replaced when they end, stopped together.
+
+The supervisor runs no job and imports none. Its children hold one end of a pair of
+sockets whose other end dies with it, so that they end too, after their job. What they say
+through it counts, and not their exit status alone: a job can exit with any status.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+
+from litequeue.engine.notifier import Notifier
+from litequeue.engine.presence import STOPPED
+from litequeue.store.store import Store
+from litequeue.worker.parent_pipe import FINISHED, RECYCLED, WRONG_USE, Reports
+from litequeue.worker.shutdown import LAST_SECONDS, Shutdown
+
+# What a supervisor exits with where its workers cannot work as they were started.
+WRONG_USE_STATUS = 2
+
+# A worker that ends sooner than this has died at its start.
+SETTLED_SECONDS = 5.0
+FIRST_PAUSE_SECONDS = 0.2
+LONGEST_PAUSE_SECONDS = 30.0
+
+
+@dataclass(slots=True, eq=False)
+class Child:
+    """A worker process, and what it has said."""
+
+    process: subprocess.Popen[bytes]
+    reports: Reports
+    started_at: float
+    # When it is ended, where its work is over and it does not end by itself.
+    kill_at: float = math.inf
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+
+@dataclass(slots=True)
+class Place:
+    """One of the N places: the process in it, or when the next one is to start."""
+
+    child: Child | None = None
+    start_at: float = 0.0
+    deaths: int = 0
+    finished: bool = False
+
+
+class Supervisor:
+    """Keeps N processes at work on a queue."""
+
+    def __init__(
+        self,
+        store: Store,
+        command: Sequence[str],
+        *,
+        count: int,
+        grace: float,
+        until_done: bool,
+        stop: Shutdown,
+        complain: Callable[[str], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Make ``count`` places for processes of ``python -m litequeue`` + ``command``.
+
+        With ``until_done``, one that ends by itself is not replaced. On a stop they have
+        ``grace`` seconds for their jobs. ``complain`` takes lines for people; ``clock``
+        gives seconds that are never set back.
+        """
+        self._store = store
+        self._command = command
+        self._grace = grace
+        self._until_done = until_done
+        self._shutdown = stop
+        self._complain = complain
+        self._clock = clock
+        self._places = [Place() for _ in range(count)]
+        self._ever_registered = False
+        self._status = 0
+        self._oom_kills = _oom_kills()
+
+    def run(self) -> int:
+        """Work until a stop, or until every worker has ended by itself; returns the exit
+        status. Raises DatabaseMoved, and CannotOpen for a file that has got a second name."""
+        with self._shutdown.on_signals(), self._told_of_deaths():
+            try:
+                while not self._shutdown.requested and not all(p.finished for p in self._places):
+                    # A new worker would make a new, empty file in the place of one that
+                    # was deleted.
+                    self._store.database.check_place()
+                    self._fill()
+                    self._shutdown.sleep(self._seconds_left(), self._descriptors())
+                    self._collect()
+            finally:
+                self._end_all()
+        return self._status or self._shutdown.status
+
+    @contextmanager
+    def _told_of_deaths(self) -> Iterator[None]:
+        before = signal.signal(signal.SIGCHLD, lambda number, frame: self._shutdown.wake())
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGCHLD, before)
+
+    def _fill(self) -> None:
+        now = self._clock()
+        for place in self._places:
+            if place.child is None and not place.finished and place.start_at <= now:
+                place.child = self._start(now)
+
+    def _start(self, now: float) -> Child:
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        with theirs:
+            # A session of its own: Ctrl-C in a terminal goes to the supervisor alone, which
+            # passes it on once, and not to the children a second time.
+            process = subprocess.Popen(
+                [sys.executable, "-m", "litequeue", *self._command],
+                stdin=theirs.fileno(),
+                start_new_session=True,
+            )
+        return Child(process, Reports(ours.detach()), now)
+
+    def _seconds_left(self) -> float:
+        """How long to sleep: until a worker is to start, or to be ended."""
+        waiting = [p.start_at for p in self._places if p.child is None and not p.finished]
+        ending = [child.kill_at for child in self._children()]
+        at = min(waiting + ending, default=math.inf)
+        return min(SETTLED_SECONDS, max(0.0, at - self._clock()))
+
+    def _descriptors(self) -> list[int]:
+        return [each for child in self._children() for each in child.reports.descriptors()]
+
+    def _children(self) -> list[Child]:
+        return [place.child for place in self._places if place.child is not None]
+
+    def _collect(self) -> None:
+        for place in self._places:
+            if place.child is not None:
+                # In this order: what a dead one has said is all there then.
+                status = place.child.process.poll()
+                place.child.reports.read()
+                if status is not None:
+                    self._ended(place, place.child, status)
+                elif place.child.reports.ended is not None:
+                    self._hasten(place.child)
+
+    def _hasten(self, child: Child) -> None:
+        """See to it that a worker whose work is over ends: it does so by itself within the
+        grace, unless what a job has left behind keeps it even from that."""
+        if child.kill_at == math.inf:
+            child.kill_at = self._clock() + self._grace + LAST_SECONDS
+        elif child.kill_at <= self._clock():
+            _kill_all(child)
+
+    def _ended(self, place: Place, child: Child, status: int) -> None:
+        lived = self._clock() - child.started_at
+        place.child = None
+        child.reports.close()
+        how = child.reports.ended
+        self._ever_registered = self._ever_registered or child.reports.worker is not None
+        if how == WRONG_USE and not self._ever_registered:
+            # It has said what is wrong, and the others would say the same.
+            self._status = WRONG_USE_STATUS
+            self._shutdown.request()
+        elif how == RECYCLED:
+            place.deaths = 0
+        elif how == FINISHED:
+            place.finished = self._until_done
+        else:
+            self._died(place, child, status, lived)
+
+    def _died(self, place: Place, child: Child, status: int, lived: float) -> None:
+        cause = death_of(status, self._out_of_memory())
+        worker = child.reports.worker
+        seated = worker is not None and self._store.presence.set_cause(worker, cause)
+        # Whoever is idle buries it now, and does not wait for its next look.
+        Notifier(self._store.presence.folder).notify_all()
+        place.deaths = 0 if seated or lived >= SETTLED_SECONDS else place.deaths + 1
+        pause = self._pause(place.deaths)
+        place.start_at = self._clock() + pause
+        when = f"in {pause:.1f} s" if pause else "now"
+        self._complain(f"Worker process {child.pid} died ({cause}); another starts {when}")
+
+    def _pause(self, deaths: int) -> float:
+        """None after the first death, then more and more, if they die at their start."""
+        if deaths <= 1:
+            return 0.0
+        pause = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2.0 ** min(deaths, 20))
+        return pause * random.uniform(0.75, 1)
+
+    def _out_of_memory(self) -> bool:
+        before, self._oom_kills = self._oom_kills, _oom_kills()
+        return self._oom_kills > before
+
+    def _end_all(self) -> None:
+        """Let the jobs finish, then have them given back, then end what is left."""
+        # Ctrl-C waits for the jobs, and so do the workers that are told of it.
+        target = self._shutdown.signal == signal.SIGINT
+        number = signal.SIGINT if target else signal.SIGTERM
+        self._signal_all(number)
+        if not self._wait(math.inf if target else self._grace):
+            self._signal_all(number)
+            if not self._wait(LAST_SECONDS):
+                for child in self._living():
+                    self._kill(child)
+
+    def _signal_all(self, number: int) -> None:
+        for child in self._living():
+            child.process.send_signal(number)
+
+    def _wait(self, seconds: float) -> bool:
+        """Wait until no child lives; a second signal here cuts it short."""
+        until = self._clock() + seconds
+        hard = self._shutdown.hard
+        while self._living():
+            left = until - self._clock()
+            if left <= 0 or (self._shutdown.hard and not hard):
+                return False
+            self._shutdown.sleep(min(left, LONGEST_PAUSE_SECONDS))
+        return True
+
+    def _living(self) -> list[Child]:
+        return [child for child in self._children() if child.process.poll() is None]
+
+    def _kill(self, child: Child) -> None:
+        """End a worker that does not listen, and give its job back unspent."""
+        worker = child.reports.read().worker
+        if worker is not None:
+            self._store.presence.set_cause(worker, STOPPED)
+        _kill_all(child)
+        child.process.wait()
+        worker = child.reports.read().worker
+        if worker is not None:
+            self._give_back(worker)
+
+    def _give_back(self, worker: int) -> None:
+        with self._store.presence.rescue(worker) as note:
+            if note is not None:
+                self._store.reclaimer.release_all(worker, note)
+
+
+def _kill_all(child: Child) -> None:
+    """End a worker, and with it what its job has started and left in its group: the job
+    is to run again, and must not be at work twice."""
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(child.pid, signal.SIGKILL)
+    child.process.kill()
+
+
+def death_of(status: int, out_of_memory: bool) -> str:
+    """How a process ended, in words, by its status as subprocess gives it."""
+    if status >= 0:
+        return f"exit code {status}"
+    return "signal 9, out of memory" if status == -9 and out_of_memory else f"signal {-status}"
+
+
+def _oom_kills() -> int:
+    """How many processes the kernel of this machine has ended for want of memory."""
+    try:
+        with open("/proc/vmstat") as counters:
+            return next(int(line.split()[1]) for line in counters if line.startswith("oom_kill "))
+    except (OSError, StopIteration):
+        return 0

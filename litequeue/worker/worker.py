@@ -1,0 +1,501 @@
+"""The loop: reserve a job, run it, and when there is none, sleep until there may be one."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from types import ModuleType, TracebackType
+
+from litequeue.engine.notifier import Listener
+from litequeue.engine.prefetch_log import MOST
+from litequeue.engine.presence import STOPPED, Registration
+from litequeue.errors import (
+    DatabaseBusy,
+    DatabaseError,
+    DatabaseFull,
+    JobError,
+    KeyBusy,
+    LitequeueError,
+    NoJobsFound,
+    OptionError,
+    RunLost,
+    WorkerRunning,
+    WrongState,
+)
+from litequeue.jobs.discovery import Found, collect, collect_events, discover, jobs_in
+from litequeue.jobs.job import Job
+from litequeue.log import logger
+from litequeue.messages import show
+from litequeue.mistakes import no_class, no_classes, no_queue
+from litequeue.options import Options, checked
+from litequeue.queue import Queue
+from litequeue.records import JobRow, State, key, workers_folder
+from litequeue.worker.executor import Executor, Observer
+from litequeue.worker.memory import resident_bytes
+from litequeue.worker.outcome import Outcome, describe
+from litequeue.worker.periodic import PeriodicPusher
+from litequeue.worker.prefetch import PrefetchRunner
+from litequeue.worker.prefetch_size import PrefetchSize
+from litequeue.worker.rescuer import Rescuer
+from litequeue.worker.shutdown import ForcedShutdown, Shutdown
+
+# How often a worker looks for others that have died, and whether the file is still there.
+LOOK_SECONDS = 0.5
+# How long a worker waits after the file was locked, or the disk full, for too long.
+TROUBLE_SECONDS = 1.0
+# With the stop's own last second, less than the ten that container engines wait.
+GRACE_SECONDS = 8.0
+
+
+Jobs = str | ModuleType | Iterable[type[Job]] | Found
+
+
+class LogObserver:
+    """Tells of failures through ``logging``, for a worker inside another program."""
+
+    def started(self, row: JobRow, max_attempts: int) -> None:
+        logger.debug("job %d (%s) started, attempt %d", row.id, row.name, row.attempts)
+
+    def ended(self, row: JobRow, max_attempts: int, outcome: Outcome, left: State) -> None:
+        if outcome.exception:
+            logger.warning("job %d (%s) is %s: %s", row.id, row.name, left, outcome.reason)
+        else:
+            logger.debug("job %d (%s) is %s", row.id, row.name, left)
+
+    def lost(self, row: JobRow, error: RunLost) -> None:
+        logger.error("%s", error)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """When a worker ends by itself; None is never."""
+
+    drain: bool = False
+    """When nothing is due any more."""
+    polls: int | None = None
+    """After so many looks for work."""
+    jobs: int | None = None
+    """After so many jobs."""
+    seconds: float | None = None
+    """After so long."""
+    memory: int | None = None
+    """When, after a job, the process holds more bytes than this."""
+
+
+class Worker:
+    """Runs the jobs of a queue, one at a time, until it is told to stop."""
+
+    recycled = False
+    owns_process = False
+    """Whether there is nothing in this process but the worker and its jobs."""
+    registered: Callable[[int], None] | None = None
+    """Called with the id of this worker each time that it registers."""
+    error: BaseException | None = None
+    """What it has died of in the background, if it has."""
+    _thread: threading.Thread | None = None
+    _id: int | None = None
+    _done = _polls = 0
+    _started_at = _looked_at = 0.0
+
+    def __init__(
+        self,
+        queue: Queue,
+        jobs: Jobs,
+        *,
+        queues: Sequence[str] = (),
+        sleep: float = 1.0,
+        grace: float = GRACE_SECONDS,
+        prefetch: int = MOST,
+        limits: Limits = Limits(),
+        flags: Options | None = None,
+        observer: Observer | None = None,
+        stop: Shutdown | None = None,
+    ) -> None:
+        """Make a worker for the ``jobs`` of a package by name, of a module, or classes.
+
+        It serves ``queues`` strictly in that order, or all by priority and age. ``sleep``
+        is the longest time between two looks for work, ``grace`` what a job has to end in
+        after its timeout or a stop, both in seconds. Short jobs are claimed up to
+        ``prefetch`` at once, with ``synchronous="full"`` one by one. ``flags`` are options
+        for jobs without their own. Raises NoJobsFound, DuplicateJob and OptionError.
+        """
+        self.queue, self.queues = _checked(queue, queues)
+        self._store = queue.store
+        self.found = _found(jobs)
+        self._sleep, self._grace, self._limits = sleep, grace, limits
+        self._shutdown = stop or Shutdown(grace=grace)
+        self._executor = Executor(
+            queue,
+            self.found.jobs,
+            flags=checked(flags or {}, "the worker"),
+            grace=grace,
+            stop=self._shutdown,
+            observer=observer or LogObserver(),
+            unimported=self.found.unimported,
+        )
+        self._rescuer = Rescuer(self._store, self._executor)
+        self._pusher = PeriodicPusher(self._store, self.found.classes)
+        durable = self._store.database.synchronous == "full"
+        self._prefetch_size = PrefetchSize(prefetch, durable=durable)
+
+    def run(self) -> int:
+        """Work until a limit is reached or a stop is asked for; returns the exit status,
+        0, or 128 + signal where a second signal ended a job.
+
+        In the main thread, SIGTERM, SIGHUP and SIGINT ask for the stop. The running job
+        has the grace to finish, after SIGINT as long as it takes; then, or with the second
+        signal, it is given back with its attempt unspent. Raises DatabaseMoved, and other
+        DatabaseErrors that waiting does not mend; WorkerRunning where another thread has it
+        at work.
+        """
+        self._begin(threading.current_thread())
+        try:
+            return self._work()
+        finally:
+            self._thread = None
+
+    @property
+    def alive(self) -> bool:
+        """Whether it is at work, in the background or in run()."""
+        thread = self._thread
+        return thread is not None and thread.is_alive()
+
+    def _begin(self, thread: threading.Thread) -> None:
+        if self.alive:
+            raise WorkerRunning
+        self._thread, self.error = thread, None
+        self._done = self._polls = self._executor.put_back = 0
+
+    def _work(self) -> int:
+        self._started_at = time.monotonic()
+        self._pusher.begin()
+        over = False
+        while not over:
+            with self._session() as runner, self._listening() as listener:
+                over = self._loop(runner, listener)
+            over = over or self._over()
+        return self.status
+
+    def run_named(self, name: str) -> list[State | None]:
+        """Run every due job of one name, and no other; returns the states that they were
+        left in, None for a run that was lost."""
+        cls = self.found.jobs.get(key(name))
+        keys = sorted(cls.__litequeue__.keys) if cls else [key(name)]
+        ended: list[State | None] = []
+        with self._session() as runner:
+            self._store.reclaimer.reclaim()
+            for id in [id for each in keys for id in self._store.claims.due_named(each)]:
+                row = (
+                    None
+                    if self._shutdown.requested
+                    else self._store.claims.claim_job(runner.worker, id)
+                )
+                if row is not None:
+                    ended += self._run(runner, [row])
+        return ended
+
+    def run_job(self, id: int) -> State | None:
+        """Run one job, due or not; returns the state that it was left in, None where the
+        run was lost. Raises NoSuchJob, and WrongState for a job that is running, waiting
+        or finished."""
+        with self._session() as runner:
+            self._store.reclaimer.reclaim()
+            row = self._store.claims.claim_job(runner.worker, id)
+            if row is None:
+                raise self._refusal(id)
+            return self._run(runner, [row])[0]
+        return None
+
+    def _refusal(self, id: int) -> LitequeueError:
+        row = self.queue.get(id)
+        if row.state in (State.READY, State.SCHEDULED):
+            return KeyBusy(id=id, key=row.overlap_key)
+        allowed = f"{State.READY} or {State.SCHEDULED}"
+        return WrongState(id=id, state=row.state, verb="run", allowed=allowed)
+
+    @property
+    def status(self) -> int:
+        """The exit status: 0, or 128 + signal after a hard stop."""
+        return self._shutdown.status
+
+    def stop(self) -> None:
+        """Let the running job finish and start no other; any thread may call this."""
+        self._shutdown.request()
+
+    def in_background(self) -> Background:
+        """Work in a thread of this process for as long as the block lasts; its end waits
+        for the running job. No signal is handled.
+
+        An error that ends the worker is logged at once, is its ``error`` from then on, and
+        is raised at the block's end, unless the block itself raises. Where the block is
+        never left, the worker ends with the program: a job that then takes longer than
+        ``grace`` seconds is run again by another worker, its attempt not used. Raises
+        WorkerRunning.
+        """
+        return Background(self)
+
+    @contextmanager
+    def _session(self) -> Iterator[PrefetchRunner]:
+        """A seat, the dead buried, and signals that mean a stop; a hard stop ends it."""
+        with (
+            self._shutdown.on_signals(),
+            suppress(ForcedShutdown),
+            self._registered() as registration,
+        ):
+            self._look_around(registration.worker)
+            runner = PrefetchRunner(
+                self._store,
+                self._executor,
+                registration,
+                self._prefetch_size,
+                self._over,
+                owns_process=self.owns_process,
+            )
+            with self._shutdown.noted_in(registration.fileno()), closing(runner):
+                yield runner
+
+    @contextmanager
+    def _registered(self) -> Iterator[Registration]:
+        registration = self._store.presence.register(self.queues, self._executor.keep)
+        try:
+            self._id = registration.worker
+            if self.registered is not None:
+                self.registered(registration.worker)
+            yield registration
+        finally:
+            if registration.leave():
+                # Whoever looks next dismisses it, where the file is locked or full.
+                with suppress(DatabaseBusy, DatabaseFull):
+                    self._store.presence.deregister(registration.worker)
+
+    @contextmanager
+    def _listening(self) -> Iterator[Listener]:
+        listener = Listener(workers_folder(self.queue.path), self.queues)
+        try:
+            yield listener
+        finally:
+            listener.close()
+
+    def _loop(self, runner: PrefetchRunner, listener: Listener) -> bool:
+        """Work until it is over; False where the seat was lost and a new one is needed."""
+        rung = False
+        while not self._over():
+            if not runner.registration.still_held():
+                logger.error("the lock file of this worker was removed; it takes another")
+                return False
+            rows: list[JobRow] = []
+            try:
+                rows = self._next(runner.worker, listener, rung)
+                if not rows:
+                    if self._limits.drain or self._over():
+                        break
+                    rung = self._idle(runner.registration, listener)
+            except (DatabaseBusy, DatabaseFull) as error:
+                logger.error("%s", error)
+                self._shutdown.sleep(TROUBLE_SECONDS)
+            if rows:
+                self._run(runner, rows)
+        return True
+
+    def _over(self) -> bool:
+        limits = self._limits
+        if self._shutdown.requested:
+            return True
+        if limits.seconds is not None and self._seconds_left() <= 0:
+            return True
+        if limits.polls is not None and self._polls >= limits.polls:
+            return True
+        full = limits.jobs is not None and self._ran() >= limits.jobs
+        heavy = limits.memory is not None and self._done and resident_bytes() > limits.memory
+        self.recycled = bool(full or heavy)
+        return self.recycled
+
+    def _ran(self) -> int:
+        """How many jobs have run; those that were put back, for want of a class, have not."""
+        return self._done - self._executor.put_back
+
+    def _seconds_left(self) -> float:
+        seconds = self._limits.seconds
+        return float("inf") if seconds is None else self._started_at + seconds - time.monotonic()
+
+    def _next(self, worker: int, listener: Listener, rung: bool) -> list[JobRow]:
+        """Claim a job, or several that are short. A byte in the FIFO may be for a job
+        that came after the look, or for a worker that has died."""
+        self._polls += 1
+        self._pusher.tick()
+        if time.monotonic() - self._looked_at > LOOK_SECONDS:
+            self._look_around(worker)
+        rows = self._fetch(worker)
+        if not rows and (rung or listener.drain()):
+            rung = True
+            self._look_around(worker)
+            rows = self._fetch(worker)
+        if rows and rung and self._store.claims.has_ready(self.queues):
+            # One byte may have stood for many jobs: wake the next who sleeps.
+            listener.ring()
+        return rows
+
+    def _fetch(self, worker: int) -> list[JobRow]:
+        most, limits = self._prefetch_size.most(), self._limits
+        if limits.jobs is not None:
+            most = min(most, limits.jobs - self._ran())
+        if limits.polls is not None:
+            most = 1
+        short = self._prefetch_size.fits()
+        rows = self._store.claims.claim(
+            worker,
+            self.queues,
+            most,
+            lambda row: self._executor.policy(row).timeout is None and short(row.name),
+        )
+        self._prefetch_size.fetched(len(rows))
+        return rows
+
+    def _run(self, runner: PrefetchRunner, rows: Sequence[JobRow]) -> list[State | None]:
+        states: list[State | None] = []
+        try:
+            states = runner.run(rows)
+        finally:
+            self._done += len(states)
+            self._shutdown.look()
+        return states
+
+    def _idle(self, registration: Registration, listener: Listener) -> bool:
+        """Sleep until a nudge, a stop, the next due job or the poll; says whether there
+        was a nudge, or something else to look at."""
+        # By a clock that nobody sets back. A sleep may be longer than it was meant to be.
+        until = time.monotonic() + self._idle_seconds()
+        while (left := until - time.monotonic()) > 0 and not self._shutdown.requested:
+            rung = self._shutdown.sleep(min(left, LOOK_SECONDS), listener.descriptors())
+            if (
+                (rung and listener.take())
+                or self._look_around(registration.worker)
+                or not registration.still_held()
+            ):
+                return True
+        self._tidy()
+        return False
+
+    def _idle_seconds(self) -> float:
+        due = self._store.claims.next_due()
+        until_due = float("inf") if due is None else due - self._store.clock()
+        until_tick = self._pusher.seconds_left()
+        return min(self._sleep, until_due, until_tick, self._seconds_left())
+
+    def _tidy(self) -> None:
+        """What is better done when there is nothing else to do."""
+        try:
+            self._store.admin.expire()
+            self._store.database.checkpoint_while_idle()
+        except DatabaseError as error:
+            logger.warning("%s", error)
+
+    def _look_around(self, worker: int) -> int:
+        """Bring back what dead workers have left, and what others have put back for want of
+        a class that is here, and see that the file is still there; returns how many jobs."""
+        self._looked_at = time.monotonic()
+        self._store.database.check_place()
+        return self._rescuer.rescue(worker) + self._store.claims.adopt(self._knows, self.queues)
+
+    def _knows(self, name: str) -> bool:
+        return key(name) in self.found.jobs
+
+
+class Background:
+    """The block for whose length a worker works in a thread."""
+
+    # No generator: one that nobody keeps is closed at once, and would end the worker.
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+        self._pid = os.getpid()
+
+    def __enter__(self) -> Worker:
+        # A daemon: the program would wait for any other thread, and this one waits for jobs.
+        thread = threading.Thread(target=self._work, name="litequeue-worker", daemon=True)
+        self._worker._begin(thread)
+        self._thread = thread
+        thread.start()
+        atexit.register(self._end_with_program)
+        return self._worker
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._worker.stop()
+        self._thread.join()
+        atexit.unregister(self._end_with_program)
+        self._worker._shutdown.renew()
+        if error is None and self._worker.error is not None:
+            raise self._worker.error
+
+    def _work(self) -> None:
+        try:
+            self._worker._work()
+        except BaseException as error:
+            self._worker.error = error
+            logger.error(
+                "the worker in the background has died, and runs no more jobs of %s: %s",
+                self._worker.queue.path,
+                describe(error),
+                exc_info=None if isinstance(error, LitequeueError) else error,
+            )
+
+    def _end_with_program(self) -> None:
+        """The block was never left: let the running job end, or be run by another worker."""
+        if os.getpid() != self._pid:
+            # A forked child has this to do at its end, and not the thread.
+            return
+        self._worker.stop()
+        self._thread.join(self._worker._grace)
+        if self._thread.is_alive() and self._worker._id is not None:
+            with suppress(DatabaseError):
+                self._worker.queue.store.presence.set_cause(self._worker._id, STOPPED)
+
+
+def _checked(queue: Queue, queues: Sequence[str]) -> tuple[Queue, tuple[str, ...]]:
+    if not isinstance(queue, Queue):
+        raise no_queue("Worker", queue)
+    if isinstance(queues, str):
+        # As a sequence it is its letters, and the worker would serve none.
+        raise OptionError(owner="Worker", problem=f"write queues=[{show(queues)}], a list")
+    return queue, tuple(queues)
+
+
+def _found(jobs: Jobs) -> Found:
+    if isinstance(jobs, Found):
+        found = jobs
+    elif isinstance(jobs, str):
+        found = discover([jobs])
+    else:
+        found = Found()
+        collect(jobs_in(jobs) if isinstance(jobs, ModuleType) else _classes(jobs), found)
+        collect_events(found)
+    if not found.jobs:
+        raise NoJobsFound(problem=_nothing_in(found))
+    return found
+
+
+def _classes(jobs: Iterable[type[Job]]) -> list[type[Job]]:
+    if isinstance(jobs, type) or not isinstance(jobs, Iterable):
+        raise no_classes(jobs)
+    classes = list(jobs)
+    for cls in classes:
+        if not isinstance(cls, type) or not issubclass(cls, Job) or cls is Job:
+            raise no_class(cls)
+        if not cls.is_whole():
+            raise JobError(job=cls.__litequeue__.place, problem=cls.what_is_missing())
+    return classes
+
+
+def _nothing_in(found: Found) -> str:
+    where = ", ".join(found.packages) or "what the worker was given"
+    failed = f" ({len(found.failures)} modules failed to import)" if found.failures else ""
+    return f"there is no job class in {where}{failed}"

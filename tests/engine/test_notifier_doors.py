@@ -1,0 +1,343 @@
+"""The side that rings keeps the FIFOs open: what it notices, and what it lets go of."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from waiting import Child, Clock
+
+from litequeue.engine.notifier import LOOK_SECONDS, MOST_KEPT, Listener, Notifier
+from litequeue.queue import Queue
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no FIFOs")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    path = tmp_path / "jobs.db-workers"
+    path.mkdir()
+    return path
+
+
+@pytest.fixture
+def hang(folder: Path) -> Iterator[Callable[..., Listener]]:
+    """Hangs up bells for lists of queues; they are closed after the test."""
+    bells: list[Listener] = []
+
+    def hang(*queues: str) -> Listener:
+        bells.append(Listener(folder, queues))
+        return bells[-1]
+
+    yield hang
+    for listener in bells:
+        listener.close()
+
+
+def rung(listener: Listener) -> bool:
+    """Whether a byte came since the last look."""
+    return bool(select.select(listener.descriptors(), [], [], 0)[0]) and listener.drain()
+
+
+def opened(folder: Path) -> list[str]:
+    """What this process has open in the folder, by the name of each descriptor."""
+    found = []
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            found.append(os.readlink(f"/proc/self/fd/{name}"))
+        except FileNotFoundError:
+            continue
+    return sorted(os.path.basename(path) for path in found if path.startswith(str(folder)))
+
+
+linux = pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="this system has no /proc")
+
+
+# What is new, and what has gone
+
+
+def test_a_bell_that_is_hung_after_the_first_ring_is_rung(
+    folder: Path, hang: Callable[..., Listener]
+) -> None:
+    first, notifier = hang(), Notifier(folder)
+    notifier.ring("mail")
+    second = hang("mail")
+    notifier.ring("mail")
+    assert (rung(first), rung(second)) == (True, True)
+
+
+def test_a_folder_that_is_made_after_the_first_ring_is_found(tmp_path: Path) -> None:
+    notifier = Notifier(tmp_path / "later")
+    notifier.ring("mail")
+    (tmp_path / "later").mkdir()
+    listener = Listener(tmp_path / "later", [])
+    notifier.ring("mail")
+    assert rung(listener)
+    listener.close()
+
+
+def test_the_folder_is_looked_into_once_in_a_while(folder: Path) -> None:
+    clock = Clock()
+    notifier = Notifier(folder, clock)
+    notifier.ring("mail")
+    listener = Listener(folder, [], sleep=lambda seconds: None)
+    clock.advance(LOOK_SECONDS / 2)
+    notifier.ring("mail")
+    assert not rung(listener)
+    clock.advance(LOOK_SECONDS)
+    notifier.ring("mail")
+    assert rung(listener)
+    listener.close()
+
+
+def test_who_hangs_a_bell_waits_for_those_who_have_just_looked(folder: Path) -> None:
+    # What they push till then, the first look at the queue finds: it comes after this.
+    clock = Clock()
+    notifier = Notifier(folder, clock)
+    notifier.ring("mail")
+    listener = Listener(folder, [], sleep=clock.sleep)
+    notifier.ring("mail")
+    assert rung(listener)
+    listener.close()
+
+
+def test_a_bell_that_was_removed_is_no_error_and_one_made_anew_is_rung(
+    folder: Path, hang: Callable[..., Listener]
+) -> None:
+    old, notifier = hang("mail"), Notifier(folder)
+    notifier.ring("mail")
+    assert rung(old)
+    (folder / "wake-for-mail").unlink()
+    notifier.ring("mail")
+    new = hang("mail")
+    notifier.ring("mail")
+    assert rung(new)
+
+
+def test_a_folder_that_was_removed_is_no_error_and_one_made_anew_is_found(
+    folder: Path, hang: Callable[..., Listener]
+) -> None:
+    hang()
+    notifier = Notifier(folder)
+    notifier.ring("mail")
+    (folder / "wake-any").unlink()
+    folder.rmdir()
+    notifier.ring("mail")
+    folder.mkdir()
+    listener = hang()
+    notifier.ring("mail")
+    assert rung(listener)
+
+
+def test_a_bell_that_could_not_be_opened_is_tried_again(
+    folder: Path, hang: Callable[..., Listener], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock()
+    listener, notifier = hang(), Notifier(folder, clock)
+
+    def full(*arguments: object) -> int:
+        raise OSError("too many open files")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("litequeue.engine.notifier.os.open", full)
+        notifier.ring("mail")
+    clock.advance(LOOK_SECONDS)
+    notifier.ring("mail")
+    assert rung(listener)
+
+
+def test_a_file_that_is_no_fifo_is_not_written_to(folder: Path) -> None:
+    (folder / "wake-any").write_text("mine")
+    notifier = Notifier(folder)
+    notifier.ring("mail")
+    notifier.notify_all()
+    assert (folder / "wake-any").read_text() == "mine"
+
+
+def test_a_bell_is_rung_on_after_its_sleepers_have_gone(
+    folder: Path, hang: Callable[..., Listener]
+) -> None:
+    notifier = Notifier(folder)
+    for _ in range(3):
+        listener = hang()
+        notifier.ring("mail")
+        assert rung(listener)
+        listener.close()
+        notifier.ring("mail")
+
+
+DEADLY = """
+import signal, sys
+from litequeue.queue import Queue
+signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+with Queue(sys.argv[1]) as queue:
+    queue.push("a")
+    print("pushed", flush=True)
+    input()
+    queue.push("a")
+print("lives")
+"""
+
+
+def test_a_push_survives_the_last_sleeper_where_a_broken_pipe_is_deadly(
+    folder: Path, hang: Callable[..., Listener], start: Callable[..., Child]
+) -> None:
+    listener = hang()
+    child = start(DEADLY, folder.with_name("jobs.db"))
+    assert child.line() == "pushed"
+    assert rung(listener)
+    listener.close()
+    child.say()
+    assert child.finish() == "lives"
+
+
+# What is open
+
+
+@linux
+def test_a_bell_is_opened_once_however_often_it_is_rung(
+    folder: Path, hang: Callable[..., Listener]
+) -> None:
+    hang("mail")
+    hang("low")
+    before = opened(folder)
+    clock = Clock()
+    notifier = Notifier(folder, clock)
+    for _ in range(50):
+        notifier.ring("mail")
+        notifier.ring("low")
+        notifier.notify_all()
+        clock.advance(LOOK_SECONDS)
+    assert opened(folder) == sorted([*before, "wake-for-low", "wake-for-mail"])
+    notifier.close()
+    assert opened(folder) == before
+    notifier.ring("mail")
+    del notifier
+    assert opened(folder) == before
+
+
+@linux
+def test_a_bell_that_was_removed_is_let_go_of(folder: Path, hang: Callable[..., Listener]) -> None:
+    listener, clock = hang("mail"), Clock()
+    notifier = Notifier(folder, clock)
+    notifier.ring("mail")
+    listener.close()
+    assert opened(folder) == ["wake-for-mail (deleted)"]
+    clock.advance(LOOK_SECONDS)
+    notifier.ring("mail")
+    assert opened(folder) == []
+
+
+@linux
+def test_a_queue_that_is_closed_has_nothing_open(
+    folder: Path, hang: Callable[..., Listener], make_queue: Callable[..., Queue]
+) -> None:
+    listener = hang()
+    before = opened(folder)
+    queue = make_queue()
+    for _ in range(2):
+        queue.push("a")
+        assert rung(listener)
+        assert opened(folder) == [*before, "wake-any"]
+        queue.close()
+        assert opened(folder) == before
+
+
+@linux
+def test_a_child_of_a_fork_opens_its_own(
+    folder: Path, hang: Callable[..., Listener], make_queue: Callable[..., Queue]
+) -> None:
+    listener, queue = hang(), make_queue()
+    queue.push("a")
+    assert rung(listener)
+    reader, writer = os.pipe()
+    child = os.fork()
+    if not child:
+        try:
+            signal.alarm(30)
+            inherited = opened(folder)
+            queue.push("b")
+            os.write(writer, repr((inherited, opened(folder))).encode())
+        finally:
+            os._exit(0)
+    os.close(writer)
+    told = b""
+    while part := os.read(reader, 1000):
+        told += part
+    os.close(reader)
+    os.waitpid(child, 0)
+    # The bell is the parent's alone, which sleeps on it.
+    assert told.decode() == repr(([], ["wake-any"]))
+    assert rung(listener)
+    queue.push("c")
+    assert rung(listener)
+
+
+@linux
+def test_a_producer_of_many_queues_keeps_few_open(
+    folder: Path, hang: Callable[..., Listener], make_queue: Callable[..., Queue]
+) -> None:
+    bells = [hang(f"tenant-{number}") for number in range(2 * MOST_KEPT)]
+    mine = opened(folder)
+    queue = make_queue()
+    for number, listener in enumerate(bells):
+        queue.push("a", {}, queue=f"tenant-{number}")
+        assert rung(listener)
+    assert len(opened(folder)) - len(mine) <= MOST_KEPT
+    queue.push("a", {}, queue="tenant-0")
+    assert rung(bells[0])
+
+
+@linux
+def test_a_producer_opens_what_serves_its_queue_and_nothing_else(
+    folder: Path, hang: Callable[..., Listener]
+) -> None:
+    for number in range(20):
+        hang(f"tenant-{number}")
+    hang()
+    before = opened(folder)
+    notifier = Notifier(folder)
+    notifier.ring("tenant-3")
+    assert opened(folder) == sorted([*before, "wake-any", "wake-for-tenant-3"])
+
+
+def test_threads_that_ring_while_bells_come_and_go_write_to_no_other_file(
+    folder: Path, tmp_path: Path, hang: Callable[..., Listener]
+) -> None:
+    over, notifier = threading.Event(), Notifier(folder)
+    troubles: list[BaseException] = []
+
+    def ring() -> None:
+        try:
+            while not over.is_set():
+                notifier.ring("mail")
+                notifier.close()
+        except BaseException as error:
+            troubles.append(error)
+
+    threads = [threading.Thread(target=ring) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    try:
+        for number in range(40):
+            listener = Listener(folder, ["mail"], sleep=lambda seconds: None)
+            with ExitStack() as files:
+                # They get the numbers of descriptors that were just closed.
+                for place in range(5):
+                    files.enter_context(open(tmp_path / f"{number}-{place}", "w"))
+                (folder / "wake-for-mail").unlink()
+                listener.close()
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
+    assert troubles == []
+    assert [
+        path.name for path in tmp_path.iterdir() if path.is_file() and path.stat().st_size
+    ] == []
