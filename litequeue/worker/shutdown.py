@@ -110,6 +110,7 @@ class Shutdown:
     def renew(self) -> None:
         """Forget a stop that was asked for: whom it was for has ended, and works anew."""
         self._times = self.signal = 0
+        self._forced = False
 
     def sleep(self, seconds: float, also: Sequence[int] = ()) -> list[int]:
         """Sleep until a stop, ``seconds`` at most, or until one of the descriptors
@@ -246,6 +247,10 @@ class Shutdown:
             self._report(f"Finishing {_named(self._job)}{within}; {again} again releases it")
 
     def _force(self, frame: FrameType | None) -> None:
+        if self._forced:
+            # A second signal at the end of the grace: what is raised twice would break into
+            # what the job does about the first.
+            return
         self._forced = True
         self.wake()
         if self._job is not None:

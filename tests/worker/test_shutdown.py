@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 
@@ -89,3 +90,32 @@ def test_a_signal_inside_the_handler_of_another_is_the_second(
             run_job(hang)
         stop.end_job()
     assert said == [f"Releasing job {row.id} (hang); this attempt does not count"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
+def test_a_signal_at_the_end_of_the_grace_does_not_interrupt_the_job_twice(
+    make_queue: Callable[..., Queue],
+) -> None:
+    queue = make_queue()
+    row = queue.get(queue.push("hang"))
+    ended: list[str] = []
+
+    def interrupted(line: str) -> None:
+        if line.startswith("Releasing"):
+            signal.raise_signal(signal.SIGTERM)
+
+    def hang() -> None:
+        signal.raise_signal(signal.SIGTERM)
+        try:
+            wait_until(lambda: False)
+        finally:
+            # Long enough for a second exception, which would come after 2 ms.
+            time.sleep(0.05)
+            ended.append("cleaned up")
+
+    with closing(Shutdown(grace=0.01, say=interrupted)) as stop, stop.on_signals():
+        stop.begin_job(row)
+        with pytest.raises(ForcedShutdown):
+            run_job(hang)
+        stop.end_job()
+    assert ended == ["cleaned up"]
