@@ -100,7 +100,7 @@ def test_five_signals_one_after_the_other_end_a_worker_as_two_do(world: World) -
 
 # Two that are pending at once are one signal; these are two at least.
 @pytest.mark.parametrize("turn", range(5))
-def test_a_burst_of_signals_ends_a_worker_as_two_do(runner: int, world: World) -> None:
+def test_a_burst_of_signals_ends_a_worker_as_two_do(turn: int, world: World) -> None:
     id = world.push("hang", max_attempts=1)
     worker = world.work()
     world.started(id)
