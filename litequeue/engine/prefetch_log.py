@@ -120,7 +120,7 @@ class PrefetchLog:
         first of them has started."""
         numbers = self._numbers
         numbers[_RECALLED] = numbers[_SETTLED] = 0
-        claim = CLAIMED.pack(claimed_at) + array("Q", ids).tobytes()
+        claim = CLAIMED.pack(claimed_at) + array("q", ids).tobytes()
         self._map[CLAIM_AT : CLAIM_AT + len(claim)] = claim
         self._salt = self._check = salt = crc32(claim, self._seed)
         self._started, self._done, self._logged, self.count = 1, 0, 0, len(ids)
@@ -308,7 +308,7 @@ def _logged_word(log: bytes, salt: int) -> int:
 
 
 def _ids(whole: mmap.mmap, count: int) -> list[int]:
-    return array("Q", whole[IDS_AT : IDS_AT + 8 * count]).tolist()
+    return array("q", whole[IDS_AT : IDS_AT + 8 * count]).tolist()
 
 
 def _claimed_at(row: JobRow) -> float | None:

@@ -20,6 +20,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from litequeue import Queue
+from litequeue.engine.boot import file_mark
 from litequeue.engine.prefetch_log import read
 from litequeue.version import VERSION
 
@@ -123,7 +124,8 @@ class Storm:
         """How many jobs a worker that was just killed had begun, and not written down, or
         only fetched, unless it is buried already."""
         found = [row.name for row in self.queue.store.presence.workers() if row.pid == pid]
-        notes = [read(self.queue.store.presence.folder / f"{name}.hand") for name in found]
+        folder, mark = self.queue.store.presence.folder, file_mark(self.queue.path)
+        notes = [read(str(folder / f"{name}.hand"), mark) for name in found]
         return sum(len(note.finished) + len(note.fetched) + bool(note.running) for note in notes)
 
     def _alive(self) -> list[int]:

@@ -226,17 +226,21 @@ print("left", queue.counts(), "files", os.listdir("jobs.db-workers"))
 OPENING = """
 import sqlite3
 fill()
-for kilobytes in (0, 4, 8, 16, 24, 32, 40):
-    os.truncate("filler", max(0, os.path.getsize("filler") - (kilobytes << 10)))
+def start_anew():
     for name in os.listdir("."):
         if name.startswith("new.db"):
             os.unlink(name)
+
+for kilobytes in (0, 4, 8, 16, 24, 32, 40):
+    os.truncate("filler", max(0, os.path.getsize("filler") - (kilobytes << 10)))
+    start_anew()
     try:
         with Queue("new.db") as new:
             new.push(Scripted())
     except Exception as error:
         print(type(error).__name__, str(error).replace(chr(10), " "))
     fill()
+start_anew()
 make_room()
 with Queue("new.db") as new:
     print("pushed", new.push(Scripted()))
