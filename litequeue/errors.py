@@ -110,7 +110,7 @@ class NoJobsFound(LitequeueError):
 
 
 class ImportsFailed(LitequeueError):
-    """{count} of the jobs' modules failed to import, and --strict asks for all. Mend
+    """{count} of the jobs' modules failed to import, and --strict asks for all. Fix
     them, or start without --strict."""
 
 

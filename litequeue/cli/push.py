@@ -219,7 +219,7 @@ def _found(packages: list[str]) -> Found | None:
 
 
 def _job(name: str, cls: type[Job] | None, text: str) -> Pushable:
-    """The job with these fields; by its class, if that is at hand. Raises PayloadError."""
+    """The job with these fields; by its class, if that was found. Raises PayloadError."""
     fields = _fields(text)
     if cls is None:
         return _Checked(Spec(name, encode_plain(fields, name)))

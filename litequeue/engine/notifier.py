@@ -5,7 +5,7 @@ push writes a byte to the FIFO of its queue and to that one. Both are found by t
 however many others there are. The last worker that leaves a FIFO removes it.
 
 Where there is none (Windows, a folder that cannot be written) the worker's poll finds the
-job: a nudge saves time, and nothing depends on it.
+job: a wake-up saves time, and nothing depends on it.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Listener:
             sleep(LOOK_SECONDS)
 
     def descriptors(self) -> list[int]:
-        """What to hand to select(); empty where there is no FIFO."""
+        """The descriptors for select(); empty where there is no FIFO."""
         return list(self._paths)
 
     def take(self) -> bool:

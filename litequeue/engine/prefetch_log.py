@@ -1,19 +1,19 @@
-"""What a worker has in hand: the jobs that it has fetched, and how far it has come.
+"""The prefetch log: which jobs a worker has claimed, and how far it has come with them.
 
-Short jobs are fetched several at a time, and completed several at a time. What the table
-does not know of them yet stands here, in memory that is a file: it outlives the process,
-and says which job was running, which had succeeded, and which were only fetched.
+Short jobs are claimed several at a time, and completed several at a time. What the table
+does not say about them yet is in this file, mapped into memory: it survives the process,
+and says which job was running, which had succeeded, and which had not started.
 
-It outlives the machine as well, and then it may be newer or older than the database, or
-both in parts: nothing is synced. So it names the start of the machine, the database file
-and the claim that it is about, and each number carries a check; what does not agree is
-not believed, and says nothing.
+The file is never synced. After a power failure it may be newer or older than the database,
+or partly both. So it names the boot of the machine, the database file and the claim that
+it is about, and each number carries a checksum. Where one of these does not match, the log
+is ignored.
 
-Others may have back those that have not started. The worker first writes that it starts a
-job, and then looks whether the hand was recalled; who recalls it writes that first, waits
-until what was written elsewhere must be seen here, and then looks how far the worker is.
-Whichever came first, one of them sees the other. The recall is part of a write
-transaction, so that until it has ended nothing of the hand can be claimed again.
+Others may reclaim the jobs that have not started. The worker first writes that it starts a
+job, and then reads whether the log was reclaimed; the reclaimer writes its mark first, waits
+until the write is visible to the worker's processor, and then reads how far the worker is.
+Whichever came first, one of them sees the other. Reclaiming is part of a write transaction,
+so none of the jobs can be claimed again before it has ended.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from zlib import crc32
 from litequeue.engine.locks import NO_FOLLOW
 from litequeue.records import JobRow
 
-# The most jobs that a hand can hold.
+# The most jobs that a log can hold.
 MOST = 250
 # A processor's write is seen by the others within a microsecond.
 VISIBLE_SECONDS = 0.001
@@ -80,7 +80,7 @@ class Snapshot(NamedTuple):
 
 
 class PrefetchLog:
-    """The hand of a living worker."""
+    """The prefetch log of a living worker."""
 
     def __init__(
         self,
@@ -116,8 +116,8 @@ class PrefetchLog:
         self._numbers = memoryview(self._map).cast("Q")
 
     def begin(self, ids: Sequence[int], claimed_at: float = 0.0) -> None:
-        """Take these jobs in hand, at most MOST, which were claimed at this instant; the
-        first of them has started."""
+        """Begin with these jobs, at most MOST, which were claimed at this instant; the first
+        of them has started."""
         numbers = self._numbers
         numbers[_RECALLED] = numbers[_SETTLED] = 0
         claim = CLAIMED.pack(claimed_at) + array("q", ids).tobytes()
@@ -128,12 +128,12 @@ class PrefetchLog:
         numbers[_DONE] = _word(0, salt)
         numbers[_STARTED] = _word(1, salt)
         numbers[_MOVED_AT] = self._clock()
-        # Last: until now there was nothing to recall, and the mark of before was in vain.
+        # Last: until now there was nothing to reclaim, and an earlier mark had no effect.
         numbers[_COUNT] = _word(len(ids), salt)
         self.moves += 1
 
     def start(self) -> bool:
-        """Start the next job; False where those that had not started were recalled."""
+        """Start the next job; False if the jobs that had not started were reclaimed."""
         numbers = self._numbers
         numbers[_MOVED_AT] = self._clock()
         started = self._started + 1
@@ -146,7 +146,7 @@ class PrefetchLog:
         return True
 
     def finish(self, result: str | None = None) -> None:
-        """Note that the job that runs has succeeded with this result."""
+        """Record that the running job has succeeded with this result, JSON text."""
         if result is not None:
             self._log(b"%d %b\n" % (self._done, result.encode("utf-8", "surrogatepass")))
         self._done += 1
@@ -168,24 +168,24 @@ class PrefetchLog:
         return 4 * len(result) + 8 < left
 
     def release(self) -> None:
-        """Note that the job that runs is not to blame for what comes."""
+        """Record that the running job is not to be charged for a crash from now on."""
         self._started = self._done
         self._numbers[_STARTED] = _word(self._started, self._salt)
 
     def clear(self) -> None:
-        """Note that the table knows all that was in hand; before another claim, since a
-        job may come again."""
+        """Empty the log, since the table now says all of it. To be called before the next
+        claim, which may claim one of these jobs again."""
         self._numbers[_COUNT] = self.count = 0
         self.moves += 1
 
     @property
     def settled(self) -> Sequence[int]:
-        """The jobs that had succeeded when others had back what had not started: they
-        have completed them."""
+        """The jobs that had succeeded when the others were reclaimed: the reclaimer has
+        completed them."""
         return _ids(self._map, self._numbers[_SETTLED])
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._numbers.release()
         self._map.close()
 
@@ -198,7 +198,7 @@ class PrefetchLog:
 
 
 def read(path: str, mark: bytes = b"") -> Snapshot:
-    """What the hand of a dead worker says, if it was made with this ``mark``."""
+    """Return what the log of a dead worker says, if it was made with this ``mark``."""
     with _opened(path, mark) as whole:
         return Snapshot(None) if whole is None else _noted(whole)
 
@@ -210,8 +210,8 @@ def has_unstarted(
     *,
     clock: Callable[[], int] = time.monotonic_ns,
 ) -> bool:
-    """Whether a worker has something in hand beside the job that it has been at for more
-    than ``seconds``."""
+    """Whether a worker has claimed more than the job that it has been running for more than
+    ``seconds``."""
     with _opened(path, mark) as whole:
         return whole is not None and _has_unstarted(whole, seconds, clock())
 
@@ -224,10 +224,10 @@ def reclaim(
     clock: Callable[[], int] = time.monotonic_ns,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Snapshot | None:
-    """Keep a living worker from starting what it has not started, and return what its
-    hand says; None where it has nothing beside the job that it is at, or has been at that
-    for less than ``rested`` seconds. To be called in a write transaction, which then
-    writes what the hand says."""
+    """Keep a living worker from starting what it has not started, and return what its log
+    says; None if it has nothing but the job that it runs, or has run that for less than
+    ``rested`` seconds. To be called in a write transaction, which then writes what the log
+    says."""
     with _opened(path, mark) as whole:
         if whole is None or not _has_unstarted(whole, rested, clock()):
             return None

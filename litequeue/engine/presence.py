@@ -1,9 +1,9 @@
-"""Who is alive: each worker is a row, and a lock that the kernel holds for it.
+"""Which workers are alive: each is a row, and a lock that the kernel holds for it.
 
-A worker lives while its lock is held, and the kernel lets go of it at the moment of
-death, however sudden: no lease that can expire under a slow job, no heartbeat to write,
-and a worker that is stopped or swapped out is alive. Beside the locked file lies the
-worker's hand, so that after a crash it is known which job was running.
+A worker is alive while its lock is held, and the kernel frees the lock when the process
+dies, however suddenly. There is no lease that could expire under a slow job and no
+heartbeat to write, and a process that is stopped or swapped out is still alive. Beside the
+locked file is the worker's prefetch log, which says after a crash which job was running.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ STOPPED = "stopped"
 
 
 class Registration:
-    """A living worker's place: its id, its lock, and its hand."""
+    """A living worker's id, lock and prefetch log."""
 
     def __init__(self, worker: int, path: str, descriptor: int, prefetch_log: PrefetchLog) -> None:
         self.worker = worker
@@ -67,8 +67,8 @@ class Registration:
             return False  # a job has closed it
 
     def leave(self) -> bool:
-        """Let go of the lock, and remove the files first: none else may be in them then.
-        With jobs in hand they stay, for whoever buries this worker; then it is False."""
+        """Remove the worker's files and release its lock. If its log still has jobs, the
+        files stay for the rescuer, and this returns False."""
         clear = self._descriptor is None or not self.prefetch_log.count
         if clear and self.still_held():
             _remove(self._path)
@@ -165,11 +165,11 @@ class Presence:
     where id = :worker"""
 
     def deregister(self, worker: int) -> None:
-        """Take a worker that has left, or is dead and buried, off the list."""
+        """Delete the row of a worker that has left, or whose runs have been rescued."""
         self._database.change(self.DEREGISTER, {"worker": worker})
 
-    # A running job can name a worker that nobody enlisted only in a file that was
-    # edited or put together by hand; it is as dead as any other.
+    # A running job can name a worker that never registered only in a file that somebody
+    # edited; it is as dead as any other.
     LISTED = """
     select id, pid, queues, started_at, cause
     from litequeue_workers
@@ -241,18 +241,18 @@ class Presence:
 
     # By id: the process ids of two containers can be equal.
     def set_cause(self, worker: int, cause: str) -> bool:
-        """Write down how a worker's process ended, for whoever buries it; False where
-        it has no seat."""
+        """Store how a worker's process ended, for its rescuer; False if the worker is not
+        registered."""
         return self._database.change(self.SET_CAUSE, {"worker": worker, "cause": cause}) > 0
 
     def reclaim(self, worker: int, rested: float = 0) -> Snapshot | None:
-        """Keep a worker from starting more of what it has fetched, as hand.recall does; to
-        be called in a write transaction."""
+        """Keep a worker from starting more of what it has claimed, as prefetch_log.reclaim
+        does; to be called in a write transaction."""
         self._check_folder()
         return reclaim(_log_path(self._path(worker)), rested, self._mark())
 
     def has_unstarted(self, worker: int, seconds: float) -> bool:
-        """Whether there would be something to recall."""
+        """Whether there is something to reclaim."""
         self._check_folder()
         return has_unstarted(_log_path(self._path(worker)), seconds, self._mark())
 
@@ -267,7 +267,7 @@ class Presence:
             return not locks.lock(descriptor)
 
     def _mark(self) -> bytes:
-        """What a hand has to have been made with to be believed here and now."""
+        """The mark that a prefetch log must carry to be believed now."""
         return boot.file_mark(self._database.path)
 
     def _path(self, worker: int) -> str:

@@ -76,7 +76,7 @@ def _guarded(examination: Check, target: Target) -> Iterator[Finding]:
         yield from examination(target)
     except (DatabaseError, OSError) as error:
         name = examination.__name__.replace("_", " ")
-        remedy = "mend what is found wrong beside this, then ask again"
+        remedy = "correct what else is wrong here, then run doctor again"
         yield Finding("wrong", name, f"it could not be examined: {error}", remedy)
 
 
@@ -99,10 +99,10 @@ def sqlite_version(target: Target) -> Iterator[Finding]:
 
 
 def has_wal_reset_bug(version: str) -> bool:
-    """Whether this SQLite is one of 3.7.0 to 3.51.2 without the mended 3.44.6 and 3.50.7."""
+    """Whether this SQLite is one of 3.7.0 to 3.51.2 without the fixed 3.44.6 and 3.50.7."""
     numbers = tuple(int(number) for number in re.findall(r"\d+", version)[:3])
-    mended = ((3, 44, 6), (3, 50, 7))
-    if any(numbers[:2] == start[:2] and numbers >= start for start in mended):
+    fixed = ((3, 44, 6), (3, 50, 7))
+    if any(numbers[:2] == start[:2] and numbers >= start for start in fixed):
         return False
     return (3, 7, 0) <= numbers < (3, 51, 3)
 
@@ -231,7 +231,7 @@ def _objects(database: Database) -> dict[str, tuple[str, str]]:
 def laws(target: Target) -> Iterator[Finding]:
     broken = violations(target.database)
     for sentence in broken:
-        remedy = f"`litequeue show {target.shell_path} ID` tells more; mend the row with SQL"
+        remedy = f"`litequeue show {target.shell_path} ID` shows more; correct the row with SQL"
         yield Finding("wrong", "laws", sentence, remedy)
     if not broken:
         yield Finding("ok", "laws", "every row is in one state, and has what belongs to it")

@@ -138,7 +138,7 @@ def _shut_out(target: Target) -> Iterator[Finding]:
         for path in sorted(folder.iterdir()):
             yield from _compared(file, path, locks.writers(mode), "note")
         if os.stat(folder.parent).st_mode & stat.S_ISGID & ~os.stat(folder).st_mode:
-            sentence = f"{folder} does not hand its group on to its files, as its folder does"
+            sentence = f"{folder} does not pass its group on to its files, as its folder does"
             yield Finding("wrong", "permissions", sentence, f"chmod g+s {shlex.quote(str(folder))}")
 
 

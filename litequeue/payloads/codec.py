@@ -80,7 +80,7 @@ def encode_result(value: object) -> str:
 
 
 def encode_plain(fields: Mapping[str, object], name: str) -> str:
-    """The JSON text of a payload whose class is not at hand; raises PayloadError."""
+    """The JSON text of a payload whose class is not known here; raises PayloadError."""
     text = flat(fields)
     if text is not None:
         return text

@@ -160,7 +160,7 @@ class Executor:
                 self._report(self._observer.ended, row, most, COMPLETED, State.DONE)
 
     def release_all(self, rows: Sequence[JobRow]) -> None:
-        """Release these runs, with their attempts unspent; those of them that are over or
+        """Release these runs, their attempts not used; those of them that are over or
         lost are passed over."""
 
         def release() -> None:

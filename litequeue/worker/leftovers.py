@@ -75,7 +75,7 @@ class Leftovers:
             self._look_at *= 2
             if self._is_ours(waited):
                 self._found = self._error()
-                # For whoever rescues what this worker has in hand.
+                # For the rescuer of what this worker has claimed.
                 with suppress(OSError):
                     os.write(self._registration.fileno(), LEFT_TRANSACTION.encode())
                 raise self._found

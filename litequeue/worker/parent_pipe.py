@@ -56,7 +56,7 @@ class Reports:
         self._begun = b""
 
     def descriptors(self) -> list[int]:
-        """What to hand to select()."""
+        """The descriptors for select()."""
         return [] if self._descriptor is None else [self._descriptor]
 
     def read(self) -> Reports:

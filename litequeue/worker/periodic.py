@@ -254,7 +254,7 @@ class Schedules:
 
 
 class PeriodicPusher:
-    """A worker's hand on the timetable: its own periodic jobs, and when to look next."""
+    """Pushes a worker's own periodic jobs when they are due, and knows when to look next."""
 
     def __init__(self, store: Store, jobs: Sequence[type[Job]]) -> None:
         self._store = store

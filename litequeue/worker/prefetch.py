@@ -1,5 +1,5 @@
-"""One turn of a worker: the jobs of its hand, run one after the other, and then written
-down together."""
+"""Running the jobs that were claimed together, one after the other, and writing their ends
+together."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LAST_SECONDS = 2.0
 
 
 class PrefetchRunner:
-    """Runs what one worker has in hand, as if each job were alone."""
+    """Runs what one worker has claimed, as if each job were alone."""
 
     def __init__(
         self,
@@ -36,7 +36,7 @@ class PrefetchRunner:
         *,
         owns_process: bool = False,
     ) -> None:
-        """Run jobs of ``store`` in this ``seat`` until the hand is empty, or ``over``. With
+        """Run jobs of ``store`` for this ``registration`` until none is left, or ``over``. With
         ``owns_process``, there is nothing in this process but the worker and its jobs."""
         self.registration = registration
         self.worker = registration.worker
@@ -83,8 +83,8 @@ class PrefetchRunner:
             ran -= 1
             raise
         except BaseException:
-            # The end of the job that ran is not in the table: it stays noted, so that
-            # whoever buries this worker charges the job.
+            # The end of the job that ran is not in the table: it stays in the log, so that
+            # the rescuer charges the job.
             written = False
             raise
         finally:
@@ -121,7 +121,7 @@ class PrefetchRunner:
         return left
 
     def _settle(self, finished: list[tuple[JobRow, Attempt]], rest: Sequence[JobRow]) -> None:
-        """Write down what is noted in the hand; what cannot be written stays noted."""
+        """Write the ends that the log has; what cannot be written stays in the log."""
         if finished:
             self._executor.end_all(finished, lambda: self.registration.prefetch_log.settled)
         if rest:
@@ -129,8 +129,8 @@ class PrefetchRunner:
 
 
 class PrefetchWatch:
-    """A thread that has the hand emptied when a job takes longer than was thought: those
-    before it are completed, and those behind it are for other workers to run."""
+    """A thread that has the log reclaimed when a job takes longer than expected: the jobs
+    before it are completed, and those behind it are released for other workers."""
 
     def __init__(self, prefetch_log: PrefetchLog, reclaim: Callable[[], object]) -> None:
         self._prefetch_log = prefetch_log
@@ -140,7 +140,7 @@ class PrefetchWatch:
         self._thread: threading.Thread | None = None
 
     def begin(self) -> None:
-        """Watch the hand that was just dealt."""
+        """Watch the jobs that have just begun."""
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="litequeue-watch", daemon=True)
             self._thread.start()

@@ -1,8 +1,8 @@
-"""Bringing back what dead workers have left.
+"""Rescuing the jobs of dead workers.
 
-The job that was running has spent its attempt, and says how its worker died; one that
-had succeeded is completed, and one that was only fetched goes back unspent. Short jobs
-behind a long one are had back from the living.
+The job that was running has used its attempt, and its exception says how its worker died.
+A job that had succeeded is completed, and one that had not started is released, its attempt
+not used. Short jobs that wait behind a long one are reclaimed from living workers.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from litequeue.records import JobRow, WorkerRow
 from litequeue.store.store import Store
 from litequeue.worker.executor import DeathOfRun, Executor
 
-# How long a worker may be at one job while others wait in its hand.
+# How long a worker may run one job while others that it has claimed wait.
 LATE_SECONDS = 0.05
-UNKNOWN_CAUSE = "killed, or unable to write down how the job ended"
+UNKNOWN_CAUSE = "killed, or unable to write how the job ended"
 # How a worker may end that was asked to stop and whose job is not to blame: by whoever did
 # not wait for it, or by itself, when the job did not end. A crash meanwhile still counts.
 ENDS_OF_A_STOP = {None, "signal 9", *(f"signal {n}" for n in STOPS)}
@@ -26,16 +26,15 @@ ENDS_OF_A_STOP |= {f"exit code {128 + n}" for n in STOPS}
 
 
 class Rescuer:
-    """Looks for the dead among the workers of a queue, and ends their runs."""
+    """Finds the dead workers of a queue, and ends their runs."""
 
     def __init__(self, store: Store, executor: Executor) -> None:
         self._store = store
         self._executor = executor
 
     def rescue(self, own: int) -> int:
-        """End the runs of all dead workers, and have back what those fetched that live
-        and do not come to it; returns how many jobs that was about. ``own`` is passed
-        over."""
+        """End the runs of all dead workers, and reclaim what living ones have claimed and do
+        not come to; returns how many jobs that were. The worker ``own`` is skipped."""
         workers = [worker for worker in self._store.presence.workers() if worker.id != own]
         ended = sum(
             self._rescue_worker(worker) or self._reclaim_late(worker.id) for worker in workers
@@ -44,7 +43,7 @@ class Rescuer:
 
     def _reclaim_late(self, worker: int) -> int:
         late = self._store.presence.has_unstarted(worker, LATE_SECONDS)
-        # What is in its hand may have been had back already.
+        # What it has claimed may have been reclaimed already.
         late = late and self._store.claims.has_several(worker)
         return self._store.reclaimer.reclaim(worker, LATE_SECONDS) if late else 0
 
@@ -53,8 +52,8 @@ class Rescuer:
             return 0 if note is None else self._end(worker, note)
 
     def _end(self, worker: WorkerRow, note: Snapshot) -> int:
-        """End all that a dead worker has in the table: what its hand says of it, if that is
-        to be believed, and what it says nothing of is released."""
+        """End all runs that a dead worker has in the table: as its prefetch log says, if that
+        can be believed; runs that the log says nothing about are released."""
         # Together: there may be hundreds, and each by itself would wait for the lock.
         with self._store.database.transaction():
             rows = self._store.claims.running(worker.id)

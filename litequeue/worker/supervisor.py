@@ -208,7 +208,7 @@ class Supervisor:
         return self._oom_kills > before
 
     def _end_all(self) -> None:
-        """Let the jobs finish, then have them given back, then end what is left."""
+        """Let the jobs finish, then have them released, then kill what is left."""
         # Ctrl-C waits for the jobs, and so do the workers that are told of it.
         target = self._shutdown.signal == signal.SIGINT
         number = signal.SIGINT if target else signal.SIGTERM
@@ -238,7 +238,7 @@ class Supervisor:
         return [child for child in self._children() if child.process.poll() is None]
 
     def _kill(self, child: Child) -> None:
-        """End a worker that does not listen, and give its job back unspent."""
+        """Kill a worker that does not end, and release its job, the attempt not used."""
         worker = child.reports.read().worker
         if worker is not None:
             self._store.presence.set_cause(worker, STOPPED)

@@ -149,8 +149,8 @@ class Worker:
 
         In the main thread, SIGTERM, SIGHUP and SIGINT ask for the stop. The running job
         has the grace to finish, after SIGINT as long as it takes; then, or with the second
-        signal, it is given back with its attempt unspent. Raises DatabaseMoved, and other
-        DatabaseErrors that waiting does not mend; WorkerRunning where another thread has it
+        signal, it is released, its attempt not used. Raises DatabaseMoved, and other
+        DatabaseErrors that waiting does not cure; WorkerRunning where another thread has it
         at work.
         """
         self._begin(threading.current_thread())
@@ -366,8 +366,8 @@ class Worker:
         return states
 
     def _idle(self, registration: Registration, listener: Listener) -> bool:
-        """Sleep until a nudge, a stop, the next due job or the poll; says whether there
-        was a nudge, or something else to look at."""
+        """Sleep until a wake-up, a stop, the next due job or the poll; returns whether there
+        was a wake-up, or something else to look at."""
         # By a clock that nobody sets back. A sleep may be longer than it was meant to be.
         until = time.monotonic() + self._idle_seconds()
         while (left := until - time.monotonic()) > 0 and not self._shutdown.requested:
