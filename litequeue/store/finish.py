@@ -126,7 +126,7 @@ class Executions:
 
     RELEASE = f"""
     update litequeue_jobs
-    set state = :state, available_at = :available_at, worker = {NOBODY}, attempts = attempts - 1,
+    set state = :state, available_at = :available_at, worker = {NOBODY}, attempts = max(attempts - 1, 0),
         unknown_since = null
     {THIS_RUN} and cancelled_at is null"""
 
@@ -137,7 +137,7 @@ class Executions:
 
     PUT_BACK = f"""
     update litequeue_jobs
-    set state = :state, available_at = :available_at, worker = {NOBODY}, attempts = attempts - 1,
+    set state = :state, available_at = :available_at, worker = {NOBODY}, attempts = max(attempts - 1, 0),
         unknown_since = coalesce(unknown_since, :now)
     {THIS_RUN} and cancelled_at is null"""
 

@@ -173,3 +173,14 @@ def test_a_damaged_result_is_told_in_a_sentence(queue: Queue, damage: Damage) ->
     damage(job_id, "result = '{'")
     with pytest.raises(DatabaseRefused):
         queue.result(job_id)
+
+
+def test_a_running_job_that_has_never_started_by_its_row_is_released(
+    queue: Queue, damage: Damage
+) -> None:
+    queue.push("good", {"word": "a"})
+    row = claim_one(queue, WORKER)
+    assert row is not None
+    damage(row.id, "attempts = 0")
+    queue.store.executions.release(queue.get(row.id))
+    assert (queue.get(row.id).state, queue.get(row.id).attempts) == (State.READY, 0)
