@@ -111,7 +111,7 @@ class Executor:
 
     def attempt(self, row: JobRow, report_to: int) -> Attempt:
         """Run a reserved job, and leave it to be written down how it ended. Raises
-        HardStop where it is to be given back.
+        ForcedShutdown where it is to be released.
 
         Where the process has to be ended with the job, ``report_to`` is the descriptor
         that is told where it hung.

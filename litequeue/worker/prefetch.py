@@ -56,7 +56,7 @@ class PrefetchRunner:
     def run(self, rows: Sequence[JobRow]) -> list[State | None]:
         """Run the jobs in order, and return the states that they are left in, None for a
         run that was lost. Those that do not come to run, for a stop or because the others
-        take longer than was thought, are released. Raises HardStop."""
+        take longer than was thought, are released. Raises ForcedShutdown."""
         prefetch_log, ran = self.registration.prefetch_log, 0
         states: list[State | None] = []
         reserved_at = rows[0].reserved_at

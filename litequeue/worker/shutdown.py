@@ -1,6 +1,6 @@
 """Asking a worker to end: after the job that it runs, or at once.
 
-A signal handler here only notes that it was called and wakes whoever sleeps. One thing
+A signal handler here only notes that it was called and wakes the worker. One thing
 cannot wait: a second signal, or the end of the grace after the first, ends the job that is
 running, by an exception raised inside its handle(), and nowhere else. Whoever runs a worker
 may lose patience before: each signal is noted in a file at once, so that a job whose worker
@@ -37,7 +37,7 @@ from litequeue.worker.signal_state import (
 SIGNALS = tuple(
     int(getattr(signal, name)) for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name)
 )
-# What a job has to end in once HardStop was raised in it; then the process ends. With the
+# What a job has to end in once ForcedShutdown was raised in it; then the process ends. With the
 # grace before it, this is less than the ten seconds that container engines wait.
 LAST_SECONDS = 1.0
 GRACE, FORCED, LAST = "grace", "forced stop", "last"
@@ -76,7 +76,7 @@ class Shutdown:
     ) -> None:
         """The end of file of the descriptor ``leash``, the end of a pipe that another
         process holds, asks for a stop as well. After SIGTERM and SIGHUP a job has ``grace``
-        seconds to end, then HardStop is raised in it, and ``last`` seconds later the process
+        seconds to end, then ForcedShutdown is raised in it, and ``last`` seconds later the process
         ends; without a grace, and after SIGINT, it has as long as it takes. ``say`` is told
         which job that is. ``clock`` gives seconds that are never set back."""
         self._clock = clock
@@ -126,7 +126,7 @@ class Shutdown:
         return [descriptor for descriptor in ready if descriptor in also]
 
     def look(self) -> None:
-        """See whether the leash has ended, for whoever is too busy to sleep."""
+        """See whether the parent pipe has ended, for a worker too busy to sleep."""
         if self._parent_pipe:
             self.sleep(0)
 
@@ -186,7 +186,7 @@ class Shutdown:
             self._state.write_to(-1)
 
     def begin_job(self, row: JobRow) -> None:
-        """From here on, a forced stop raises HardStop; it does now if there was one."""
+        """From here on, a forced shutdown raises ForcedShutdown; at once if there was one."""
         self._job = row
         if self.hard:
             raise ForcedShutdown
@@ -260,7 +260,7 @@ class Shutdown:
             self._raise(frame)
 
     def _raise(self, frame: FrameType | None) -> None:
-        """Raise HardStop in the job, as soon as its own code runs."""
+        """Raise ForcedShutdown in the job, as soon as its own code runs."""
         if self._job is not None:
             if within_job(frame):
                 raise ForcedShutdown
@@ -272,7 +272,7 @@ class Shutdown:
             os._exit(128 + self.signal)
 
     def _report(self, text: str) -> None:
-        # In a signal handler: whoever writes there may be interrupted at writing.
+        # In a signal handler: a write there may itself be interrupted.
         with suppress(Exception):
             self._say(text)
 

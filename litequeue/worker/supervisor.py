@@ -188,7 +188,7 @@ class Supervisor:
         cause = death_of(status, self._out_of_memory())
         worker = child.reports.worker
         seated = worker is not None and self._store.presence.set_cause(worker, cause)
-        # Whoever is idle buries it now, and does not wait for its next look.
+        # An idle worker rescues its jobs now, without waiting for its next look.
         Notifier(self._store.presence.folder).notify_all()
         place.deaths = 0 if seated or lived >= SETTLED_SECONDS else place.deaths + 1
         pause = self._pause(place.deaths)
@@ -270,7 +270,7 @@ def death_of(status: int, out_of_memory: bool) -> str:
 
 
 def _oom_kills() -> int:
-    """How many processes the kernel of this machine has ended for want of memory."""
+    """How many processes the kernel of this machine has killed because memory ran out."""
     try:
         with open("/proc/vmstat") as counters:
             return next(int(line.split()[1]) for line in counters if line.startswith("oom_kill "))

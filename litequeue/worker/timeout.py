@@ -128,7 +128,7 @@ class _Late:
 
     def __init__(self, thread: int) -> None:
         self._thread = thread
-        # Whoever takes the one element decides; no lock, which the exception could leave
+        # The thread that takes the one element decides; no lock, which the exception could leave
         # locked.
         self._armed = [True]
         self._raised = False

@@ -269,7 +269,7 @@ class Worker:
             yield registration
         finally:
             if registration.leave():
-                # Whoever looks next dismisses it, where the file is locked or full.
+                # The next worker that looks deregisters it, where the file is locked or full.
                 with suppress(DatabaseBusy, DatabaseFull):
                     self._store.presence.deregister(registration.worker)
 
@@ -316,7 +316,7 @@ class Worker:
         return self.recycled
 
     def _ran(self) -> int:
-        """How many jobs have run; those that were put back, for want of a class, have not."""
+        """How many jobs have run; those put back, having no class here, have not."""
         return self._done - self._executor.put_back
 
     def _seconds_left(self) -> float:
