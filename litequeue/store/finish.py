@@ -126,8 +126,8 @@ class Executions:
 
     RELEASE = f"""
     update litequeue_jobs
-    set state = :state, available_at = :available_at, worker = {NOBODY}, attempts = max(attempts - 1, 0),
-        unknown_since = null
+    set state = :state, available_at = :available_at, worker = {NOBODY},
+        attempts = max(attempts - 1, 0), unknown_since = null
     {THIS_RUN} and cancelled_at is null"""
 
     def release(self, row: JobRow, *, after: float = 0) -> State:
@@ -137,8 +137,8 @@ class Executions:
 
     PUT_BACK = f"""
     update litequeue_jobs
-    set state = :state, available_at = :available_at, worker = {NOBODY}, attempts = max(attempts - 1, 0),
-        unknown_since = coalesce(unknown_since, :now)
+    set state = :state, available_at = :available_at, worker = {NOBODY},
+        attempts = max(attempts - 1, 0), unknown_since = coalesce(unknown_since, :now)
     {THIS_RUN} and cancelled_at is null"""
 
     def put_back(self, row: JobRow, *, after: float) -> State:
