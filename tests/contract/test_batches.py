@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from test_flows import WORKER, Step, running, states, succeed
-from worker_side import claim_one
+from worker_side import WorkerSide, claim_one
 
 from litequeue import Batch, Job
 from litequeue.errors import OptionError, PayloadError, RunLost
@@ -48,7 +48,7 @@ def members(queue: Queue, id: int) -> list[int]:
 def planned(queue: Queue, count: int) -> tuple[int, list[int]]:
     """A batch whose planning is over; its id and its members."""
     id = queue.push(Catalog())
-    queue.store.batch_inserts.plan(running(queue, id), [Step("a")] * count, None)
+    WorkerSide(queue).plan(running(queue, id), [Step("a")] * count, None)
     return id, members(queue, id)
 
 
@@ -60,10 +60,10 @@ def test_a_batch_is_planned_chunk_by_chunk(queue: Queue) -> None:
     assert counts(queue, id) == (0, 0, 0, 0)
     row = running(queue, id)
     for cursor in ("one", {"two": [2]}, 0, "", False):
-        queue.store.batch_inserts.plan(row, [Step("a"), ("by-name", {"x": 1})], cursor)
+        WorkerSide(queue).plan(row, [Step("a"), ("by-name", {"x": 1})], cursor)
         assert queue.batch(id).cursor == cursor
         assert (queue.batch(id).planned_at, states(queue, id)) == (None, ["running"])
-    queue.store.batch_inserts.plan(row, [Step("z")], None)
+    WorkerSide(queue).plan(row, [Step("z")], None)
     assert counts(queue, id) == (11, 0, 0, 0)
     assert states(queue, id, *members(queue, id)) == ["waiting"] + ["ready"] * 11
     assert queue.batch(id).planned_at is not None
@@ -73,12 +73,12 @@ def test_a_batch_is_planned_chunk_by_chunk(queue: Queue) -> None:
 def test_members_end_while_others_are_planned_and_nothing_follows_yet(queue: Queue) -> None:
     id = queue.push(Catalog())
     row = running(queue, id)
-    queue.store.batch_inserts.plan(row, [Step("a"), Step("b")], 1)
+    WorkerSide(queue).plan(row, [Step("a"), Step("b")], 1)
     succeed(queue, *members(queue, id))
     assert counts(queue, id) == (2, 2, 0, 0)
     assert (queue.batch(id).closed_at, states(queue, id)) == (None, ["running"])
-    queue.store.batch_inserts.plan(row, [Step("c")], 2)
-    queue.store.batch_inserts.plan(row, [], None)
+    WorkerSide(queue).plan(row, [Step("c")], 2)
+    WorkerSide(queue).plan(row, [], None)
     assert states(queue, id) == ["waiting"]
     succeed(queue, *members(queue, id))
     assert states(queue, id) == ["ready"]
@@ -87,9 +87,9 @@ def test_members_end_while_others_are_planned_and_nothing_follows_yet(queue: Que
 def test_the_last_chunk_closes_a_batch_whose_members_have_all_ended(queue: Queue) -> None:
     id = queue.push(Catalog())
     row = running(queue, id)
-    queue.store.batch_inserts.plan(row, [Step("a")], 1)
+    WorkerSide(queue).plan(row, [Step("a")], 1)
     succeed(queue, *members(queue, id))
-    queue.store.batch_inserts.plan(row, [], None)
+    WorkerSide(queue).plan(row, [], None)
     assert states(queue, id) == ["ready"]
     assert queue.batch(id).closed_at is not None
 
@@ -112,9 +112,9 @@ def test_a_chunk_is_stored_with_its_cursor_or_not_at_all(
 ) -> None:
     id = queue.push(Catalog())
     row = running(queue, id)
-    queue.store.batch_inserts.plan(row, [Step("first")], 1)
+    WorkerSide(queue).plan(row, [Step("first")], 1)
     with pytest.raises(error):
-        queue.store.batch_inserts.plan(row, chunk, cursor)
+        WorkerSide(queue).plan(row, chunk, cursor)
     assert (counts(queue, id), queue.batch(id).cursor) == ((1, 0, 0, 0), 1)
     assert len(members(queue, id)) == 1
 
@@ -125,11 +125,11 @@ def retaken(queue: Queue, row: JobRow) -> None:
 
 
 def ended(queue: Queue, row: JobRow) -> None:
-    queue.store.executions.fail(row, "no")
+    WorkerSide(queue).fail(row, "no")
 
 
 def finished(queue: Queue, row: JobRow) -> None:
-    queue.store.batch_inserts.plan(row, [], None)
+    WorkerSide(queue).plan(row, [], None)
 
 
 LOSSES = [retaken, ended, finished, lambda queue, row: queue.cancel_batch(row.id)]
@@ -145,7 +145,7 @@ def test_a_planner_that_has_lost_its_run_adds_nothing(
     lose(queue, row)
     before = states(queue, id)
     with pytest.raises(RunLost):
-        queue.store.batch_inserts.plan(row, [Step("late")], cursor)
+        WorkerSide(queue).plan(row, [Step("late")], cursor)
     assert (members(queue, id), states(queue, id)) == ([], before)
 
 
@@ -160,7 +160,7 @@ def test_a_unique_member_that_is_there_already_is_not_planned_again(
 
     elsewhere = queue.push(Refresh())
     id = queue.push(Catalog())
-    queue.store.batch_inserts.plan(running(queue, id), [Refresh(), Step("a"), Refresh()], None)
+    WorkerSide(queue).plan(running(queue, id), [Refresh(), Step("a"), Refresh()], None)
     assert counts(queue, id) == (1, 0, 0, 0)
     succeed(queue, *members(queue, id))
     assert states(queue, elsewhere, id) == ["ready", "ready"]
@@ -173,9 +173,9 @@ def test_a_planner_gives_up_its_key_while_it_waits(queue: Queue) -> None:
     id = queue.push(Keyed())
     row = running(queue, id)
     other = queue.push("other", {}, without_overlapping="shop", priority=5)
-    queue.store.batch_inserts.plan(row, [Step("a")], 1)
+    WorkerSide(queue).plan(row, [Step("a")], 1)
     assert queue.store.claims.claim_job(WORKER, other) is None
-    queue.store.batch_inserts.plan(row, [], None)
+    WorkerSide(queue).plan(row, [], None)
     found = claim_one(queue, WORKER)
     assert found is not None
     assert found.id == other

@@ -8,7 +8,7 @@ import pytest
 from test_batches import Catalog, Counts, counts, members, planned
 from test_flows import WORKER, Step, fail, running, states, succeed
 from waiting import Clock
-from worker_side import claim_one
+from worker_side import WorkerSide, claim_one
 
 from litequeue.errors import NoSuchJob
 from litequeue.queue import Queue
@@ -46,7 +46,7 @@ def test_the_end_of_the_last_member_lets_the_batch_go_on(queue: Queue) -> None:
         pytest.param(lambda queue, id: succeed(queue, id, keep=60), (2, 2, 0, 0), id="kept"),
         pytest.param(lambda queue, id: fail(queue, id), (2, 1, 1, 0), id="failed"),
         pytest.param(
-            lambda queue, id: queue.store.executions.fail(running(queue, id), "no", delete=True),
+            lambda queue, id: WorkerSide(queue).fail(running(queue, id), "no", delete=True),
             (2, 1, 1, 0),
             id="failed and deleted",
         ),
@@ -66,8 +66,8 @@ def test_a_member_is_counted_by_how_it_ended(
 
 def test_a_member_that_is_tried_again_is_not_over(queue: Queue) -> None:
     id, (member,) = planned(queue, 1)
-    queue.store.executions.retry_later(running(queue, member), "no", after=0)
-    queue.store.executions.release(running(queue, member), after=0)
+    WorkerSide(queue).retry_later(running(queue, member), "no", after=0)
+    WorkerSide(queue).release(running(queue, member), after=0)
     assert (counts(queue, id), states(queue, id)) == ((1, 0, 0, 0), ["waiting"])
     succeed(queue, member)
 
@@ -115,7 +115,7 @@ def test_a_member_that_others_are_cancelled_with_is_counted(queue: Queue) -> Non
     id = queue.push(Catalog())
     first = queue.push("first", {})
     row = running(queue, id)
-    queue.store.batch_inserts.plan(row, [Step("a")], None)
+    WorkerSide(queue).plan(row, [Step("a")], None)
     (member,) = members(queue, id)
     queue.cancel(member)
     queue.retry(member)
@@ -141,7 +141,7 @@ def test_cancelling_a_batch_cancels_its_members_and_what_follows(queue: Queue) -
         *("cancelled", "gone", "running", "cancelled", "cancelled", "cancelled")
     ]
     assert not queue.store.executions.wanted(row)
-    queue.store.executions.fail(row, "stopped")
+    WorkerSide(queue).fail(row, "stopped")
     assert counts(queue, id) == (4, 1, 0, 3)
     assert queue.batch(id).cancelled_at is not None
     assert claim_one(queue, WORKER) is None
@@ -177,14 +177,14 @@ def test_a_planner_that_has_failed_goes_on_from_its_cursor_when_it_is_retried(
 ) -> None:
     id = queue.push(Catalog())
     row = running(queue, id)
-    queue.store.batch_inserts.plan(row, [Step("a")], "here")
-    queue.store.executions.fail(row, "no")
+    WorkerSide(queue).plan(row, [Step("a")], "here")
+    WorkerSide(queue).fail(row, "no")
     succeed(queue, *members(queue, id))
     assert (queue.batch(id).closed_at, states(queue, id)) == (None, ["failed"])
     queue.retry(id)
     again = running(queue, id)
     assert (again.step, queue.batch(id).cursor) == ("plan", "here")
-    queue.store.batch_inserts.plan(again, [], None)
+    WorkerSide(queue).plan(again, [], None)
     assert states(queue, id) == ["ready"]
 
 
@@ -235,7 +235,7 @@ def test_a_batch_comes_after_others_and_others_after_it(queue: Queue) -> None:
     after = queue.push("after", {}, after=[id])
     assert states(queue, id, after) == ["waiting"] * 2
     succeed(queue, before)
-    queue.store.batch_inserts.plan(running(queue, id), [Step("a")], None)
+    WorkerSide(queue).plan(running(queue, id), [Step("a")], None)
     succeed(queue, *members(queue, id))
     assert states(queue, id, after) == ["ready", "waiting"]
     succeed(queue, id)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 from waiting import Clock
-from worker_side import claim_one
+from worker_side import WorkerSide, claim_one
 
 from litequeue import Job
 from litequeue.queue import Queue
@@ -42,10 +42,10 @@ def mixed(queue: Queue) -> None:
     for _ in range(3):
         row = claim_one(queue, WORKER)
         assert row is not None
-        queue.store.executions.fail(row, "ValueError: no")
+        WorkerSide(queue).fail(row, "ValueError: no")
     row = queue.store.claims.claim_job(WORKER, failed)
     assert row is not None
-    queue.store.executions.fail(row, "ValueError: no")
+    WorkerSide(queue).fail(row, "ValueError: no")
     queue.cancel(*[row.id for row in queue.find(name="plain", state=State.READY, limit=5)])
 
 

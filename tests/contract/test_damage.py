@@ -8,7 +8,7 @@ from contextlib import closing, suppress
 
 import pytest
 from waiting import Clock
-from worker_side import claim_one
+from worker_side import WorkerSide, claim_one
 
 from litequeue.errors import DatabaseRefused
 from litequeue.jobs.job import Job
@@ -169,7 +169,7 @@ def test_a_damaged_result_is_told_in_a_sentence(queue: Queue, damage: Damage) ->
     job_id = queue.push("a")
     row = claim_one(queue, WORKER)
     assert row is not None
-    queue.store.executions.complete(row, result="1", keep=60)
+    WorkerSide(queue).complete(row, result="1", keep=60)
     damage(job_id, "result = '{'")
     with pytest.raises(DatabaseRefused):
         queue.result(job_id)
@@ -182,5 +182,5 @@ def test_a_running_job_that_has_never_started_by_its_row_is_released(
     row = claim_one(queue, WORKER)
     assert row is not None
     damage(row.id, "attempts = 0")
-    queue.store.executions.release(queue.get(row.id))
+    WorkerSide(queue).release(queue.get(row.id))
     assert (queue.get(row.id).state, queue.get(row.id).attempts) == (State.READY, 0)

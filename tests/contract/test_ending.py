@@ -7,7 +7,7 @@ from datetime import datetime, timezone
 
 import pytest
 from waiting import Clock
-from worker_side import claim_one
+from worker_side import WorkerSide, claim_one
 
 from litequeue.errors import NoSuchJob, RunLost
 from litequeue.queue import Queue
@@ -18,16 +18,14 @@ Table = Callable[[], list[tuple[object, ...]]]
 Act = Callable[[Queue, JobRow], object]
 
 ENDINGS: dict[str, Act] = {
-    "complete": lambda queue, row: queue.store.executions.complete(row),
-    "complete and keep": lambda queue, row: queue.store.executions.complete(
-        row, result="1", keep=60
-    ),
-    "fail": lambda queue, row: queue.store.executions.fail(row, "boom"),
-    "fail and delete": lambda queue, row: queue.store.executions.fail(row, "boom", delete=True),
-    "retry now": lambda queue, row: queue.store.executions.retry_later(row, "boom", after=0),
-    "retry later": lambda queue, row: queue.store.executions.retry_later(row, "boom", after=5),
-    "release": lambda queue, row: queue.store.executions.release(row),
-    "release for later": lambda queue, row: queue.store.executions.release(row, after=5),
+    "complete": lambda queue, row: WorkerSide(queue).complete(row),
+    "complete and keep": lambda queue, row: WorkerSide(queue).complete(row, result="1", keep=60),
+    "fail": lambda queue, row: WorkerSide(queue).fail(row, "boom"),
+    "fail and delete": lambda queue, row: WorkerSide(queue).fail(row, "boom", delete=True),
+    "retry now": lambda queue, row: WorkerSide(queue).retry_later(row, "boom", after=0),
+    "retry later": lambda queue, row: WorkerSide(queue).retry_later(row, "boom", after=5),
+    "release": lambda queue, row: WorkerSide(queue).release(row),
+    "release for later": lambda queue, row: WorkerSide(queue).release(row, after=5),
     "put back": lambda queue, row: queue.store.executions.put_back(row, after=5),
     "progress": lambda queue, row: queue.store.executions.progress(row, 1, 2),
 }
@@ -40,26 +38,24 @@ def _taken(queue: Queue, worker: int) -> None:
 # How a run is lost: what others do to the row before its worker comes to end it.
 LOSSES: dict[str, Callable[[Queue, JobRow], object]] = {
     "rescued, and run by another": lambda queue, row: (
-        queue.store.executions.release(row),
+        WorkerSide(queue).release(row),
         _taken(queue, RIVAL),
     ),
     "retried, and run by the same worker again": lambda queue, row: (
-        queue.store.executions.retry_later(row, "boom", after=0),
+        WorkerSide(queue).retry_later(row, "boom", after=0),
         _taken(queue, WORKER),
     ),
-    "rescued, and ready": lambda queue, row: queue.store.executions.retry_later(
-        row, "boom", after=0
-    ),
-    "rescued, and scheduled": lambda queue, row: queue.store.executions.release(row, after=60),
-    "failed": lambda queue, row: queue.store.executions.fail(row, "boom"),
-    "done": lambda queue, row: queue.store.executions.complete(row, result="1", keep=60),
+    "rescued, and ready": lambda queue, row: WorkerSide(queue).retry_later(row, "boom", after=0),
+    "rescued, and scheduled": lambda queue, row: WorkerSide(queue).release(row, after=60),
+    "failed": lambda queue, row: WorkerSide(queue).fail(row, "boom"),
+    "done": lambda queue, row: WorkerSide(queue).complete(row, result="1", keep=60),
     "cancelled": lambda queue, row: (
         queue.cancel(row.id),
-        queue.store.executions.fail(row, "boom"),
+        WorkerSide(queue).fail(row, "boom"),
     ),
-    "deleted": lambda queue, row: queue.store.executions.complete(row),
+    "deleted": lambda queue, row: WorkerSide(queue).complete(row),
     "forgotten": lambda queue, row: (
-        queue.store.executions.fail(row, "boom"),
+        WorkerSide(queue).fail(row, "boom"),
         queue.forget(row.id),
     ),
 }
@@ -102,7 +98,7 @@ def test_a_lost_run_is_not_missed_when_its_write_brings_on_a_checkpoint(
     queue.push("a")
     row = claim_one(queue, WORKER)
     assert row is not None
-    queue.store.executions.retry_later(row, "boom", after=0)
+    WorkerSide(queue).retry_later(row, "boom", after=0)
     monkeypatch.setattr("litequeue.engine.database.LOOK_STATEMENTS", 1)
     with pytest.raises(RunLost):
         end(queue, row)
@@ -118,7 +114,7 @@ def test_an_end_leaves_every_other_job_alone(queue: Queue, row: JobRow, end: Act
 
 
 def test_a_completed_job_is_gone(queue: Queue, row: JobRow, table: Table) -> None:
-    queue.store.executions.complete(row)
+    WorkerSide(queue).complete(row)
     assert table() == []
     with pytest.raises(NoSuchJob):
         queue.get(row.id)
@@ -126,7 +122,7 @@ def test_a_completed_job_is_gone(queue: Queue, row: JobRow, table: Table) -> Non
 
 def test_a_kept_job_stays_with_its_result(queue: Queue, row: JobRow, clock: Clock) -> None:
     clock.advance(3)
-    queue.store.executions.complete(row, result='{"sum": 3}', keep=60)
+    WorkerSide(queue).complete(row, result='{"sum": 3}', keep=60)
     done = queue.get(row.id)
     assert (done.state, done.result, done.attempts) == (State.DONE, '{"sum": 3}', 1)
     assert done.finished_at == at(clock.now)
@@ -136,7 +132,7 @@ def test_a_kept_job_stays_with_its_result(queue: Queue, row: JobRow, clock: Cloc
 def test_a_kept_job_goes_when_its_time_is_over_and_not_before(
     queue: Queue, row: JobRow, clock: Clock
 ) -> None:
-    queue.store.executions.complete(row, keep=60)
+    WorkerSide(queue).complete(row, keep=60)
     clock.advance(59.999)
     assert queue.store.admin.expire() == 0
     assert queue.get(row.id).state is State.DONE
@@ -152,7 +148,7 @@ def test_expiry_takes_a_bounded_number_at_a_time_and_all_in_the_end(
     for seconds in range(250):
         row = claim_one(queue, WORKER)
         assert row is not None
-        queue.store.executions.complete(row, keep=1 + seconds % 2)
+        WorkerSide(queue).complete(row, keep=1 + seconds % 2)
     clock.advance(2)
     assert [queue.store.admin.expire() for _ in range(4)] == [100, 100, 50, 0]
 
@@ -161,7 +157,7 @@ def test_only_what_is_done_expires(queue: Queue, clock: Clock) -> None:
     queue.push_many([("a", {})] * 3, keep=1)
     row = claim_one(queue, WORKER)
     assert row is not None
-    queue.store.executions.fail(row, "boom")
+    WorkerSide(queue).fail(row, "boom")
     queue.cancel(2)
     clock.advance(10**6)
     assert queue.store.admin.expire() == 0
@@ -170,7 +166,7 @@ def test_only_what_is_done_expires(queue: Queue, clock: Clock) -> None:
 
 def test_a_failed_job_stays_with_its_exception(queue: Queue, row: JobRow, clock: Clock) -> None:
     clock.advance(3)
-    assert queue.store.executions.fail(row, "Traceback\nValueError: no\n") is State.FAILED
+    assert WorkerSide(queue).fail(row, "Traceback\nValueError: no\n") is State.FAILED
     failed = queue.get(row.id)
     assert (failed.state, failed.exception) == (State.FAILED, "Traceback\nValueError: no\n")
     assert failed.reason == "ValueError: no"
@@ -180,7 +176,7 @@ def test_a_failed_job_stays_with_its_exception(queue: Queue, row: JobRow, clock:
 
 
 def test_a_failed_job_can_be_deleted_instead(queue: Queue, row: JobRow, table: Table) -> None:
-    assert queue.store.executions.fail(row, "boom", delete=True) is State.FAILED
+    assert WorkerSide(queue).fail(row, "boom", delete=True) is State.FAILED
     assert table() == []
 
 
@@ -188,7 +184,7 @@ def test_a_failed_job_can_be_deleted_instead(queue: Queue, row: JobRow, table: T
 def test_a_job_to_be_retried_has_spent_an_attempt(
     queue: Queue, row: JobRow, clock: Clock, after: float, state: State
 ) -> None:
-    assert queue.store.executions.retry_later(row, "boom", after=after) is state
+    assert WorkerSide(queue).retry_later(row, "boom", after=after) is state
     waiting = queue.get(row.id)
     assert (waiting.state, waiting.attempts, waiting.worker) == (state, 1, NOBODY)
     assert (waiting.exception, waiting.failed_at) == ("boom", at(clock.now))
@@ -203,7 +199,7 @@ def test_a_job_to_be_retried_has_spent_an_attempt(
 def test_a_released_job_has_spent_no_attempt(
     queue: Queue, row: JobRow, clock: Clock, after: float, state: State
 ) -> None:
-    assert queue.store.executions.release(row, after=after) is state
+    assert WorkerSide(queue).release(row, after=after) is state
     waiting = queue.get(row.id)
     assert (waiting.state, waiting.attempts, waiting.worker) == (state, 0, NOBODY)
     assert (waiting.exception, waiting.available_at) == (None, at(clock.now + after))
@@ -214,18 +210,18 @@ def test_a_released_job_has_spent_no_attempt(
 
 
 def test_a_release_keeps_what_went_wrong_before(queue: Queue, row: JobRow) -> None:
-    queue.store.executions.retry_later(row, "boom", after=0)
+    WorkerSide(queue).retry_later(row, "boom", after=0)
     again = claim_one(queue, WORKER)
     assert again is not None
-    queue.store.executions.release(again)
+    WorkerSide(queue).release(again)
     assert (queue.get(row.id).exception, queue.get(row.id).attempts) == ("boom", 1)
 
 
 def test_a_retried_run_that_succeeds_ends_as_any_other(queue: Queue, row: JobRow) -> None:
-    queue.store.executions.retry_later(row, "boom", after=0)
+    WorkerSide(queue).retry_later(row, "boom", after=0)
     again = claim_one(queue, WORKER)
     assert again is not None
-    queue.store.executions.complete(again, keep=60)
+    WorkerSide(queue).complete(again, keep=60)
     assert queue.get(row.id).state is State.DONE
     assert queue.check() == []
 
@@ -273,14 +269,14 @@ def test_a_cancelled_run_that_does_not_succeed_ends_cancelled(
 
 def test_a_cancelled_run_that_succeeds_has_succeeded(queue: Queue, row: JobRow) -> None:
     queue.cancel(row.id)
-    queue.store.executions.complete(row, result="1", keep=60)
+    WorkerSide(queue).complete(row, result="1", keep=60)
     assert queue.get(row.id).state is State.DONE
     assert queue.check() == []
 
 
 def test_a_cancelled_run_that_succeeds_unkept_is_gone(queue: Queue, row: JobRow) -> None:
     queue.cancel(row.id)
-    queue.store.executions.complete(row)
+    WorkerSide(queue).complete(row)
     assert queue.find() == []
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 from waiting import Clock
-from worker_side import claim_one
+from worker_side import WorkerSide, claim_one
 
 from litequeue import Batch
 from litequeue.errors import NoSuchJob
@@ -100,7 +100,7 @@ def failed_before(queue: Queue) -> int:
     id = queue.push("first", priority=99)
     row = claim_one(queue, WORKER)
     assert row is not None
-    queue.store.executions.retry_later(row, "boom", after=0)
+    WorkerSide(queue).retry_later(row, "boom", after=0)
     return id
 
 
@@ -109,7 +109,7 @@ def told_its_progress(queue: Queue) -> int:
     row = claim_one(queue, WORKER)
     assert row is not None
     queue.store.executions.progress(row, 1, 3)
-    queue.store.executions.release(row)
+    WorkerSide(queue).release(row)
     return id
 
 

@@ -8,7 +8,7 @@ from itertools import permutations
 
 import pytest
 from waiting import Clock
-from worker_side import claim_one
+from worker_side import WorkerSide, claim_one
 
 from litequeue import Job
 from litequeue.engine.database import Connection
@@ -53,12 +53,12 @@ def running(queue: Queue, id: int) -> JobRow:
 
 def succeed(queue: Queue, *ids: int, result: str | None = None, keep: float = 0) -> None:
     for id in ids:
-        queue.store.executions.complete(running(queue, id), result=result, keep=keep)
+        WorkerSide(queue).complete(running(queue, id), result=result, keep=keep)
 
 
 def fail(queue: Queue, *ids: int) -> None:
     for id in ids:
-        queue.store.executions.fail(running(queue, id), "ValueError: no")
+        WorkerSide(queue).fail(running(queue, id), "ValueError: no")
 
 
 # Shapes
@@ -70,7 +70,7 @@ def test_a_job_waits_for_the_one_that_it_comes_after(queue: Queue) -> None:
     assert states(queue, parent, child) == ["ready", "waiting"]
     row = running(queue, parent)
     assert states(queue, child) == ["waiting"]
-    queue.store.executions.complete(row)
+    WorkerSide(queue).complete(row)
     assert states(queue, parent, child) == ["gone", "ready"]
     succeed(queue, child)
 
@@ -92,7 +92,7 @@ def test_a_chain_runs_one_after_another(queue: Queue) -> None:
         assert row is not None
         assert row.id == id
         assert claim_one(queue, WORKER) is None
-        queue.store.executions.complete(row)
+        WorkerSide(queue).complete(row)
     assert states(queue, *ids) == ["gone"] * 3
 
 
@@ -144,7 +144,7 @@ def test_a_flow_goes_across_queues(queue: Queue) -> None:
     assert claim_one(queue, WORKER, ["emails"]) is None
     row = claim_one(queue, WORKER, ["images"])
     assert row is not None
-    queue.store.executions.complete(row)
+    WorkerSide(queue).complete(row)
     found = claim_one(queue, WORKER, ["emails"])
     assert found is not None
     assert found.id == child
@@ -293,7 +293,7 @@ def test_a_delay_that_is_over_when_the_parent_ends_costs_nothing_more(
     assert claim_one(queue, WORKER) is not None
     assert claim_one(queue, WORKER) is None
     assert states(queue, child) == ["waiting"]
-    queue.store.executions.complete(queue.get(parent))
+    WorkerSide(queue).complete(queue.get(parent))
     assert states(queue, child) == ["ready"]
 
 

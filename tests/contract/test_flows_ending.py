@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from test_flows import WORKER, fail, running, states, succeed
 from waiting import Clock
-from worker_side import claim_one
+from worker_side import WorkerSide, claim_one
 
 from litequeue.errors import WrongState
 from litequeue.queue import Queue
@@ -48,9 +48,9 @@ def test_a_failure_leaves_the_rest_waiting(queue: Queue, chain: list[int]) -> No
 def test_an_attempt_that_failed_with_others_left_changes_nothing_for_the_rest(
     queue: Queue, chain: list[int]
 ) -> None:
-    queue.store.executions.retry_later(running(queue, chain[0]), "ValueError: no", after=60)
+    WorkerSide(queue).retry_later(running(queue, chain[0]), "ValueError: no", after=60)
     assert states(queue, *chain) == ["scheduled", "waiting", "waiting", "waiting"]
-    queue.store.executions.release(running(queue, chain[0]))
+    WorkerSide(queue).release(running(queue, chain[0]))
     assert states(queue, *chain) == ["ready", "waiting", "waiting", "waiting"]
 
 
@@ -93,13 +93,13 @@ def test_one_failed_parent_of_several_holds_the_child_up(queue: Queue) -> None:
 
 
 def by_failing_for_good(queue: Queue, id: int) -> None:
-    queue.store.executions.fail(running(queue, id), "ValueError: no", delete=True)
+    WorkerSide(queue).fail(running(queue, id), "ValueError: no", delete=True)
 
 
 def by_asking_a_running_one_to_stop(queue: Queue, id: int) -> None:
     row = running(queue, id)
     queue.cancel(id)
-    queue.store.executions.fail(row, "Fail: stopped")
+    WorkerSide(queue).fail(row, "Fail: stopped")
 
 
 def by_forgetting_a_failed_one(queue: Queue, id: int) -> None:
@@ -165,7 +165,7 @@ def test_a_running_parent_that_was_asked_to_stop_and_succeeds_frees_its_child(
     row = running(queue, parent)
     queue.cancel(parent)
     assert states(queue, child) == ["waiting"]
-    queue.store.executions.complete(row)
+    WorkerSide(queue).complete(row)
     assert states(queue, child) == ["ready"]
 
 

@@ -12,6 +12,7 @@ from threading import Barrier
 import pytest
 from test_flows import WORKER, running, states, succeed
 from waiting import Child, wait_until
+from worker_side import WorkerSide
 
 from litequeue import Fail, Job, Retry, current, job
 from litequeue.errors import WrongState
@@ -186,7 +187,7 @@ def test_a_child_that_is_pushed_while_its_parent_ends_always_runs(queue: Queue) 
         row = running(queue, id)
         both.wait(10)
         sum(range(spin))
-        queue.store.executions.complete(row)
+        WorkerSide(queue).complete(row)
 
     def push(id: int, spin: int) -> int:
         both.wait(10)
@@ -241,7 +242,7 @@ def test_the_end_of_the_last_two_parents_at_once_frees_the_child(queue: Queue) -
     def end(id: int) -> None:
         row = running(queue, id)
         both.wait(10)
-        queue.store.executions.complete(row)
+        WorkerSide(queue).complete(row)
 
     with ThreadPoolExecutor(2) as threads:
         for _ in range(ROUNDS):

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 import pytest
+from worker_side import WorkerSide
 
 from litequeue.engine.prefetch_log import Snapshot
 from litequeue.engine.presence import Registration
@@ -51,7 +52,7 @@ class Spec:
 def test_runs_that_are_completed_together_are_gone(queue: Queue) -> None:
     ids = [queue.push("a") for _ in range(5)]
     rows = queue.store.claims.claim(WORKER, (), 9, anything)
-    assert queue.store.executions.complete_all([(row, None) for row in rows[:4]]) == []
+    assert WorkerSide(queue).complete_all([(row, None) for row in rows[:4]]) == []
     assert states(queue, ids) == ["gone"] * 4 + ["running"]
     assert queue.check() == []
 
@@ -62,7 +63,7 @@ def test_a_run_that_was_lost_is_named_and_the_others_are_completed(queue: Queue)
     queue.retry(ids[0], force=True)
     queue.retry(ids[1], force=True)
     assert fetched(queue, 1, worker=OTHER) == ids[:1]
-    lost = queue.store.executions.complete_all([(row, None) for row in rows])
+    lost = WorkerSide(queue).complete_all([(row, None) for row in rows])
     assert [row.id for row in lost] == ids[:2]
     assert states(queue, ids) == ["running", "ready", "gone", "gone"]
 
@@ -72,7 +73,7 @@ def test_runs_of_different_attempts_are_completed_together(queue: Queue) -> None
     queue.store.database.rows(f"update litequeue_jobs set attempts = 2 where id = {ids[1]}")
     rows = queue.store.claims.claim(WORKER, (), 9, anything)
     assert [row.attempts for row in rows] == [1, 3, 1]
-    assert queue.store.executions.complete_all([(row, None) for row in rows]) == []
+    assert WorkerSide(queue).complete_all([(row, None) for row in rows]) == []
     assert states(queue, ids) == ["gone"] * 3
 
 
@@ -81,10 +82,10 @@ def test_those_who_wait_have_the_results_and_run_when_the_last_is_there(queue: Q
     both = queue.push("child", after=[one, two])
     waits = queue.push("child", after=[two, late])
     rows = {row.id: row for row in queue.store.claims.claim(WORKER, (), 3, anything)}
-    assert queue.store.executions.complete_all([(rows[one], '"1"'), (rows[two], None)]) == []
+    assert WorkerSide(queue).complete_all([(rows[one], '"1"'), (rows[two], None)]) == []
     assert states(queue, [both, waits]) == ["ready", "waiting"]
     assert queue.store.dependencies.results(both) == ['"1"', None]
-    queue.store.executions.complete(rows[late], result='"3"')
+    WorkerSide(queue).complete(rows[late], result='"3"')
     assert states(queue, [both, waits]) == ["ready", "ready"]
     assert queue.check() == []
 
@@ -95,7 +96,7 @@ def test_what_a_job_came_after_is_forgotten_when_it_is_completed(queue: Queue) -
     for expected in ([parent], children):
         rows = queue.store.claims.claim(WORKER, (), 9, anything)
         assert [row.id for row in rows] == expected
-        queue.store.executions.complete_all([(row, None) for row in rows])
+        WorkerSide(queue).complete_all([(row, None) for row in rows])
     assert queue.store.database.rows("select * from litequeue_edges") == []
     assert queue.check() == []
 
@@ -106,14 +107,11 @@ def test_a_batch_counts_each_member_once_and_is_closed_by_the_last(queue: Queue)
             batch.push("member")
     rows = queue.store.claims.claim(WORKER, (), 9, anything)
     queue.retry(rows[3].id, force=True)
-    assert queue.store.executions.complete_all([(row, None) for row in rows]) == [rows[3]]
+    assert WorkerSide(queue).complete_all([(row, None) for row in rows]) == [rows[3]]
     assert queue.batch(batch.id).done == 3
     assert states(queue, [batch.id]) == ["waiting"]
     again = queue.store.claims.claim(WORKER, (), 9, anything)
-    assert (
-        queue.store.executions.complete_all([(row, None) for row in [*rows[:3], *again]])
-        == rows[:3]
-    )
+    assert WorkerSide(queue).complete_all([(row, None) for row in [*rows[:3], *again]]) == rows[:3]
     assert queue.batch(batch.id).done == 4
     assert states(queue, [batch.id]) == ["ready"]
     assert queue.check() == []
@@ -124,7 +122,7 @@ def test_a_batch_counts_each_member_once_and_is_closed_by_the_last(queue: Queue)
 
 @pytest.fixture
 def registration(queue: Queue) -> Iterator[Registration]:
-    taken = queue.store.presence.register(())
+    taken = WorkerSide(queue).register(())
     yield taken
     taken.prefetch_log.clear()
     taken.leave()
@@ -154,7 +152,7 @@ def test_a_recall_completes_the_finished_and_gives_back_the_unstarted(
 ) -> None:
     ids = [row.id for row in in_hand(queue, registration)]
     child = queue.push("child", after=[ids[0]])
-    assert queue.store.reclaimer.reclaim() == 4
+    assert WorkerSide(queue).reclaim() == 4
     assert states(queue, ids) == ["gone", "gone", "running", "ready", "ready"]
     assert {queue.get(id).attempts for id in ids[3:]} == {0}
     assert queue.store.dependencies.results(child) == ['"1"']
@@ -163,12 +161,12 @@ def test_a_recall_completes_the_finished_and_gives_back_the_unstarted(
 
 
 def test_a_recall_is_of_one_worker_or_of_each(queue: Queue, registration: Registration) -> None:
-    other = queue.store.presence.register(())
+    other = WorkerSide(queue).register(())
     mine, theirs = (in_hand(queue, each) for each in (registration, other))
-    assert queue.store.reclaimer.reclaim(other.worker) == 4
+    assert WorkerSide(queue).reclaim(other.worker) == 4
     assert states(queue, [row.id for row in mine]) == ["running"] * 5
     assert states(queue, [row.id for row in theirs])[3:] == ["ready", "ready"]
-    assert queue.store.reclaimer.reclaim() == 4
+    assert WorkerSide(queue).reclaim() == 4
     other.prefetch_log.clear()
     other.leave()
 
@@ -177,7 +175,7 @@ def test_a_recall_leaves_alone_who_has_just_started_a_job(
     queue: Queue, registration: Registration
 ) -> None:
     ids = [row.id for row in in_hand(queue, registration)]
-    assert queue.store.reclaimer.reclaim(rested=3600) == 0
+    assert WorkerSide(queue).reclaim(rested=3600) == 0
     assert states(queue, ids) == ["running"] * 5
     assert registration.prefetch_log.settled == []
 
@@ -190,9 +188,9 @@ def test_a_recall_whose_transaction_fails_can_be_made_again(
         queue.cancel(ids[4], 10**6)
     assert states(queue, ids) == ["running"] * 5
     assert not registration.prefetch_log.start()
-    assert queue.store.reclaimer.reclaim() == 4
+    assert WorkerSide(queue).reclaim() == 4
     assert states(queue, ids) == ["gone", "gone", "running", "ready", "ready"]
-    assert queue.store.reclaimer.reclaim() == 0
+    assert WorkerSide(queue).reclaim() == 0
 
 
 def test_a_recall_of_what_ended_by_itself_changes_nothing(
@@ -200,9 +198,9 @@ def test_a_recall_of_what_ended_by_itself_changes_nothing(
 ) -> None:
     rows = in_hand(queue, registration)
     registration.prefetch_log.end()
-    queue.store.executions.retry_later(rows[2], "boom", after=0)
-    assert queue.store.executions.complete_all([(rows[0], '"1"'), (rows[1], None)]) == []
-    assert queue.store.reclaimer.reclaim() == 2
+    WorkerSide(queue).retry_later(rows[2], "boom", after=0)
+    assert WorkerSide(queue).complete_all([(rows[0], '"1"'), (rows[1], None)]) == []
+    assert WorkerSide(queue).reclaim() == 2
     assert states(queue, [row.id for row in rows]) == ["gone", "gone", "ready", "ready", "ready"]
     assert queue.check() == []
 
@@ -211,13 +209,13 @@ def test_what_was_had_back_can_be_written_down_by_nobody_else(
     queue: Queue, registration: Registration
 ) -> None:
     rows = in_hand(queue, registration)
-    queue.store.reclaimer.reclaim()
-    assert queue.store.executions.complete_all([(row, None) for row in rows]) == [
+    WorkerSide(queue).reclaim()
+    assert WorkerSide(queue).complete_all([(row, None) for row in rows]) == [
         *rows[:2],
         *rows[3:],
     ]
     with pytest.raises(RunLost):
-        queue.store.executions.release(rows[4])
+        WorkerSide(queue).release(rows[4])
     assert states(queue, [row.id for row in rows]) == ["gone"] * 3 + ["ready"] * 2
 
 
@@ -231,9 +229,9 @@ def test_a_member_of_a_batch_that_was_had_back_is_counted_once(
     begin(registration, rows)
     registration.prefetch_log.finish()
     assert registration.prefetch_log.start()
-    assert queue.store.reclaimer.reclaim() == 2
+    assert WorkerSide(queue).reclaim() == 2
     assert queue.batch(batch.id).done == 1
-    assert queue.store.executions.complete_all([(row, None) for row in rows[:2]]) == rows[:1]
+    assert WorkerSide(queue).complete_all([(row, None) for row in rows[:2]]) == rows[:1]
     assert queue.batch(batch.id).done == 2
     assert queue.check() == []
 
@@ -244,7 +242,7 @@ def test_a_fetched_job_that_was_asked_to_cancel_is_cancelled_when_it_is_had_back
     ids = [row.id for row in in_hand(queue, registration)]
     sql = f"update litequeue_jobs set cancelled_at = 1 where id = {ids[4]}"
     queue.store.database.rows(sql)
-    queue.store.reclaimer.reclaim()
+    WorkerSide(queue).reclaim()
     assert states(queue, ids)[3:] == ["ready", "cancelled"]
 
 

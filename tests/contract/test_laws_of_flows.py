@@ -8,7 +8,7 @@ from contextlib import suppress
 import pytest
 from test_flows import WORKER, Step, fail, succeed
 from waiting import Clock
-from worker_side import claim_one
+from worker_side import WorkerSide, claim_one
 
 from litequeue import Batch, Job
 from litequeue.errors import RunLost, WrongState
@@ -100,19 +100,19 @@ class Walk:
             self.queue.cancel(row.id)
         if row.step == "plan" and self.chance.random() < 0.8:
             chunk = [Step("member")] * self.chance.randrange(3)
-            self.queue.store.batch_inserts.plan(row, chunk, self.chance.choice([1, None]))
+            WorkerSide(self.queue).plan(row, chunk, self.chance.choice([1, None]))
             return
         self.chance.choice(
             [
-                lambda: self.queue.store.executions.complete(
+                lambda: WorkerSide(self.queue).complete(
                     row, result="1", keep=self.chance.choice([0, 5])
                 ),
-                lambda: self.queue.store.executions.complete(row),
-                lambda: self.queue.store.executions.fail(
+                lambda: WorkerSide(self.queue).complete(row),
+                lambda: WorkerSide(self.queue).fail(
                     row, "no", delete=row.options.get("on_failure") == "delete"
                 ),
-                lambda: self.queue.store.executions.retry_later(row, "no", after=2),
-                lambda: self.queue.store.executions.release(row, after=1),
+                lambda: WorkerSide(self.queue).retry_later(row, "no", after=2),
+                lambda: WorkerSide(self.queue).release(row, after=1),
                 lambda: None,
             ]
         )()
@@ -158,9 +158,9 @@ def come_to_an_end(queue: Queue, clock: Clock) -> None:
         clock.advance(10)
         while (row := claim_one(queue, WORKER)) is not None:
             if row.step == "plan":
-                queue.store.batch_inserts.plan(row, [], None)
+                WorkerSide(queue).plan(row, [], None)
             else:
-                queue.store.executions.complete(row)
+                WorkerSide(queue).complete(row)
         assert queue.check() == []
         if set(queue.counts().get("default", {})) <= {"done"}:
             break

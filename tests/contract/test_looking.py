@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 from waiting import Clock, wait_until
-from worker_side import claim_one
+from worker_side import WorkerSide, claim_one
 
 from litequeue import Job, Worker
 from litequeue.errors import (
@@ -48,9 +48,9 @@ def one_of_each(queue: Queue) -> dict[State, int]:
         ids[state] = queue.push(f"is-{state}")
         row = taken(queue)
         if state is State.DONE:
-            queue.store.executions.complete(row, result="1", keep=60)
+            WorkerSide(queue).complete(row, result="1", keep=60)
         elif state is State.FAILED:
-            queue.store.executions.fail(row, "ValueError: no")
+            WorkerSide(queue).fail(row, "ValueError: no")
     ids[State.SCHEDULED] = queue.push("is-scheduled", {}, delay=60, queue="low")
     ids[State.CANCELLED] = queue.push("is-cancelled")
     queue.cancel(ids[State.CANCELLED])
@@ -146,7 +146,7 @@ def test_counts_are_by_queue_and_by_state(queue: Queue) -> None:
 
 def test_wait_returns_when_the_job_is_over(queue: Queue, clock: Clock) -> None:
     job_id = queue.push("a")
-    clock.after(2, lambda: queue.store.executions.complete(taken(queue), result="1", keep=60))
+    clock.after(2, lambda: WorkerSide(queue).complete(taken(queue), result="1", keep=60))
     started = clock.now
     row = queue.wait(job_id, timeout=10)
     assert row is not None
@@ -156,7 +156,7 @@ def test_wait_returns_when_the_job_is_over(queue: Queue, clock: Clock) -> None:
 
 def test_wait_returns_none_when_the_row_is_gone(queue: Queue, clock: Clock) -> None:
     job_id = queue.push("a")
-    clock.after(1, lambda: queue.store.executions.complete(taken(queue)))
+    clock.after(1, lambda: WorkerSide(queue).complete(taken(queue)))
     assert queue.wait(job_id, timeout=10) is None
     assert queue.wait(job_id) is None
 
@@ -167,7 +167,7 @@ def test_wait_ends_with_a_job_that_failed_or_was_cancelled(
 ) -> None:
     job_id = queue.push("a")
     ways = {
-        "fail": lambda: queue.store.executions.fail(taken(queue), "boom"),
+        "fail": lambda: WorkerSide(queue).fail(taken(queue), "boom"),
         "cancel": lambda: queue.cancel(1),
     }
     clock.after(1, ways[verb])
@@ -178,8 +178,8 @@ def test_wait_ends_with_a_job_that_failed_or_was_cancelled(
 
 def test_wait_goes_on_while_the_job_is_retried(queue: Queue, clock: Clock) -> None:
     job_id = queue.push("a")
-    clock.after(1, lambda: queue.store.executions.retry_later(taken(queue), "boom", after=1))
-    clock.after(3, lambda: queue.store.executions.complete(taken(queue), keep=60))
+    clock.after(1, lambda: WorkerSide(queue).retry_later(taken(queue), "boom", after=1))
+    clock.after(3, lambda: WorkerSide(queue).complete(taken(queue), keep=60))
     row = queue.wait(job_id, timeout=10)
     assert row is not None
     assert (row.state, row.attempts) == (State.DONE, 2)
@@ -207,13 +207,13 @@ def test_result_returns_what_the_job_returned(
     queue: Queue, clock: Clock, stored: str | None, result: object
 ) -> None:
     job_id = queue.push("a")
-    clock.after(1, lambda: queue.store.executions.complete(taken(queue), result=stored, keep=60))
+    clock.after(1, lambda: WorkerSide(queue).complete(taken(queue), result=stored, keep=60))
     assert queue.result(job_id, timeout=5) == result
 
 
 def test_there_is_no_result_where_it_was_not_kept(queue: Queue) -> None:
     job_id = queue.push("a")
-    queue.store.executions.complete(taken(queue), result="1")
+    WorkerSide(queue).complete(taken(queue), result="1")
     with pytest.raises(NoResult, match="keep=SECONDS"):
         queue.result(job_id)
 
@@ -243,7 +243,7 @@ def test_a_result_is_waited_for_where_the_worker_may_keep_it(queue: Queue, clock
 
 def test_a_result_is_waited_for_where_a_living_worker_keeps_all(queue: Queue) -> None:
     id = queue.push(Sum(1, 2))
-    registration = queue.store.presence.register((), 60)
+    registration = WorkerSide(queue).register((), 60)
     with pytest.raises(WaitTimeout):
         queue.result(id, timeout=1)
     registration.close()
@@ -259,7 +259,7 @@ def test_the_flag_of_a_worker_is_heeded(queue: Queue) -> None:
 
 def test_the_result_of_a_failed_job_is_its_reason(queue: Queue) -> None:
     job_id = queue.push("send-mail")
-    queue.store.executions.fail(taken(queue), "Traceback\nValueError: no address\n")
+    WorkerSide(queue).fail(taken(queue), "Traceback\nValueError: no address\n")
     with pytest.raises(JobFailed, match=r"Job 1 \(send-mail\) is failed: ValueError: no address"):
         queue.result(job_id)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from metering import Meter
 from waiting import Clock
-from worker_side import claim_one
+from worker_side import WorkerSide, claim_one
 
 from litequeue import Batch, Job, Queue
 from litequeue.errors import LitequeueError, RunLost
@@ -117,7 +117,7 @@ def test_the_held_ones_start_by_priority_and_then_age(queue: Queue) -> None:
     assert claim_one(queue, TWO) is None
     late = push(queue, 1, priority=3)
     while row is not None:
-        queue.store.executions.complete(row)
+        WorkerSide(queue).complete(row)
         order.append(row.id)
         row = claim_one(queue, ONE)
     assert order == [1, *late, 3, 5, 4, 2, 7, 6]
@@ -125,7 +125,7 @@ def test_the_held_ones_start_by_priority_and_then_age(queue: Queue) -> None:
 
 def test_of_a_held_job_it_is_said_why_it_does_not_run(queue: Queue) -> None:
     push(queue, 3)
-    registration = queue.store.presence.register([])
+    registration = WorkerSide(queue).register([])
     taken(queue, worker=registration.worker)
     assert claim_one(queue, TWO) is None
     why = why_not_running(queue.store, queue.get(2), "jobs.db")
@@ -177,7 +177,7 @@ def test_a_claim_past_the_held_ones_and_the_end_of_a_run_cost_the_same_however_m
             lambda queue=queue: taken(queue),  # which holds the new one
             lambda queue=queue: taken(queue),
             lambda queue=queue: claim_one(queue, TWO),
-            lambda queue=queue, row=runs[0]: queue.store.executions.complete(row),
+            lambda queue=queue, row=runs[0]: WorkerSide(queue).complete(row),
             lambda queue=queue, runs=runs: runs.append(taken(queue)),
             lambda queue=queue: push(queue, 1),
         ]
@@ -235,24 +235,24 @@ def end_for_dead(queue: Queue, row: JobRow) -> None:
 def cancel_running(queue: Queue, row: JobRow) -> None:
     queue.cancel(row.id)
     assert claim_one(queue, TWO) is None
-    assert queue.store.executions.release(row) is State.CANCELLED
+    assert WorkerSide(queue).release(row) is State.CANCELLED
 
 
 FREED: dict[str, tuple[Callable[[Queue, JobRow], object], int]] = {
-    "complete": (lambda queue, row: queue.store.executions.complete(row), 2),
-    "complete and keep": (lambda queue, row: queue.store.executions.complete(row, keep=9), 2),
-    "fail": (lambda queue, row: queue.store.executions.fail(row, "boom"), 2),
+    "complete": (lambda queue, row: WorkerSide(queue).complete(row), 2),
+    "complete and keep": (lambda queue, row: WorkerSide(queue).complete(row, keep=9), 2),
+    "fail": (lambda queue, row: WorkerSide(queue).fail(row, "boom"), 2),
     "fail and delete": (
-        lambda queue, row: queue.store.executions.fail(row, "boom", delete=True),
+        lambda queue, row: WorkerSide(queue).fail(row, "boom", delete=True),
         2,
     ),
-    "retry later": (lambda queue, row: queue.store.executions.retry_later(row, "boom", after=9), 2),
+    "retry later": (lambda queue, row: WorkerSide(queue).retry_later(row, "boom", after=9), 2),
     "retry at once": (
-        lambda queue, row: queue.store.executions.retry_later(row, "boom", after=0),
+        lambda queue, row: WorkerSide(queue).retry_later(row, "boom", after=0),
         1,
     ),
-    "snooze": (lambda queue, row: queue.store.executions.release(row, after=9), 2),
-    "release": (lambda queue, row: queue.store.executions.release(row), 1),
+    "snooze": (lambda queue, row: WorkerSide(queue).release(row, after=9), 2),
+    "release": (lambda queue, row: WorkerSide(queue).release(row), 1),
     "cancel": (cancel_running, 2),
     "retry by force": (lambda queue, row: queue.retry(row.id, force=True), 1),
     "the worker dies": (end_for_dead, 1),
@@ -271,9 +271,9 @@ def test_the_next_one_is_had_as_soon_as_the_run_has_ended(
     assert claim_one(queue, THREE) is None
     # The worker that had it can do nothing more to the key.
     for late in (
-        queue.store.executions.complete,
-        queue.store.executions.release,
-        lambda row: queue.store.executions.fail(row, "late"),
+        WorkerSide(queue).complete,
+        WorkerSide(queue).release,
+        lambda row: WorkerSide(queue).fail(row, "late"),
     ):
         with pytest.raises(RunLost):
             late(row)
@@ -289,7 +289,7 @@ def test_when_the_next_one_is_taken_away_the_one_after_it_may_start(
     row = taken(queue)
     assert claim_one(queue, TWO) is None
     getattr(queue, verb)(3)
-    queue.store.executions.complete(row)
+    WorkerSide(queue).complete(row)
     assert held(queue) == [4, 5]
     getattr(queue, verb)(2)
     assert held(queue) == [5]
@@ -311,12 +311,12 @@ def test_the_held_ones_of_another_queue_go_on_without_a_queue_that_does_not(
     if away == "paused":
         queue.pause("away")
     queues = [] if away == "paused" else ["here"]
-    queue.store.executions.complete(row)
+    WorkerSide(queue).complete(row)
     for id in (4, 5):
         row = taken(queue, *queues)
         assert row.id == id
         assert claim_one(queue, TWO) is None
-        queue.store.executions.complete(row)
+        WorkerSide(queue).complete(row)
     queue.resume("away")
     assert ids(queue) == [2]
 
@@ -328,7 +328,7 @@ def test_a_held_job_is_not_had_by_its_id_and_stays_held(queue: Queue) -> None:
     before = queue.get(2)
     assert queue.store.claims.claim_job(TWO, 2) is None
     assert (queue.get(2), held(queue)) == (before, [2, 3])
-    queue.store.executions.complete(row)
+    WorkerSide(queue).complete(row)
     assert [taken(queue).id, queue.store.claims.claim_job(TWO, 3)] == [2, None]
 
 
@@ -341,7 +341,7 @@ def test_a_scheduled_job_that_is_not_had_by_its_id_stays_scheduled(
     before = queue.get(later)
     assert queue.store.claims.claim_job(TWO, later) is None
     assert queue.get(later) == before
-    queue.store.executions.complete(row)
+    WorkerSide(queue).complete(row)
     assert ids(queue) == []
     clock.advance(60)
     assert ids(queue) == [later]
@@ -352,7 +352,7 @@ def test_a_row_that_cannot_be_read_keeps_no_other_of_its_key_from_running(queue:
     row = taken(queue)
     assert claim_one(queue, TWO) is None
     queue.store.database.rows("update litequeue_jobs set options = '[' where id = 2")
-    queue.store.executions.complete(row)
+    WorkerSide(queue).complete(row)
     assert ids(queue) == [3]
 
 
@@ -369,6 +369,6 @@ def test_a_batch_that_is_cancelled_while_it_waits_keeps_no_other_from_running(
     first, second = queue.push_many([Import(1), Import(2)])
     row = taken(queue)
     assert claim_one(queue, TWO) is None
-    queue.store.batch_inserts.plan(row, [("member", {})], None)
+    WorkerSide(queue).plan(row, [("member", {})], None)
     queue.cancel_batch(first)
     assert ids(queue) == [second]

@@ -13,7 +13,7 @@ from collections.abc import Callable
 import pytest
 from test_overlapping import held, push
 from waiting import Child, Clock, wait_until
-from worker_side import claim_one
+from worker_side import WorkerSide, claim_one
 
 from litequeue import Queue
 from litequeue.records import NOBODY, JobRow, State
@@ -60,10 +60,10 @@ class Walk:
             after, keep = self.random.choice([0, 9]), self.random.choice([0, 9])
             self.random.choice(
                 [
-                    lambda: self.queue.store.executions.complete(row, keep=keep),
-                    lambda: self.queue.store.executions.fail(row, "boom", delete=bool(keep)),
-                    lambda: self.queue.store.executions.retry_later(row, "boom", after=after),
-                    lambda: self.queue.store.executions.release(row, after=after),
+                    lambda: WorkerSide(self.queue).complete(row, keep=keep),
+                    lambda: WorkerSide(self.queue).fail(row, "boom", delete=bool(keep)),
+                    lambda: WorkerSide(self.queue).retry_later(row, "boom", after=after),
+                    lambda: WorkerSide(self.queue).release(row, after=after),
                 ]
             )()
 
@@ -91,7 +91,7 @@ class Walk:
             self.queue.resume(name)
         while self.runs or self.queue.store.claims.has_ready():
             self._had(claim_one(self.queue, FOUR))
-            self.queue.store.executions.complete(self.runs.pop())
+            WorkerSide(self.queue).complete(self.runs.pop())
 
     def _had(self, row: JobRow | None) -> None:
         self.runs += [] if row is None else [row]

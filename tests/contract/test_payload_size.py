@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable
 
 import pytest
-from worker_side import claim_one
+from worker_side import WorkerSide, claim_one
 
 from litequeue.engine.database import Database
 from litequeue.errors import OptionError, PayloadError
@@ -125,7 +125,7 @@ def test_a_planned_chunk_with_a_refused_member_is_not_pushed(make_queue: MakeQue
     row = claim_one(queue, WORKER)
     assert row is not None
     with pytest.raises(PayloadError):
-        queue.store.batch_inserts.plan(row, [Store("small"), Store("x" * 1000)], 2)
+        WorkerSide(queue).plan(row, [Store("small"), Store("x" * 1000)], 2)
     assert [each.id for each in queue.find()] == [row.id]
 
 

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 from waiting import Clock
-from worker_side import claim_one
+from worker_side import WorkerSide, claim_one
 
 from litequeue.errors import LitequeueError, NoSuchJob, OptionError, PayloadError, WhenError
 from litequeue.options import Options
@@ -168,7 +168,7 @@ def test_an_id_is_never_used_again(make_queue: Callable[..., Queue]) -> None:
     seen = [queue.push("a")]
     row = claim_one(queue, WORKER)
     assert row is not None
-    queue.store.executions.complete(row)
+    WorkerSide(queue).complete(row)
     seen.append(queue.push("a"))
     queue.forget(seen[-1])
     queue.close()

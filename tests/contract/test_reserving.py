@@ -7,7 +7,7 @@ from datetime import datetime, timezone
 
 import pytest
 from waiting import Clock
-from worker_side import claim_one
+from worker_side import WorkerSide, claim_one
 
 from litequeue.queue import Queue
 from litequeue.records import NOBODY, JobRow, State
@@ -106,7 +106,7 @@ def test_a_job_that_comes_late_to_the_first_queue_is_next(queue: Queue) -> None:
 
 def test_a_retried_job_keeps_the_place_of_its_id(queue: Queue) -> None:
     queue.push_many([("a", {}), ("b", {})])
-    queue.store.executions.retry_later(taken(queue), "boom", after=0)
+    WorkerSide(queue).retry_later(taken(queue), "boom", after=0)
     assert names(queue) == "ab"
 
 
@@ -134,7 +134,7 @@ def test_a_running_job_of_a_paused_queue_may_end(queue: Queue) -> None:
     job_id = queue.push("a")
     row = taken(queue)
     queue.pause("default")
-    queue.store.executions.complete(row, keep=5)
+    WorkerSide(queue).complete(row, keep=5)
     assert queue.get(job_id).state is State.DONE
 
 
@@ -226,7 +226,7 @@ def test_a_job_that_is_running_finished_or_gone_cannot_be_reserved_by_its_id(
 ) -> None:
     running, failed, cancelled, gone = queue.push_many([("a", {})] * 4)
     taken(queue)
-    queue.store.executions.fail(taken(queue), "boom")
+    WorkerSide(queue).fail(taken(queue), "boom")
     queue.cancel(cancelled)
     queue.forget(gone)
     before = table()

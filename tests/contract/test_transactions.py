@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 
 import pytest
-from worker_side import claim_one
+from worker_side import WorkerSide, claim_one
 
 from litequeue.engine.notifier import Listener
 from litequeue.errors import DatabaseError
@@ -61,7 +61,7 @@ def test_every_verb_can_be_part_of_one_transaction(queue: Queue, other: Queue) -
     with rolled_back(queue):
         row = claim_one(queue, WORKER)
         assert row is not None
-        queue.store.executions.complete(row, keep=60)
+        WorkerSide(queue).complete(row, keep=60)
         queue.cancel(second)
         queue.forget(third)
         queue.retry(all=True)
@@ -184,7 +184,7 @@ def test_a_run_that_is_given_back_wakes_a_worker(queue: Queue, listener: Listene
     row = claim_one(queue, WORKER)
     assert row is not None
     listener.drain()
-    queue.store.executions.release(row)
+    WorkerSide(queue).release(row)
     assert listener.take()
 
 

@@ -9,7 +9,7 @@ from contextlib import closing
 
 import pytest
 from waiting import Child
-from worker_side import claim_one
+from worker_side import WorkerSide, claim_one
 
 from litequeue import Job, Queue, job
 from litequeue.errors import KeyTaken, OptionError
@@ -144,13 +144,13 @@ def test_push_many_stores_one_of_the_equal_and_gives_an_id_for_each(queue: Queue
 def end(queue: Queue, verb: str) -> int:
     row = taken(queue)
     {
-        "complete": lambda: queue.store.executions.complete(row),
-        "complete and keep": lambda: queue.store.executions.complete(row, keep=60),
-        "fail": lambda: queue.store.executions.fail(row, "boom"),
-        "fail and delete": lambda: queue.store.executions.fail(row, "boom", delete=True),
-        "retry later": lambda: queue.store.executions.retry_later(row, "boom", after=60),
-        "release": lambda: queue.store.executions.release(row),
-        "snooze": lambda: queue.store.executions.release(row, after=60),
+        "complete": lambda: WorkerSide(queue).complete(row),
+        "complete and keep": lambda: WorkerSide(queue).complete(row, keep=60),
+        "fail": lambda: WorkerSide(queue).fail(row, "boom"),
+        "fail and delete": lambda: WorkerSide(queue).fail(row, "boom", delete=True),
+        "retry later": lambda: WorkerSide(queue).retry_later(row, "boom", after=60),
+        "release": lambda: WorkerSide(queue).release(row),
+        "snooze": lambda: WorkerSide(queue).release(row, after=60),
     }[verb]()
     return row.id
 
@@ -158,7 +158,7 @@ def end(queue: Queue, verb: str) -> int:
 def cancel_running(queue: Queue) -> None:
     row = taken(queue)
     queue.cancel(row.id)
-    queue.store.executions.retry_later(row, "boom", after=60)
+    WorkerSide(queue).retry_later(row, "boom", after=60)
 
 
 def prune(queue: Queue) -> None:
@@ -348,7 +348,7 @@ def test_a_batch_counts_an_equal_job_only_where_it_is_its_own(queue: Queue) -> N
             batch.push(Resize(path))
     assert batch.ids == [outside, batch.ids[1], batch.ids[1]]
     while (row := claim_one(queue, WORKER)) is not None:
-        queue.store.executions.complete(row)
+        WorkerSide(queue).complete(row)
     assert stored(queue) == 0, "the job that follows the batch still waits"
 
 

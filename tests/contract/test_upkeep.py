@@ -7,7 +7,7 @@ from datetime import datetime, timezone
 
 import pytest
 from waiting import Clock
-from worker_side import claim_one
+from worker_side import WorkerSide, claim_one
 
 from litequeue.errors import NoSuchJob, OptionError, WrongState
 from litequeue.queue import Queue
@@ -42,9 +42,9 @@ def in_state(queue: Queue, state: State, name: str = "a", line: str = "default")
 
 def _end(queue: Queue, row: JobRow, state: State) -> None:
     if state is State.DONE:
-        queue.store.executions.complete(row, result="1", keep=10**6)
+        WorkerSide(queue).complete(row, result="1", keep=10**6)
     elif state is State.FAILED:
-        queue.store.executions.fail(row, "ValueError: no")
+        WorkerSide(queue).fail(row, "ValueError: no")
 
 
 @every_verb
@@ -172,7 +172,7 @@ def test_a_scheduled_job_that_is_retried_keeps_the_attempts_it_has_spent(queue: 
     job_id = queue.push("a", {}, max_attempts=2)
     row = claim_one(queue, WORKER)
     assert row is not None
-    queue.store.executions.retry_later(row, "boom", after=3600)
+    WorkerSide(queue).retry_later(row, "boom", after=3600)
     queue.retry(job_id)
     assert (queue.get(job_id).state, queue.get(job_id).attempts) == (State.READY, 1)
 
@@ -183,7 +183,7 @@ def test_a_cancelled_job_that_is_retried_is_cancelled_no_more(queue: Queue) -> N
     row = claim_one(queue, WORKER)
     assert row is not None
     assert row.cancelled_at is None
-    assert queue.store.executions.retry_later(row, "boom", after=5) is State.SCHEDULED
+    assert WorkerSide(queue).retry_later(row, "boom", after=5) is State.SCHEDULED
 
 
 @pytest.mark.parametrize("state", [State.READY, State.SCHEDULED])
