@@ -1,4 +1,4 @@
-"""The commands that change jobs from outside: retry, cancel, forget, prune, pause, resume."""
+"""The commands that change stored jobs: retry, cancel, forget, prune, pause, resume."""
 
 from __future__ import annotations
 
@@ -7,8 +7,19 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Protocol
 
-from litequeue.cli.look import filters, misspelt, name
-from litequeue.cli.parser import Commands, Run, add_word, as_json, database, positive, seconds
+from litequeue.cli.look import misspelt
+from litequeue.cli.parser import (
+    Commands,
+    Run,
+    add_filters,
+    add_word,
+    as_json,
+    database,
+    filters,
+    name,
+    positive,
+    seconds,
+)
 from litequeue.cli.terminal import complain, say, say_json
 from litequeue.errors import OptionError
 from litequeue.messages import printable
@@ -20,39 +31,39 @@ from litequeue.records import State
 RETRY_EXAMPLE = """\
 examples:
   litequeue retry jobs.db 42 43                          these two, now
-  litequeue retry jobs.db --state failed --queue emails  all that failed there
-  litequeue retry jobs.db --force 42                     one whose run is known to hang
+  litequeue retry jobs.db --state failed --queue emails  all failed jobs of this queue
+  litequeue retry jobs.db --force 42                     a running job that hangs
 """
 
 CANCEL_EXAMPLE = """\
 examples:
-  litequeue cancel jobs.db 42                      one that runs is only asked to stop
-  litequeue cancel jobs.db --name send-newsletter  all that have not finished
-  litequeue cancel jobs.db --batch 42              all of that batch, and what follows it
+  litequeue cancel jobs.db 42                      a running job is only asked to stop
+  litequeue cancel jobs.db --name send-newsletter  all of this name that have not finished
+  litequeue cancel jobs.db --batch 42              the jobs of this batch and its follow-up job
 """
 
 FORGET_EXAMPLE = """\
 examples:
   litequeue forget jobs.db 42              delete this job
-  litequeue forget jobs.db --state failed  delete all that failed
+  litequeue forget jobs.db --state failed  delete all failed jobs
 """
 
 PRUNE_EXAMPLE = """\
 examples:
-  litequeue prune jobs.db --older 7d   what finished more than a week ago
+  litequeue prune jobs.db --older 7d   jobs that finished more than a week ago
   litequeue prune jobs.db --older 12h  from cron, once an hour
 """
 
 PAUSE_EXAMPLE = """\
 examples:
-  litequeue pause jobs.db emails   no job of it starts; those that run go on
-  litequeue resume jobs.db emails  let them start again
+  litequeue pause jobs.db emails   start no more of its jobs; running ones continue
+  litequeue resume jobs.db emails  start its jobs again
 """
 
 RESUME_EXAMPLE = """\
 examples:
-  litequeue resume jobs.db emails  let its jobs start again
-  litequeue status jobs.db         tells which queues are paused
+  litequeue resume jobs.db emails  start its jobs again
+  litequeue status jobs.db         shows which queues are paused
 """
 
 NOT_STARTED = (State.WAITING, State.SCHEDULED, State.READY)
@@ -61,30 +72,34 @@ NOT_STARTED = (State.WAITING, State.SCHEDULED, State.READY)
 def add(commands: Commands) -> None:
     """Add the commands of this file."""
     retrying = _add_choice(
-        commands, "retry", "run jobs that failed, now and anew", retry, RETRY_EXAMPLE
+        commands, "retry", "run failed jobs again, with all their attempts", retry, RETRY_EXAMPLE
     )
     retrying.add_argument(
         "--force",
         action="store_true",
-        help="each ID may be running too: it is taken from its worker, and starts again",
+        help="also restart running jobs: each ID is taken from its worker",
     )
     cancelling = _add_choice(
         commands, "cancel", "cancel jobs that have not finished", cancel, CANCEL_EXAMPLE
     )
     cancelling.add_argument(
-        "--batch", metavar="ID", type=positive, help="all of this batch, and what follows it"
+        "--batch", metavar="ID", type=positive, help="the jobs of this batch and its follow-up job"
     )
     _add_choice(commands, "forget", "delete jobs that are not running", forget, FORGET_EXAMPLE)
 
     pruning = commands.add("prune", "delete jobs that finished long ago", prune, PRUNE_EXAMPLE)
     database(pruning)
     pruning.add_argument(
-        "--older", metavar="S", type=seconds, required=True, help="finished longer ago: 7d, 12h"
+        "--older",
+        metavar="S",
+        type=seconds,
+        required=True,
+        help="only jobs that finished longer ago than this: 7d, 12h",
     )
     as_json(pruning)
 
-    _add_queue(commands, "pause", "let no job of a queue start", pause, PAUSE_EXAMPLE)
-    _add_queue(commands, "resume", "let the jobs of a queue start again", resume, RESUME_EXAMPLE)
+    _add_queue(commands, "pause", "start no more jobs of a queue", pause, PAUSE_EXAMPLE)
+    _add_queue(commands, "resume", "start the jobs of a queue again", resume, RESUME_EXAMPLE)
 
 
 def _add_choice(
@@ -99,10 +114,10 @@ def _add_choice(
         type=positive,
         required=False,
         many=True,
-        help="these jobs: all of them, or none",
+        help="change these jobs; if one cannot be changed, none is",
     )
-    parser.add_argument("--all", action="store_true", help=f"all jobs that {verb} can take")
-    filters(parser)
+    parser.add_argument("--all", action="store_true", help=f"all jobs that {verb} applies to")
+    add_filters(parser)
     as_json(parser)
     parser.set_defaults(verb=verb)
     return parser
@@ -116,7 +131,7 @@ def _add_queue(commands: Commands, verb: str, summary: str, run: Run, examples: 
 
 
 def retry(args: argparse.Namespace) -> int:
-    """Make jobs ready; 1 if there were none."""
+    """Retry jobs; return 1 if none matched."""
     if args.force and not args.ids:
         raise OptionError(owner="retry", problem="--force takes jobs by their ids alone")
     with Queue(args.database, create=False) as queue:
@@ -125,7 +140,7 @@ def retry(args: argparse.Namespace) -> int:
 
 
 def cancel(args: argparse.Namespace) -> int:
-    """Cancel jobs, and ask those that run to stop; 1 if there were none."""
+    """Cancel jobs, and ask running ones to stop; return 1 if none matched."""
     with Queue(args.database, create=False) as queue:
         cancelled, asked = (_cancel if args.batch is None else _cancel_batch)(queue, args)
         lines = []
@@ -137,14 +152,14 @@ def cancel(args: argparse.Namespace) -> int:
 
 
 def forget(args: argparse.Namespace) -> int:
-    """Delete jobs; 1 if there were none."""
+    """Delete jobs; return 1 if none matched."""
     with Queue(args.database, create=False) as queue:
         changed = _change(queue.forget, args)
         return _answer(queue, args, {"forgotten": changed}, [f"Forgot {jobs_counted(changed)}."])
 
 
 def prune(args: argparse.Namespace) -> int:
-    """Delete what finished long ago; that there was nothing is no failure."""
+    """Delete jobs that finished long ago; return 0 even if there were none."""
     with Queue(args.database, create=False) as queue:
         pruned = queue.prune(args.older)
     if args.json:
@@ -155,7 +170,7 @@ def prune(args: argparse.Namespace) -> int:
 
 
 def pause(args: argparse.Namespace) -> int:
-    """Pause a queue; 1 if it was paused already."""
+    """Pause a queue; return 1 if it was paused already."""
     checked({"queue": args.queue}, "pause")
     with Queue(args.database, create=False) as queue:
         meant = misspelt(queue, args.queue)
@@ -169,7 +184,7 @@ def pause(args: argparse.Namespace) -> int:
 
 
 def resume(args: argparse.Namespace) -> int:
-    """Let a queue go on; 1 if it was not paused."""
+    """Resume a queue; return 1 if it was not paused."""
     checked({"queue": args.queue}, "resume")
     with Queue(args.database, create=False) as queue:
         changed = queue.resume(args.queue)
@@ -181,7 +196,7 @@ def resume(args: argparse.Namespace) -> int:
 
 
 class Change(Protocol):
-    """A verb of the queue that takes ids, or what jobs must match."""
+    """A method of Queue that takes ids, or filters."""
 
     def __call__(
         self,
@@ -194,13 +209,14 @@ class Change(Protocol):
 
 
 def _change(verb: Change, args: argparse.Namespace) -> int:
-    # An id that is given twice is meant once, and has changed when it comes again.
+    # The second of two equal ids would find its job changed already, and be refused.
     ids = dict.fromkeys(args.ids)
-    return verb(*ids, all=args.all, state=args.state, queue=args.queue, name=args.name)
+    return verb(*ids, all=args.all, **filters(args))
 
 
 def _cancel(queue: Queue, args: argparse.Namespace) -> tuple[int, int]:
-    """Cancel; returns how many were, and how many, being at work, were asked to stop."""
+    """Cancel jobs; return how many were cancelled, and how many running ones were asked to
+    stop."""
     matched = args.queue is not None or args.name is not None
     if args.ids:
         with queue.store.database.transaction():
@@ -219,8 +235,8 @@ def _cancel(queue: Queue, args: argparse.Namespace) -> tuple[int, int]:
 
 
 def _cancel_batch(queue: Queue, args: argparse.Namespace) -> tuple[int, int]:
-    """The same for a batch."""
-    if args.ids or args.all or any((args.state, args.queue, args.name)):
+    """Cancel a batch; return the same two counts."""
+    if args.ids or args.all or any(filters(args).values()):
         raise OptionError(owner="cancel", problem="say --batch ID alone, or which jobs")
     changed = queue.cancel_batch(args.batch)
     # Some may have ended since.

@@ -1,4 +1,4 @@
-"""The commands that look at the whole queue: status and list."""
+"""The commands that show the whole queue: status and list."""
 
 from __future__ import annotations
 
@@ -17,7 +17,15 @@ from litequeue.cli.json import (
     row_as_json,
     utc,
 )
-from litequeue.cli.parser import Commands, as_json, database, positive, seconds
+from litequeue.cli.parser import (
+    Commands,
+    add_filters,
+    as_json,
+    database,
+    filters,
+    positive,
+    seconds,
+)
 from litequeue.cli.terminal import say, say_json, say_table
 from litequeue.errors import CannotOpen
 from litequeue.messages import did_you_mean, printable
@@ -42,15 +50,15 @@ from litequeue.worker.shutdown import Shutdown
 
 STATUS_EXAMPLE = """\
 examples:
-  litequeue status jobs.db              what waits, what runs, and who works on it
-  litequeue status jobs.db --watch      the same, again every two seconds, until Ctrl-C
+  litequeue status jobs.db              queue counts and live workers
+  litequeue status jobs.db --watch      the same, refreshed every two seconds until Ctrl-C
   litequeue status jobs.db --json       for a program
 """
 
 LIST_EXAMPLE = """\
 examples:
   litequeue list jobs.db                               the newest 20 jobs
-  litequeue list jobs.db --state failed --limit 100    the newest failed ones, and why
+  litequeue list jobs.db --state failed --limit 100    the newest failed jobs, each with its reason
   litequeue list jobs.db --queue emails --json         for a program
 """
 
@@ -59,7 +67,7 @@ SHORTEST_WATCH_SECONDS = 0.1
 LISTED = 20
 MOST_LISTED = 1_000_000
 REASON_WIDTH = 60
-# Columns of the status table that are there even where all their counts are 0.
+# Columns that the status table shows even if all their counts are 0.
 USUAL = (State.READY, State.SCHEDULED, State.RUNNING, State.FAILED)
 CLEAR = "\x1b[H\x1b[2J"
 
@@ -67,7 +75,7 @@ CLEAR = "\x1b[H\x1b[2J"
 def add(commands: Commands) -> None:
     """Add the commands of this file."""
     status = commands.add(
-        "status", "tell what waits, what runs, and who works on it", status_command, STATUS_EXAMPLE
+        "status", "show queue counts and live workers", status_command, STATUS_EXAMPLE
     )
     database(status)
     status.add_argument(
@@ -76,13 +84,13 @@ def add(commands: Commands) -> None:
         nargs="?",
         type=seconds,
         const=WATCH_SECONDS,
-        help=f"look again every S seconds (default: {WATCH_SECONDS:g}), until Ctrl-C",
+        help=f"refresh every S seconds (default: {WATCH_SECONDS:g}) until Ctrl-C",
     )
     as_json(status)
 
     listing = commands.add("list", "list jobs, the newest first", list_command, LIST_EXAMPLE)
     database(listing)
-    filters(listing)
+    add_filters(listing)
     listing.add_argument(
         "--limit",
         metavar="N",
@@ -93,28 +101,8 @@ def add(commands: Commands) -> None:
     as_json(listing)
 
 
-def filters(parser: argparse.ArgumentParser) -> None:
-    """Let a command take what jobs must match."""
-    states = ", ".join(state.value for state in State)
-    parser.add_argument("--state", metavar="STATE", help=f"only jobs that are {states}")
-    parser.add_argument("--queue", metavar="QUEUE", type=name, help="only jobs of this queue")
-    parser.add_argument(
-        "--name", metavar="NAME", type=name, help="only jobs of this name, in any spelling"
-    )
-
-
-def name(text: str) -> str:
-    """A name that the database can hold."""
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        # What the shell handed over was not UTF-8, and SQLite takes nothing else.
-        raise argparse.ArgumentTypeError(f"{text!a} is not readable as UTF-8") from error
-    return text
-
-
 def status_command(args: argparse.Namespace) -> int:
-    """Print the state of the queue, once or again and again."""
+    """Print the state of the queue, once or repeatedly."""
     with Queue(args.database, create=False) as queue:
         if args.watch is None:
             _status(queue, args)
@@ -127,15 +115,13 @@ def list_command(args: argparse.Namespace) -> int:
     """Print the newest jobs that match."""
     limit = min(args.limit, MOST_LISTED)
     with Queue(args.database, create=False) as queue:
-        # One more than is shown tells whether there are more.
-        rows = listed(
-            queue.store, state=args.state, in_queue=args.queue, name=args.name, limit=limit + 1
-        )
+        # One row more than is shown: it tells whether there are more.
+        rows = listed(queue.store, **filters(args), limit=limit + 1)
         meant = "" if rows else misspelt(queue, args.queue, args.name)
     if args.json:
         say_json([any_row_as_json(row) for row in rows[:limit]])
     elif not rows:
-        filtered = any(word is not None for word in (args.state, args.queue, args.name))
+        filtered = any(value is not None for value in filters(args).values())
         say(f"No job matches{meant}." if filtered else "The queue is empty.")
     else:
         heads = ("id", "state", "queue", "name", "attempts", "when", "reason")
@@ -146,8 +132,8 @@ def list_command(args: argparse.Namespace) -> int:
 
 
 def misspelt(queue: Queue, queue_name: str | None, name: str | None = None) -> str:
-    """`` (did you mean emails?)``, for the name of a queue or a job that is not here, and
-    nearly that of one that is."""
+    """Return `` (did you mean emails?)`` for an unknown queue or job name that resembles a
+    known one, else an empty text."""
     queues = {str(each) for each in (*queue.counts(), *queue.paused())}
     if queue_name is not None and queue_name not in queues:
         return printable(did_you_mean(queue_name, queues))
@@ -182,7 +168,7 @@ def _status(queue: Queue, args: argparse.Namespace) -> None:
     _say_queues(queue)
     say("")
     _say_workers(queue, shlex.quote(args.database))
-    _say_flows(queue, shlex.quote(args.database))
+    _say_dependencies(queue, shlex.quote(args.database))
     _say_unknown(queue)
     _say_next(queue)
 
@@ -204,7 +190,7 @@ def _say_queues(queue: Queue) -> None:
 
 
 def _counts(queue: Queue) -> dict[str, dict[State, int]]:
-    # The name of a queue that was edited by hand may be bytes, which do not sort with text.
+    # A queue name that was edited in the database may be bytes, which do not sort with text.
     return {str(name): states for name, states in queue.counts().items()}
 
 
@@ -217,10 +203,12 @@ def _say_workers(queue: Queue, database: str) -> None:
     if not workers:
         say(f"No worker is alive. Start one with `litequeue work {database}`.")
     if left_behind:
-        say(f"Left behind by a dead worker: {jobs_counted(left_behind)}; any worker takes over.")
+        say(
+            f"Left behind by a dead worker: {jobs_counted(left_behind)}, for any worker to reclaim."
+        )
 
 
-def _say_flows(queue: Queue, database: str) -> None:
+def _say_dependencies(queue: Queue, database: str) -> None:
     for batch in open_batches(queue.store):
         say(f"Batch {batch.id} ({printable(batch.name)}): {batch_in_words(batch)}")
     for parent, count in stuck(queue.store):
@@ -327,7 +315,7 @@ def _cells(row: JobRow | UnreadableRow) -> list[object]:
 
 
 def _when(row: JobRow) -> datetime:
-    """The instant that matters most: the end, the start of the run, or when it is due."""
+    """Return when the job finished or, if it has not, when it started or is due."""
     if row.state is State.RUNNING and row.reserved_at:
         return row.reserved_at
     return row.finished_at or row.available_at

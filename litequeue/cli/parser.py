@@ -1,14 +1,15 @@
-"""What the commands share of argparse: how one is added, and what its words may be."""
+"""Argument parsing that the commands share: adding one, common options, types of values."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn, TypedDict
 
 from litequeue.errors import WhenError
 from litequeue.messages import SHOWN_CHARACTERS, did_you_mean, one_line, show
+from litequeue.records import State
 from litequeue.times.parse import length
 from litequeue.version import VERSION
 from litequeue.worker.memory import parse_bytes
@@ -154,6 +155,54 @@ def environment_file(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="lines KEY=VALUE for the environment; what is set there already stays",
     )
+
+
+def jobs_packages(
+    parser: argparse.ArgumentParser,
+    purpose: str = "where the jobs are",
+    default: str = "LITEQUEUE_JOBS, or jobs, or app.jobs",
+) -> None:
+    """Add ``--jobs``, which may be given several times."""
+    parser.add_argument(
+        "--jobs",
+        metavar="PACKAGE",
+        action="append",
+        default=[],
+        help=f"{purpose} (default: {default})",
+    )
+
+
+class Filters(TypedDict):
+    """The conditions of ``--state``, ``--queue`` and ``--name``, by the names that Queue uses."""
+
+    state: str | None
+    queue: str | None
+    name: str | None
+
+
+def add_filters(parser: argparse.ArgumentParser) -> None:
+    """Add the options that choose jobs by state, queue and name."""
+    states = ", ".join(state.value for state in State)
+    parser.add_argument("--state", metavar="STATE", help=f"only jobs in this state: {states}")
+    parser.add_argument("--queue", metavar="QUEUE", type=name, help="only jobs of this queue")
+    parser.add_argument(
+        "--name", metavar="NAME", type=name, help="only jobs of this name, in any spelling"
+    )
+
+
+def filters(args: argparse.Namespace) -> Filters:
+    """Return the conditions that were given."""
+    return Filters(state=args.state, queue=args.queue, name=args.name)
+
+
+def name(text: str) -> str:
+    """A name that the database can hold."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        # The shell passed bytes that are not UTF-8, and SQLite stores nothing else.
+        raise argparse.ArgumentTypeError(f"{text!a} is not valid UTF-8") from error
+    return text
 
 
 def as_json(parser: argparse.ArgumentParser) -> None:

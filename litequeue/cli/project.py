@@ -11,15 +11,15 @@ import re
 import shlex
 import sys
 from collections.abc import Sequence
-from contextlib import redirect_stdout
 from pathlib import Path
 
-from litequeue.cli.parser import Commands, as_json, environment_file
-from litequeue.cli.terminal import complain, complain_lines, say, say_json, say_lines, say_table
+from litequeue.cli.discovery import discover_quietly, report_failures
+from litequeue.cli.parser import Commands, as_json, environment_file, jobs_packages
+from litequeue.cli.terminal import complain, say, say_json, say_lines, say_table
 from litequeue.engine import schema
 from litequeue.engine.database import Database
 from litequeue.errors import NoJobsFound, OptionError
-from litequeue.jobs.discovery import DEFAULT_PACKAGES, Found, discover
+from litequeue.jobs.discovery import DEFAULT_PACKAGES, Found
 from litequeue.jobs.job import Job
 from litequeue.messages import printable
 from litequeue.options import DEFAULTS
@@ -72,13 +72,7 @@ def add(commands: Commands) -> None:
     jobs = commands.add(
         "jobs", "list the jobs that a worker finds here", jobs_command, JOBS_EXAMPLE
     )
-    jobs.add_argument(
-        "--jobs",
-        metavar="PACKAGE",
-        action="append",
-        default=[],
-        help="where the jobs are (default: LITEQUEUE_JOBS, or jobs, or app.jobs)",
-    )
+    jobs_packages(jobs)
     environment_file(jobs)
     as_json(jobs)
 
@@ -105,10 +99,8 @@ def add(commands: Commands) -> None:
 
 def jobs_command(args: argparse.Namespace) -> int:
     """List what discovery finds; 1 if a module failed to import."""
-    found = _discovered(args.jobs)
-    for failure in found.failures:
-        complain(f"Module {failure.module} failed to import:")
-        complain_lines(failure.traceback.rstrip())
+    found = discover_quietly(args.jobs)
+    report_failures(found)
     if not found.classes and not found.failures:
         raise NoJobsFound(problem=f"there is no job class in {', '.join(found.packages)}")
     if args.json:
@@ -157,12 +149,6 @@ def schema_command(args: argparse.Namespace) -> int:
 
 
 # jobs
-
-
-def _discovered(packages: list[str]) -> Found:
-    # Standard output is for the answer, whatever the modules print.
-    with redirect_stdout(sys.stderr):
-        return discover(packages)
 
 
 def _say_jobs(classes: Sequence[type[Job]]) -> None:
@@ -299,7 +285,7 @@ def _taken(name: str, path: Path, package: str, *, force: bool) -> str:
         return f"{path.with_suffix('')} is a package already; choose another name."
     if path.exists() and not force:
         return f"{path} is there already; --force writes over it."
-    cls = _discovered([package]).jobs.get(key(name)) if path.parent.is_dir() else None
+    cls = discover_quietly([package]).jobs.get(key(name)) if path.parent.is_dir() else None
     if cls is None or cls.__module__ == f"{package}.{path.stem}":
         return ""
     return f"{cls.__litequeue__.place} answers to {name} already; choose another name."

@@ -7,14 +7,21 @@ import json
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import redirect_stdout
 from dataclasses import dataclass
 
-from litequeue.cli.look import name
-from litequeue.cli.parser import Commands, add_word, as_json, database, positive, seconds
+from litequeue.cli.discovery import discover_optional
+from litequeue.cli.parser import (
+    Commands,
+    add_word,
+    as_json,
+    database,
+    jobs_packages,
+    name,
+    positive,
+    seconds,
+)
 from litequeue.cli.terminal import complain, say, say_json
-from litequeue.errors import LitequeueError, NoJobsFound, OptionError, PayloadError
-from litequeue.jobs.discovery import Found, discover
+from litequeue.errors import LitequeueError, OptionError, PayloadError
 from litequeue.jobs.job import Job
 from litequeue.messages import did_you_mean, show
 from litequeue.monitor.status import jobs_counted
@@ -27,7 +34,7 @@ from litequeue.store.insert import Pushable
 EXAMPLE = """\
 examples:
   litequeue push jobs.db send-email '{"user_id": 1}' --delay 30s    prints the job's id
-  litequeue push jobs.db send-email - < users.jsonl                 a JSON object a line
+  litequeue push jobs.db send-email - < users.jsonl                 one JSON object per line
   litequeue push jobs.db report --after 7,8 --unique                after both, and only once
 """
 
@@ -49,9 +56,7 @@ class _Checked:
 
 def add(commands: Commands) -> None:
     """Add the command of this file."""
-    push = commands.add(
-        "push", "push a job, and print its id alone on a line", push_command, EXAMPLE
-    )
+    push = commands.add("push", "push a job, and print its id", push_command, EXAMPLE)
     database(push)
     add_word(push, "name", metavar="NAME", type=name, help="the job's name, in any spelling")
     add_word(
@@ -60,18 +65,15 @@ def add(commands: Commands) -> None:
         metavar="JSON",
         required=False,
         default="{}",
-        help="its fields, as a JSON object (default: {}); - reads one from each line of "
-        "standard input, and pushes all of them or none",
+        help="its fields as a JSON object (default: {}); - reads one object per line "
+        "from standard input, and pushes all or none",
     )
     _add_options(push)
-    _add_ties(push)
-    push.add_argument(
-        "--jobs",
-        metavar="PACKAGE",
-        action="append",
-        default=[],
-        help="where the job's class is, which checks the fields and has options of its own "
-        "(default: LITEQUEUE_JOBS, or jobs, or app.jobs, if there is one)",
+    _add_dependencies(push)
+    jobs_packages(
+        push,
+        "where the job's class is, which checks the fields and sets options",
+        "LITEQUEUE_JOBS, or jobs, or app.jobs, if it exists",
     )
     as_json(push)
 
@@ -79,31 +81,44 @@ def add(commands: Commands) -> None:
 def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--queue", metavar="QUEUE", type=name, help="the queue (default: default)")
     parser.add_argument("--priority", metavar="N", type=int, help="higher runs first (default: 0)")
-    parser.add_argument("--max-attempts", metavar="N", type=positive, help="runs in all")
+    parser.add_argument(
+        "--max-attempts",
+        metavar="N",
+        type=positive,
+        help="how often the job may run, retries included",
+    )
     parser.add_argument(
         "--backoff",
         metavar="S",
         type=_backoff,
-        help="seconds before another attempt: 10, or 10,30,60 for one after the other",
+        help="seconds before the next attempt: 10, or 10,30,60 for the first, second, later ones",
     )
-    parser.add_argument("--delay", metavar="TIME", help="how long to wait first: 30s, 15m")
-    parser.add_argument("--at", metavar="TIME", help="when to run first: 'tomorrow 10:00'")
-    parser.add_argument("--keep", metavar="S", type=seconds, help="seconds that its result stays")
     parser.add_argument(
-        "--on-failure", choices=("keep", "delete"), help="what becomes of it when it has failed"
+        "--delay", metavar="TIME", help="wait this long before the first attempt: 30s, 15m"
     )
-    parser.add_argument("--timeout", metavar="S", type=seconds, help="seconds for one attempt")
+    parser.add_argument("--at", metavar="TIME", help="time of the first attempt: 'tomorrow 10:00'")
+    parser.add_argument(
+        "--keep", metavar="S", type=seconds, help="how long to keep the result, in seconds"
+    )
+    parser.add_argument(
+        "--on-failure",
+        choices=("keep", "delete"),
+        help="whether to keep or delete the job when it has failed",
+    )
+    parser.add_argument(
+        "--timeout", metavar="S", type=seconds, help="how long one attempt may take, in seconds"
+    )
 
 
-def _add_ties(parser: argparse.ArgumentParser) -> None:
-    """What ties a job to others: those that it comes after, and those of its key."""
+def _add_dependencies(parser: argparse.ArgumentParser) -> None:
+    """Add the options that relate a job to others: dependencies and keys."""
     parser.add_argument(
         "--after",
         metavar="ID",
         action="extend",
         type=_ids,
         default=[],
-        help="wait until these jobs have succeeded: 7, or 7,8; may be given several times",
+        help="run only after these jobs have succeeded: 7, or 7,8; may be given several times",
     )
     parser.add_argument(
         "--unique",
@@ -194,7 +209,7 @@ def _class_named(args: argparse.Namespace) -> tuple[type[Job] | None, str]:
     pushed."""
     if not args.name.strip():
         raise OptionError(owner="push", problem="the name of the job is empty")
-    found = _found(args.jobs)
+    found = discover_optional(args.jobs)
     if found is None:
         return None, f"No jobs package is here: {show(args.name)} is pushed by name, unchecked."
     for failure in found.failures:
@@ -205,17 +220,6 @@ def _class_named(args: argparse.Namespace) -> tuple[type[Job] | None, str]:
         return cls, ""
     meant = did_you_mean(args.name, [each.__litequeue__.name for each in found.classes])
     return None, f"No job answers to {show(args.name)} here{meant}: pushed by name, unchecked."
-
-
-def _found(packages: list[str]) -> Found | None:
-    try:
-        # Standard output is for the id alone, whatever the modules print.
-        with redirect_stdout(sys.stderr):
-            return discover(packages)
-    except NoJobsFound:
-        if packages:
-            raise
-        return None
 
 
 def _job(name: str, cls: type[Job] | None, text: str) -> Pushable:

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from litequeue.cli.environment import read
-from litequeue.cli.parser import Commands, database, positive, seconds
+from litequeue.cli.parser import Commands, database, jobs_packages, positive, seconds
 from litequeue.cli.service_files import KINDS, Site, Unit, option
 from litequeue.cli.terminal import say, say_lines
 from litequeue.engine.place import path_of
@@ -31,10 +31,16 @@ LONGEST_NAME = 60
 def add(commands: Commands) -> None:
     """Add the command of this file."""
     recipe = commands.add(
-        "recipe", "print what keeps workers running here", recipe_command, EXAMPLE
+        "recipe",
+        "print a service file that keeps workers running in this folder",
+        recipe_command,
+        EXAMPLE,
     )
     recipe.add_argument(
-        "kind", metavar="systemd|supervisor|cron", choices=tuple(KINDS), help="for which program"
+        "kind",
+        metavar="systemd|supervisor|cron",
+        choices=tuple(KINDS),
+        help="the program that is to run the workers",
     )
     database(recipe)
     recipe.add_argument(
@@ -43,25 +49,19 @@ def add(commands: Commands) -> None:
         action="append",
         type=_served,
         default=[],
-        help="workers for this queue, or for high,default in this order; give it once for each "
-        "(default: one worker for all queues)",
+        help="how many workers for this queue, or for several in order (high,default:2); may be "
+        "given several times (default: one worker for all queues)",
     )
-    recipe.add_argument(
-        "--jobs",
-        metavar="PACKAGE",
-        action="append",
-        default=[],
-        help="where the jobs are (default: LITEQUEUE_JOBS, or what the worker finds)",
-    )
+    jobs_packages(recipe, default="LITEQUEUE_JOBS, or what the worker finds")
     recipe.add_argument(
         "--grace",
         metavar="S",
         type=seconds,
         default=GRACE_SECONDS,
-        help=f"what a running job has to end in after a stop (default: {GRACE_SECONDS:g})",
+        help=f"seconds that a running job has to end after a stop (default: {GRACE_SECONDS:g})",
     )
     recipe.add_argument(
-        "--into", metavar="FOLDER", help="write files into this folder, and print their names"
+        "--into", metavar="FOLDER", help="write the files to this folder, and print their paths"
     )
 
 

@@ -1,17 +1,15 @@
-"""The command schedule: the timetable of the periodic jobs."""
+"""The command schedule: the schedules of the periodic jobs."""
 
 from __future__ import annotations
 
 import argparse
-import sys
-from contextlib import redirect_stdout
 
+from litequeue.cli.discovery import discover_optional
 from litequeue.cli.json import line_as_json, local, utc
-from litequeue.cli.look import name
-from litequeue.cli.parser import Commands, as_json, database
+from litequeue.cli.parser import Commands, as_json, database, jobs_packages, name
 from litequeue.cli.terminal import complain, say, say_json, say_table
-from litequeue.errors import DuplicateJob, NoJobsFound
-from litequeue.jobs.discovery import Found, discover
+from litequeue.errors import DuplicateJob
+from litequeue.jobs.discovery import Found
 from litequeue.jobs.job import Job
 from litequeue.messages import printable
 from litequeue.queue import Queue
@@ -20,9 +18,9 @@ from litequeue.worker.periodic import ScheduleEntry, Schedules
 
 EXAMPLE = """\
 examples:
-  litequeue schedule jobs.db                         what comes when, and when it came last
+  litequeue schedule jobs.db                         when each job runs, and when it ran last
   litequeue schedule jobs.db --run nightly-report    push it now, and print the job's id
-  litequeue schedule jobs.db --pause nightly-report  let it come no more, until --resume
+  litequeue schedule jobs.db --pause nightly-report  do not run it again until --resume
 """
 
 
@@ -34,25 +32,22 @@ def add(commands: Commands) -> None:
     database(parser)
     verbs = parser.add_mutually_exclusive_group()
     for verb, what in (
-        ("run", "push this job now, beside its timetable, and print its id"),
-        ("pause", "let this job come no more"),
-        ("resume", "let it come again, at its next time"),
-        ("forget", "take a job without code off the timetable"),
+        ("run", "push this job now, besides its schedule, and print its id"),
+        ("pause", "stop pushing this job"),
+        ("resume", "push it again from its next time on"),
+        ("forget", "delete the schedule of a job whose code is gone"),
     ):
         verbs.add_argument(f"--{verb}", dest=f"to_{verb}", metavar="NAME", type=name, help=what)
-    parser.add_argument(
-        "--jobs",
-        metavar="PACKAGE",
-        action="append",
-        default=[],
-        help="where the jobs are that a worker would put on the timetable, and that --run pushes "
-        "(default: LITEQUEUE_JOBS, or jobs, or app.jobs, if there is one)",
+    jobs_packages(
+        parser,
+        "where the periodic jobs are",
+        "LITEQUEUE_JOBS, or jobs, or app.jobs, if it exists",
     )
     as_json(parser)
 
 
 def schedule_command(args: argparse.Namespace) -> int:
-    """Print the timetable, or change a line of it; 1 if there was nothing to change."""
+    """Print the schedules, or change one; return 1 if there was nothing to change."""
     with Queue(args.database, create=False) as queue:
         schedules = Schedules(queue.store)
         if args.to_run is not None:
@@ -127,9 +122,9 @@ def _answer(args: argparse.Namespace, sentence: str, answer: dict[str, object]) 
 
 
 def _classes(packages: list[str]) -> list[type[Job]]:
-    """The jobs that are here, for a list that can do without them."""
+    """Return the jobs found; the list is printed without them if that fails."""
     try:
-        found = _found(packages)
+        found = _discovered(packages)
     except DuplicateJob as error:
         complain(str(error))
         return []
@@ -139,20 +134,12 @@ def _classes(packages: list[str]) -> list[type[Job]]:
 
 
 def _class_of(name: str, packages: list[str]) -> type[Job] | None:
-    """The class of a periodic job, if it is here; its options say where it is to run."""
-    return _found(packages).jobs.get(key(name))
+    """Return the class of a periodic job, if it was found; its options set the queue."""
+    return _discovered(packages).jobs.get(key(name))
 
 
-def _found(packages: list[str]) -> Found:
-    """What is found here, which is nothing where no package is named or there."""
-    try:
-        # Standard output is for the answer alone, whatever the modules print.
-        with redirect_stdout(sys.stderr):
-            return discover(packages)
-    except NoJobsFound:
-        if packages:
-            raise
-        return Found()
+def _discovered(packages: list[str]) -> Found:
+    return discover_optional(packages) or Found()
 
 
 def _cells(line: ScheduleEntry) -> list[str]:

@@ -9,15 +9,17 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 
+from litequeue.cli.discovery import report_failures
 from litequeue.cli.parser import (
     Commands,
     add_word,
     database,
+    jobs_packages,
     positive,
     seconds,
     size,
 )
-from litequeue.cli.terminal import complain, complain_lines
+from litequeue.cli.terminal import complain
 from litequeue.cli.worker_output import Lines, PlainLine
 from litequeue.engine import locks
 from litequeue.engine.database import watch_connections
@@ -33,7 +35,7 @@ from litequeue.worker.parent_pipe import FINISHED, RECYCLED, WRONG_USE, ParentPi
 from litequeue.worker.shutdown import LAST_SECONDS, Shutdown
 from litequeue.worker.worker import GRACE_SECONDS, Limits, Worker
 
-# A worker that has reached --max-jobs or --memory-limit under a supervisor ends with this.
+# Exit status of a supervised worker that has reached --max-jobs or --memory-limit.
 RECYCLED_STATUS = 90
 WRONG_USE_STATUS = 2
 
@@ -41,7 +43,7 @@ WORK_EXAMPLE = """\
 examples:
   litequeue work jobs.db                         run jobs until Ctrl-C
   litequeue work jobs.db --queue high,default    all of high before any of default
-  litequeue work jobs.db --drain --max-time 50   from cron: what is due, then end
+  litequeue work jobs.db --drain --max-time 50   from cron: run the due jobs, then end
 """
 
 RUN_EXAMPLE = """\
@@ -75,74 +77,94 @@ def _add_limits(work: argparse.ArgumentParser) -> None:
     work.add_argument(
         "--queue", metavar="NAMES", help="only these queues, strictly in this order: high,default"
     )
-    work.add_argument("--once", action="store_true", help="run at most one job, and end")
-    work.add_argument("--drain", action="store_true", help="end when nothing is due any more")
-    work.add_argument("--max", metavar="N", type=positive, help="end after N looks for work")
+    work.add_argument("--once", action="store_true", help="run at most one job, then end")
+    work.add_argument("--drain", action="store_true", help="end when no job is due")
+    work.add_argument(
+        "--max", metavar="N", type=positive, help="end after looking for a due job N times"
+    )
     work.add_argument("--max-jobs", metavar="N", type=positive, help="end after N jobs")
     work.add_argument("--max-time", metavar="S", type=seconds, help="end after S seconds")
     work.add_argument(
-        "--memory-limit", metavar="B", type=size, help="end when larger than this: 256M"
+        "--memory-limit",
+        metavar="B",
+        type=size,
+        help="end when the process uses more memory than this: 256M",
     )
     work.add_argument(
-        "--sleep", metavar="S", type=seconds, default=1.0, help="seconds between looks (default: 1)"
+        "--sleep",
+        metavar="S",
+        type=seconds,
+        default=1.0,
+        help="seconds between polls when no job is due (default: 1)",
     )
 
 
 def _add_processes(work: argparse.ArgumentParser) -> None:
     work.add_argument(
-        "--workers", metavar="N", type=positive, help="run N worker processes, and keep them so"
+        "--workers",
+        metavar="N",
+        type=positive,
+        help="run N worker processes, and replace those that end",
     )
     work.add_argument(
         "--grace",
         metavar="S",
         type=seconds,
         default=GRACE_SECONDS,
-        help=f"what a job has to end in, after its timeout or a stop (default: {GRACE_SECONDS:g})",
+        help=f"seconds for a job to end after its timeout or a stop (default: {GRACE_SECONDS:g})",
     )
     work.add_argument(
         "--prefetch",
         metavar="N",
         type=positive,
         default=MOST,
-        help=f"fetch at most N short jobs at once (default: {MOST}); 1: each by itself",
+        help=f"prefetch at most N short jobs at once (default: {MOST}); 1 turns prefetch off",
     )
     work.add_argument(
-        "--single-id", metavar="ID", help="end at once if a worker of this id is at work"
+        "--single-id", metavar="ID", help="end at once if a worker with this ID is running"
     )
     work.add_argument(
-        "--lock-dir", metavar="DIR", help="where --single-id locks (default: beside DB)"
+        "--lock-dir",
+        metavar="DIR",
+        help="folder of the lock file of --single-id (default: beside DB)",
     )
-    # Called so in older versions, one of which may start this.
+    # An older version of the supervisor may start this worker: the option keeps its name.
     work.add_argument("--leash", dest="parent_pipe", type=int, help=argparse.SUPPRESS)
 
 
 def _add_discovery(parser: argparse.ArgumentParser) -> None:
+    jobs_packages(parser)
     parser.add_argument(
-        "--jobs",
-        metavar="PACKAGE",
-        action="append",
-        default=[],
-        help="where the jobs are (default: LITEQUEUE_JOBS, or jobs, or app.jobs)",
-    )
-    parser.add_argument(
-        "--strict", action="store_true", help="exit 2 if a module of theirs fails to import"
+        "--strict",
+        action="store_true",
+        help="exit with status 2 if one of their modules fails to import",
     )
 
 
 def _add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--retries", metavar="N", type=positive, help="runs in all, for jobs that do not say"
+        "--retries",
+        metavar="N",
+        type=positive,
+        help="maximum attempts of jobs that do not set max_attempts",
     )
     parser.add_argument(
-        "--on-failure", choices=("keep", "delete"), help="what becomes of a job that has failed"
+        "--on-failure", choices=("keep", "delete"), help="whether to keep or delete a failed job"
     )
-    parser.add_argument("--keep", metavar="S", type=seconds, help="seconds that finished jobs stay")
-    parser.add_argument("--quiet", action="store_true", help="only what goes wrong")
-    parser.add_argument("-v", "--verbose", action="store_true", help="each start, and logging")
+    parser.add_argument(
+        "--keep",
+        metavar="S",
+        type=seconds,
+        help="how long to keep finished jobs and their results, in seconds",
+    )
+    parser.add_argument("--quiet", action="store_true", help="print only failures")
+    parser.add_argument(
+        "-v", "--verbose", action="store_true", help="also print each start, and log messages"
+    )
 
 
 def work_command(args: argparse.Namespace) -> int:
-    """Run a worker, or several, until they end; the exit status is theirs."""
+    """Run one or several workers until they end, and return their exit status."""
     args.ends_within = args.grace
     with _single(args) as single:
         if not single:
@@ -150,8 +172,7 @@ def work_command(args: argparse.Namespace) -> int:
             return 0
         parent = None if args.parent_pipe is None else ParentPipe(_set_apart(args.parent_pipe))
         stop = _shutdown(args, parent)
-        # From here on, and not only once the worker runs: a signal while jobs are
-        # imported must end it as cleanly.
+        # Before the jobs are imported: a signal during the import must end cleanly too.
         with stop.on_signals():
             if args.workers:
                 return _supervise(args, stop)
@@ -161,16 +182,16 @@ def work_command(args: argparse.Namespace) -> int:
 def _shutdown(args: argparse.Namespace, parent: ParentPipe | None) -> Shutdown:
     say = _lines(args).complain
     if args.workers:
-        # Its workers have the jobs, and say so themselves.
+        # The workers run the jobs, and print their own messages.
         return Shutdown(say=say)
     if parent is None:
         return Shutdown(grace=args.grace, say=say)
-    # Its supervisor ends it sooner, and gives the job back at once.
+    # The supervisor kills the worker before that time is over, and releases its job.
     return Shutdown(parent.descriptor, grace=args.grace, last=2 * LAST_SECONDS, say=say)
 
 
 def _work_for(parent: ParentPipe, args: argparse.Namespace, stop: Shutdown) -> int:
-    """Work as a supervisor's child: what its status would not tell is said to it."""
+    """Work as a supervisor's child, and report on the pipe why the work ended."""
     try:
         return _work(args, stop, parent)
     except LitequeueError as error:
@@ -197,7 +218,7 @@ def _work(args: argparse.Namespace, stop: Shutdown, parent: ParentPipe | None = 
 
 
 def _opened(path: str, lines: Lines) -> Queue:
-    """The queue; where there was no file, a line says so, since its name may be misspelt."""
+    """Open the queue; print a line if the file is new, since its name may be misspelt."""
     missing = not os.path.exists(path)
     queue = Queue(path)
     if missing:
@@ -229,7 +250,7 @@ def _worker(
 
 
 def _set_apart(parent_pipe: int) -> int:
-    """Move the leash off standard input, where a job could read it empty."""
+    """Move the parent pipe off standard input, where a job could read from it."""
     moved = os.dup(parent_pipe)
     devnull = os.open(os.devnull, os.O_RDONLY)
     os.dup2(devnull, parent_pipe)
@@ -311,7 +332,7 @@ def _lock_file(args: argparse.Namespace) -> str:
 
 
 def run_command(args: argparse.Namespace) -> int:
-    """Run the due jobs of a name, or one job; 1 if there was none, or one failed."""
+    """Run the due jobs of a name, or one job; return 1 if none was due or one failed."""
     args.ends_within = GRACE_SECONDS
     if (args.name is None) == (args.id is None):
         raise OptionError(owner="run", problem="give the name of the jobs, or --id and a number")
@@ -346,9 +367,7 @@ def _lines(args: argparse.Namespace) -> Lines:
 
 def _discovered(args: argparse.Namespace) -> Found:
     found = discover(args.jobs)
-    for failure in found.failures:
-        complain(f"Module {failure.module} failed to import:")
-        complain_lines(failure.traceback.rstrip())
+    report_failures(found)
     if found.failures and args.strict:
         raise ImportsFailed(count=len(found.failures))
     return found

@@ -68,7 +68,7 @@ def listed(
     store: Store,
     *,
     state: State | str | None = None,
-    in_queue: str | None = None,
+    queue: str | None = None,
     name: str | None = None,
     limit: int,
 ) -> list[JobRow | UnreadableRow]:
@@ -76,7 +76,7 @@ def listed(
 
     Raises OptionError for a state that there is not.
     """
-    return store.lookups.find(matching(state, in_queue, name), limit)
+    return store.lookups.find(matching(state, queue, name), limit)
 
 
 def looked_up(store: Store, id: int) -> JobRow | UnreadableRow:
@@ -285,7 +285,7 @@ limit {LINES}"""
 
 
 def open_batches(store: Store) -> list[BatchRow]:
-    """Return the batches that go on and can be read, the newest first."""
+    """Return the open batches that can be read, newest first."""
     found = []
     for (id,) in store.database.rows(OPEN_BATCHES):
         with suppress(NoSuchJob, DamagedRow):
@@ -294,7 +294,7 @@ def open_batches(store: Store) -> list[BatchRow]:
 
 
 def batch_in_words(batch: BatchRow) -> str:
-    """Return how far a batch is."""
+    """Return the progress of a batch in words."""
     so_far = "" if batch.planned_at else " so far"
     words = [f"planned {batch.planned}{so_far}", f"done {batch.done}", f"failed {batch.failed}"]
     if batch.cancelled:
@@ -317,18 +317,18 @@ def asked_to_stop(store: Store, batch: int) -> int:
 
 
 def next_periodic(store: Store) -> ScheduleEntry | None:
-    """Return the line of the timetable that is due first."""
+    """Return the schedule entry that is due first."""
     lines = [line for line in Schedules(store).lines() if not line.paused]
     return min(lines, key=lambda line: line.next_at or EARLIEST, default=None)
 
 
 def why_not_running(store: Store, row: JobRow, database: str) -> str | None:
-    """Say why a job is not running, and what to do about it with the file that a shell
-    calls ``database``; None for a job that runs."""
+    """Return why a job is not running, and the command that helps; ``database`` is the file,
+    quoted for a shell. None for a running job."""
     retry = f"`litequeue retry {database} {row.id}`"
     if row.state is State.RUNNING:
         alive = worker_of(store, row) is not None
-        return None if alive else "its worker is dead; start one, and it takes over"
+        return None if alive else "its worker is dead; any live worker reclaims it"
     if row.state is State.WAITING:
         return _why_waiting(store, row, database)
     if row.state is State.SCHEDULED and row.available_at.timestamp() > store.clock():
@@ -336,10 +336,12 @@ def why_not_running(store: Store, row: JobRow, database: str) -> str | None:
     if row.state is State.DONE:
         return "it has succeeded"
     if row.state is State.CANCELLED:
-        return f"it was cancelled; bring it back with {retry}"
+        return f"it was cancelled; run it again with {retry}"
     if row.state is State.FAILED:
-        spent = row.attempts >= allowed_attempts(row)
-        why = "its attempts are spent" if spent else f"it failed for good at attempt {row.attempts}"
+        exhausted = row.attempts >= allowed_attempts(row)
+        why = (
+            "retries exhausted" if exhausted else f"it failed permanently at attempt {row.attempts}"
+        )
         return f"{why}; run it again with {retry}"
     return _why_not_yet(store, row, database)
 
@@ -347,11 +349,12 @@ def why_not_running(store: Store, row: JobRow, database: str) -> str | None:
 def _why_waiting(store: Store, row: JobRow, database: str) -> str:
     if store.batches.is_open(row.id):
         try:
-            return f"it follows its batch: {batch_in_words(store.batches.get(row.id, store.now()))}"
+            batch = store.batches.get(row.id, store.now())
+            return f"it waits for its batch to finish: {batch_in_words(batch)}"
         except DamagedRow as error:
-            return f"it follows its batch, and {error}"
+            return f"it waits for its batch to finish, but {error}"
     unmet = [parent for parent in parents(store, row) if parent.state is not State.DONE]
-    # Those that will not come by themselves first.
+    # Failed ones first: they need a retry.
     unmet.sort(key=lambda parent: not parent.failed)
     named = "; ".join(parent_in_words(parent, database) for parent in unmet[:NAMED])
     more = f"; and {jobs_counted(len(unmet) - NAMED)} more" if len(unmet) > NAMED else ""
@@ -375,9 +378,9 @@ def _when_due(store: Store, row: JobRow) -> str:
     if row.unknown_since is not None:
         until = row.unknown_since.timestamp() + UNKNOWN_SECONDS
         return (
-            f"no worker that has looked at it has a job named {row.name}; it is looked at again "
-            f"in {again}, and fails for good in {span(until - store.clock())}; start a worker "
-            f"whose jobs package has it"
+            f"no worker so far has a job named {row.name}; a worker tries again in {again}, and "
+            f"the job fails permanently in {span(until - store.clock())}; start a worker whose "
+            f"jobs package has it"
         )
     due = f"due in {again}"
     if row.exception is None:
@@ -388,9 +391,7 @@ def _when_due(store: Store, row: JobRow) -> str:
 def _why_not_yet(store: Store, row: JobRow, database: str) -> str:
     name, shell_name = row.queue, shlex.quote(row.queue)
     if name in store.admin.paused():
-        return (
-            f"queue {name} is paused; let it go on with `litequeue resume {database} {shell_name}`"
-        )
+        return f"queue {name} is paused; resume it with `litequeue resume {database} {shell_name}`"
     if not any(not worker.queues or name in worker.queues for worker in store.presence.alive()):
         work = f"`litequeue work {database}`"
         return f"no living worker serves queue {name}; start one with {work}"
@@ -400,7 +401,7 @@ def _why_not_yet(store: Store, row: JobRow, database: str) -> str:
     before = ahead(store, row)
     if before:
         return f"{jobs_counted(before)} of its queue {'is' if before == 1 else 'are'} ahead of it"
-    return "it is the next of its queue, as soon as a worker is free"
+    return "it is next in its queue, and runs as soon as a worker is free"
 
 
 def _why_blocked(store: Store, row: JobRow) -> str | None:
@@ -409,12 +410,14 @@ def _why_blocked(store: Store, row: JobRow) -> str | None:
     running, limit = running_of_key(store, row), row.overlap_limit or 1
     if running < limit and not store.database.rows(IS_BLOCKED, {"id": row.id}):
         return None
-    runs = f"{jobs_counted(running)} of its key {'runs' if running == 1 else 'run'}"
-    return f"{runs} ({row.overlap_key}), of {limit} at once; it comes when one of them has ended"
+    return (
+        f"the concurrency limit of key {row.overlap_key} is reached ({running} of {limit} "
+        f"running); it runs when one of them ends"
+    )
 
 
 def allowed_attempts(row: JobRow) -> int:
-    """Return how often a job may run; where it does not say, the usual number."""
+    """Return the maximum attempts of a job, or the default where it sets none."""
     return DEFAULTS["max_attempts"] if row.max_attempts is None else row.max_attempts
 
 
@@ -424,7 +427,7 @@ def jobs_counted(count: int) -> str:
 
 
 def span(seconds: float) -> str:
-    """Return a duration to be read at a glance: 90 s, 5 min, 30 h, 3 days."""
+    """Return a duration in its largest useful unit: 90 s, 5 min, 30 h, 3 days."""
     for unit, length in (("days", 86400), ("h", 3600), ("min", 60)):
         if seconds >= 2 * length:
             return f"{seconds // length:.0f} {unit}"

@@ -180,7 +180,9 @@ def test_what_follows_a_batch_shows_how_far_that_is(queue: Queue, capsys: Captur
     id, parts = a_batch(queue, 2)
     end(queue, parts[0])
     progress = "planned 2, done 1, failed 0, 50 %"
-    assert f"Why it is not running: it follows its batch: {progress}" in shown(capsys, id)
+    assert f"Why it is not running: it waits for its batch to finish: {progress}" in shown(
+        capsys, id
+    )
     assert f"batch     {id} (Report): {progress}" in shown(capsys, parts[1])
     told = facts(capsys, "show", "jobs.db", str(parts[1]))
     assert told["batch"] == id
@@ -208,12 +210,16 @@ def test_a_job_shows_its_keys(queue: Queue, capsys: Capture) -> None:
 
 
 @pytest.mark.parametrize("limit", [1, 2])
-def test_a_held_job_says_how_many_of_its_key_run(queue: Queue, capsys: Capture, limit: int) -> None:
+def test_a_blocked_job_says_how_many_of_its_key_run(
+    queue: Queue, capsys: Capture, limit: int
+) -> None:
     ids = [queue.push("a", without_overlapping="printer", concurrency=limit) for _ in range(4)]
     for _ in range(limit):
         reserved(queue)
-    count = "1 job of its key runs" if limit == 1 else "2 jobs of its key run"
-    why = f"{count} (printer), of {limit} at once; it comes when one of them has ended."
+    why = (
+        f"the concurrency limit of key printer is reached ({limit} of {limit} running); "
+        f"it runs when one of them ends."
+    )
     # Before a worker has tried to claim it, and after.
     assert why in shown(capsys, ids[-1])
     assert claim_one(queue, queue.store.presence.register(()).worker) is None
@@ -224,7 +230,7 @@ def test_a_held_job_says_how_many_of_its_key_run(queue: Queue, capsys: Capture, 
 def test_a_job_whose_key_is_free_waits_for_nothing_else(queue: Queue, capsys: Capture) -> None:
     id = queue.push("a", without_overlapping="printer")
     queue.store.presence.register(())
-    assert "it is the next of its queue" in shown(capsys, id)
+    assert "it is next in its queue" in shown(capsys, id)
 
 
 # The timetable

@@ -124,7 +124,7 @@ def test_jobs_of_dead_workers_are_told_of(queue: Queue, capsys: Capture) -> None
     reserved_by_the_dead(queue)
     litequeue("status", "jobs.db")
     out = capsys.readouterr().out
-    assert "Left behind by a dead worker: 1 job; any worker takes over." in out
+    assert "Left behind by a dead worker: 1 job, for any worker to reclaim." in out
     assert "No worker is alive." in out
 
 

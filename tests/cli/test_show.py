@@ -36,7 +36,7 @@ def test_show_tells_all_of_a_failed_job(queue: Queue, capsys: Capture) -> None:
     for line in ("state     failed", "attempts  1/1", 'options   {"timeout": 30}', "payload   {}"):
         assert line in out
     assert "exception\n  Traceback\n    File x\n  ValueError: no\n" in out
-    assert "its attempts are spent; run it again with `litequeue retry jobs.db 1`." in out
+    assert "retries exhausted; run it again with `litequeue retry jobs.db 1`." in out
 
 
 def test_show_as_json(queue: Queue, capsys: Capture) -> None:
@@ -128,16 +128,16 @@ def failed_at_once(queue: Queue) -> None:
     [
         (ready, "no living worker serves queue default; start one with `litequeue work jobs.db`"),
         (served_elsewhere, "no living worker serves queue default; start one"),
-        (paused, "queue default is paused; let it go on with `litequeue resume jobs.db default`"),
+        (paused, "queue default is paused; resume it with `litequeue resume jobs.db default`"),
         (behind_others, "2 jobs of its queue are ahead of it"),
         (behind_one, "1 job of its queue is ahead of it"),
-        (following, "it is the next of its queue, as soon as a worker is free"),
+        (following, "it is next in its queue, and runs as soon as a worker is free"),
         (scheduled, "it is due in 60 min"),
         (due_and_not_yet_promoted, "no living worker serves queue default"),
         (retried_later, "attempt 1 failed (ValueError: no), and the next one is due in 60 min"),
-        (cancelled, "it was cancelled; bring it back with `litequeue retry jobs.db 1`"),
+        (cancelled, "it was cancelled; run it again with `litequeue retry jobs.db 1`"),
         (orphaned, "its worker is dead"),
-        (failed_at_once, "it failed for good at attempt 1; run it again with `litequeue retry"),
+        (failed_at_once, "it failed permanently at attempt 1; run it again with `litequeue retry"),
     ],
 )
 def test_show_says_why_a_job_is_not_running(

@@ -133,7 +133,7 @@ def test_of_a_held_job_it_is_said_why_it_does_not_run(queue: Queue) -> None:
         Worker(queue, [Mail]).run_job(2)
     registration.leave()
     assert why is not None
-    assert "of its key runs" in why
+    assert "the concurrency limit of key" in why
     # It is ready.
     assert "only a job that is ready" not in str(caught.value)
 

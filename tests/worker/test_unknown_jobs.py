@@ -260,8 +260,11 @@ def test_show_and_status_say_that_it_waits_for_its_class(tmp_path: Path, capsys:
         path, id = queue.path, str(queue.push("Nope"))
         work(queue)
         shown = say("show", path, id)
-        assert "no worker that has looked at it has a job named Nope; it is looked at" in shown
-        assert "and fails for good in 23 h; start a worker whose jobs package has it" in shown
+        assert "no worker so far has a job named Nope; a worker tries again" in shown
+        assert (
+            "and the job fails permanently in 23 h; start a worker whose jobs package has it"
+            in shown
+        )
         assert json.loads(say("show", path, id, "--json"))["unknown_since"] is not None
         assert "Unknown to a worker: Nope (1 job)." in say("status", path)
         unknown = json.loads(say("status", path, "--json"))["unknown"]
