@@ -1,48 +1,48 @@
 """Every error that litequeue raises, as one tree.
 
-The docstring of an error is its message: what happened, with the thing and the
-value named, and last what to do about it.
+The docstring of an error is its message: it says what happened, names the thing and the
+value, and ends with the remedy.
 
     LitequeueError
     ├── PayloadError        a payload cannot be written as JSON, or read back
-    ├── OptionError         an option has a value that it cannot have
-    │   └── WrongArgument   an argument is of the wrong kind
-    ├── WhenError           a delay or an instant cannot be read
-    ├── ScheduleError       a cron expression or a period cannot be read
+    ├── OptionError         an option has an invalid value
+    │   └── WrongArgument   an argument has the wrong type
+    ├── WhenError           a delay or a time is not valid
+    ├── ScheduleError       a cron expression or a period is not valid
     ├── JobError            a class or function cannot be a job
-    ├── DuplicateJob        two jobs answer to one name
-    ├── NoJobsFound         there is nothing for a worker to run
+    ├── DuplicateJob        two jobs have the same name
+    ├── NoJobsFound         no jobs were found for a worker to run
     ├── ImportsFailed       a module failed to import, and the worker is strict
-    ├── UnknownJob          no job answers to a name
-    ├── NoSuchJob           no row has an id
-    ├── WrongState          a row is in a state that a verb does not leave
-    ├── NoSuchSchedule      no periodic job has a name
-    ├── KeyBusy             as many jobs of a key run as may
-    ├── KeyTaken            a job cannot run while another has its unique key
-    ├── JobFailed           the job whose result was asked for has failed
+    ├── UnknownJob          no job has this name
+    ├── NoSuchJob           no row has this id
+    ├── WrongState          a command does not apply to a row in this state
+    ├── NoSuchSchedule      no periodic job has this name
+    ├── KeyBusy             the concurrency limit of a key is reached
+    ├── KeyTaken            another unfinished job has the same unique key
+    ├── JobFailed           the job whose result was requested has failed
     ├── NoResult            a finished job's result was not kept
-    ├── WaitTimeout         a job did not finish in the time given
-    ├── NoCurrentJob        current() was called outside a run
+    ├── WaitTimeout         a job did not finish before the timeout of wait()
+    ├── NoCurrentJob        current() was called outside a running job
     ├── NotBound            dispatch() does not know where to push
-    ├── JobTimeout          a job ran longer than it may
-    ├── DatabaseMoved       the path of a worker's file leads elsewhere now
+    ├── JobTimeout          a job ran longer than its timeout
+    ├── DatabaseMoved       the path leads to another file than the worker opened
     ├── JobLeftTransaction  a job left a write transaction open on the queue's file
-    ├── RunLost             a run is no longer its worker's to end
-    ├── WorkerDied          the process that ran a job ended under it
-    └── DatabaseError       the file itself
-        ├── CannotOpen      there is no database there, and none can be made
-        ├── NotADatabase    the file is something else
-        ├── ForeignTables   the file has tables of ours that we did not make
+    ├── RunLost             a run no longer belongs to its worker
+    ├── WorkerDied          the process that ran a job died
+    └── DatabaseError       an error of the database file
+        ├── CannotOpen      the database cannot be opened or created
+        ├── NotADatabase    the file is not an SQLite database
+        ├── ForeignTables   the file has a litequeue_ table that litequeue did not make
         ├── SchemaNewer     the file was written by a newer litequeue
-        ├── SqliteTooOld    this Python has an SQLite that we cannot use
-        ├── OtherDatabase   the caller's connection is to another file
-        ├── DatabaseBusy    somebody kept the write lock too long
-        │   ├── LockedByOther     another process
-        │   ├── LockedByUs        another connection of this process
+        ├── SqliteTooOld    this Python is linked to an SQLite that is too old
+        ├── OtherDatabase   the caller's connection is to another database
+        ├── DatabaseBusy    the write lock was not free in time
+        │   ├── LockedByOther     another process has it
+        │   ├── LockedByUs        another connection of this process has it
         │   └── StaleTransaction  the caller's transaction can no longer write
-        ├── DatabaseFull    there is no room left to write
-        └── DatabaseRefused whatever else SQLite said
-            └── DamagedRow  a row was edited into what no verb writes
+        ├── DatabaseFull    there is no space left to write
+        └── DatabaseRefused any other error from SQLite
+            └── DamagedRow  a row was edited by hand and cannot be read
 
 ``Retry``, ``Snooze`` and ``Fail`` are not errors of litequeue: a job raises them
 to say how its own run ends.
@@ -84,14 +84,14 @@ class WrongArgument(OptionError, TypeError):
 
 
 class WhenError(LitequeueError, ValueError):
-    """{value} is no time that litequeue can read: {problem}. Write "30s",
-    "+1 hour 30 minutes", "tomorrow 10:00", "next monday", "2030-01-01 10:00:00",
-    "@1893456000", or under delay= seconds (30)."""
+    """{value} is not a valid time: {problem}. Write "30s", "+1 hour 30 minutes",
+    "tomorrow 10:00", "next monday", "2030-01-01 10:00:00", "@1893456000", or for delay= a
+    number of seconds (30)."""
 
 
 class ScheduleError(LitequeueError, ValueError):
-    """{value} is no schedule that litequeue can read: {problem}. Write five fields of
-    crontab(5), as in cron="0 2 * * *", a word such as cron="@daily", or a period, as in
+    """{value} is not a valid schedule: {problem}. Write the five fields of crontab(5), as in
+    cron="0 2 * * *", a word such as cron="@daily", or a period, as in
     every="15m"."""
 
 
@@ -100,7 +100,7 @@ class JobError(LitequeueError, TypeError):
 
 
 class DuplicateJob(LitequeueError):
-    """Two jobs answer to the name {name!r}: {first} and {second}. Rename one, or
+    """Two jobs have the name {name!r}: {first} and {second}. Rename one, or
     give it another name with name="..."."""
 
 
@@ -128,28 +128,28 @@ class NoSuchJob(LitequeueError, LookupError):
 
 
 class WrongState(LitequeueError):
-    """Job {id} is {state}, and {verb} takes only a job that is {allowed}."""
+    """Job {id} is {state}, but {verb} applies only to a job that is {allowed}."""
 
     exit_code = 1
 
 
 class NoSuchSchedule(LitequeueError, LookupError):
-    """There is no periodic job {name!r} on the timetable: a worker puts it there when it
-    starts."""
+    """There is no periodic job {name!r}. A worker stores its periodic jobs when it starts:
+    check the name, or start the worker that has this one."""
 
     exit_code = 1
 
 
 class KeyBusy(LitequeueError):
-    """Job {id} cannot run now: as many jobs of its key {key!r} run as may. It runs by
-    itself when one of them has ended."""
+    """Job {id} cannot run now: the concurrency limit of its key {key!r} is reached. A worker
+    runs it when one of the running jobs has ended."""
 
     exit_code = 1
 
 
 class KeyTaken(LitequeueError):
     """Job {id} cannot be retried: job {other} has its unique key {key!r} and is not
-    finished. Let that one finish, or cancel it."""
+    finished. Wait until that one finishes, or cancel it."""
 
     exit_code = 1
 
@@ -161,20 +161,20 @@ class JobFailed(LitequeueError):
 
 
 class NoResult(LitequeueError, LookupError):
-    """Job {id} {problem}. Push it with keep=SECONDS to have its result for that long."""
+    """Job {id} {problem}. Push it with keep=SECONDS to keep its result for that long."""
 
     exit_code = 1
 
 
 class WaitTimeout(LitequeueError, TimeoutError):
-    """Job {id} is still {state} after {timeout:g} s. Wait longer, or look with
-    show whether a worker serves its queue."""
+    """Job {id} is still {state} after {timeout:g} s. Wait longer, or
+    run litequeue show to see whether a worker serves its queue."""
 
     exit_code = 1
 
 
 class NoCurrentJob(LitequeueError):
-    """No job is running here: current() answers only inside a job's handle()."""
+    """No job is running here. Call current() only inside a job's handle()."""
 
 
 class NotBound(LitequeueError):
@@ -186,35 +186,34 @@ class NotBound(LitequeueError):
 class JobTimeout(LitequeueError, TimeoutError):
     """The job did not end within its timeout{detail}."""
 
-    # Python itself makes one, with no facts, where it is raised in another thread.
-    def __init__(self, *, detail: str = "", hung: str = "") -> None:
-        """``hung`` is where the job was when its process was ended, if that was so."""
-        LitequeueError.__init__(self, detail=detail, hung=hung)
-        self.hung = hung
+    # Python creates one without arguments when it raises it in another thread.
+    def __init__(self, *, detail: str = "", stuck_at: str = "") -> None:
+        """``stuck_at`` is the traceback of a job whose process had to be killed, or ""."""
+        LitequeueError.__init__(self, detail=detail, stuck_at=stuck_at)
+        self.stuck_at = stuck_at
 
 
 class DatabaseMoved(LitequeueError):
-    """{path} is no longer the file that this worker has open: it was deleted or
-    replaced, or a link on its path leads elsewhere, and what is written here would be
-    seen by nobody. Start the worker again."""
+    """{path} is no longer the file that this worker has open: it was deleted or replaced, or
+    a link on its path was changed. Nobody would see what this worker writes. Start the
+    worker again."""
 
 
 class WorkerRunning(LitequeueError, RuntimeError):
-    """This worker is at work already. Make another Worker for another thread; this one can
-    be used again when it has ended."""
+    """This worker is already running. Make another Worker for another thread, or start this
+    one again when it has ended."""
 
 
 class JobLeftTransaction(LitequeueError):
-    """{job} left a write transaction open on {path}, and nobody can write to it until that
-    connection is closed. Commit or roll back, and close the connection, before the job
-    ends."""
+    """{job} left a write transaction open on {path}, so nobody else can write to the
+    file. Commit or roll back, and close the connection, before the job ends."""
 
     exit_code = 1
 
 
 class RunLost(LitequeueError):
-    """Attempt {attempt} of job {id} is no longer this worker's: the row was taken
-    from it, and nothing of this run was written."""
+    """Attempt {attempt} of job {id} no longer belongs to this worker: the job was retried,
+    reclaimed or deleted while it ran. Nothing of this run was written."""
 
 
 class WorkerDied(LitequeueError):
@@ -241,8 +240,8 @@ class ForeignTables(DatabaseError):
 
 
 class SchemaNewer(DatabaseError):
-    """{path} was written by a newer litequeue (schema {found}, and this one knows
-    up to {known}). Update litequeue here."""
+    """{path} was written by a newer litequeue (schema {found}, but this version
+    supports up to {known}). Update litequeue here."""
 
 
 class SqliteTooOld(DatabaseError):
@@ -251,7 +250,7 @@ class SqliteTooOld(DatabaseError):
 
 
 class OtherDatabase(DatabaseError):
-    """The connection handed to push is to {found}, and the queue is {path}. Open
+    """The connection passed to push is to {found}, but the queue is {path}. Open
     it on the same file."""
 
 
@@ -263,18 +262,17 @@ class DatabaseBusy(DatabaseError):
 
 class LockedByOther(DatabaseBusy):
     """{path} stayed locked by another process ({pid}) for {waited:.3g} s. It has a write
-    transaction open: end that, and try again."""
+    transaction open: end it, and try again."""
 
 
 class LockedByUs(DatabaseBusy):
     """{path} stayed locked for {waited:.3g} s by a write transaction that this process has
-    open on another connection. Push with connection= to be a part of it, or commit it
-    first."""
+    open on another connection. Push with connection= to join it, or commit it first."""
 
 
 class StaleTransaction(DatabaseBusy):
-    """{path}: the connection that was handed in has read, in a transaction or by a query
-    that is not finished, and another one has written since or is writing now. Begin the
+    """{path}: the given connection has read, in a transaction or by an unfinished query, and
+    another connection has written since or is writing now. Begin the
     transaction with BEGIN IMMEDIATE, or end it and try again."""
 
 
@@ -284,17 +282,17 @@ class DatabaseFull(DatabaseError):
 
 
 class DatabaseRefused(DatabaseError):
-    """{path}: SQLite says: {problem}."""
+    """{path}: SQLite reports: {problem}."""
 
 
 class DamagedRow(DatabaseRefused):
-    """{thing} was edited into something unreadable ({what}): repair it with SQL, or
+    """{thing} was edited into something unreadable ({what}). Repair it with SQL, or
     forget it."""
 
 
 class Retry(Exception):
-    """Raised by a job: run again, ``after`` seconds from now (default: by the job's
-    backoff), if attempts are left."""
+    """Raised by a job to run again ``after`` seconds from now (default: the job's backoff), if
+    attempts are left."""
 
     def __init__(self, reason: str = "", *, after: float | None = None) -> None:
         super().__init__(reason or "the job asked to be retried")
@@ -302,7 +300,7 @@ class Retry(Exception):
 
 
 class Snooze(Exception):
-    """Raised by a job: run again ``after`` seconds from now, and spend no attempt."""
+    """Raised by a job to run again ``after`` seconds from now, without using an attempt."""
 
     def __init__(self, reason: str = "", *, after: float) -> None:
         super().__init__(reason or "the job asked to be run later")
@@ -310,4 +308,4 @@ class Snooze(Exception):
 
 
 class Fail(Exception):
-    """Raised by a job: fail for good now, whatever attempts are left."""
+    """Raised by a job to fail permanently now, even if attempts are left."""

@@ -1,7 +1,7 @@
-"""The queue: what a producer and an operator do with jobs, verb by verb.
+"""The queue: what producers and operators call.
 
-A queue stores specs and returns rows of text and numbers. It never sees a class, and
-needs none: jobs can be pushed and looked after where their code is not.
+A queue stores specs and returns rows of text and numbers. It needs no job class: jobs can
+be pushed and managed in a process that cannot import their code.
 """
 
 from __future__ import annotations
@@ -30,20 +30,19 @@ if TYPE_CHECKING:
     from litequeue.store.batch_insert import BatchJobs
     from litequeue.store.batches import BatchRow
 
-# What dir() shows: what there is to call. The rest is for workers.
+# What dir() shows: the public names.
 VERBS = (
     "backup", "batch", "cancel", "cancel_batch", "chain", "check", "close", "counts", "find",
     "forget", "get", "path", "pause", "paused", "prune", "push", "push_many", "result", "resume",
     "retry", "wait",
 )  # fmt: skip
 
-FIRST_LOOK_SECONDS = 0.001
-LONGEST_LOOK_SECONDS = 0.05
+FIRST_WAIT_SECONDS = 0.001
+LONGEST_WAIT_SECONDS = 0.05
 
 
 class Queue:
-    """Jobs on one SQLite file. Threads may share a queue; a forked child may go on
-    using it."""
+    """A queue of jobs in one SQLite file. Threads may share it, and so may a forked child."""
 
     def __init__(
         self,
@@ -56,21 +55,21 @@ class Queue:
         clock: Callable[[], float] = time.time,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        """Open the queue at ``path``, making the file and its tables if need be.
+        """Open the queue at ``path``, and create the file and its tables if they are missing.
 
-        ``synchronous="full"`` syncs each commit to the disk, so that a power failure
-        takes nothing back; with "normal" it can take back the last commits, and a
-        process that is killed never does. Without ``create``, a file that there is not
-        is an error. A payload of more than ``max_payload`` bytes is refused when it is
-        pushed. While another transaction has the write lock, each call waits for
-        ``busy_timeout`` seconds, and then raises DatabaseBusy. ``clock`` gives seconds
-        since the epoch, ``sleep`` waits for seconds; one that does not has to move
-        ``clock``. Raises OptionError, DatabaseError.
+        ``synchronous="full"`` syncs each commit to the disk, so that a power failure loses
+        nothing. With "normal" a power failure can lose the last commits; a killed process
+        loses nothing in either mode. With ``create=False`` a missing file is an error. A
+        push of a payload of more than ``max_payload`` bytes is refused. While another
+        transaction has the write lock, each call waits up to ``busy_timeout`` seconds and
+        then raises DatabaseBusy. ``clock`` returns seconds since the epoch, and ``sleep``
+        waits for seconds; a ``sleep`` that does not wait must advance ``clock``. Raises
+        OptionError, WrongArgument and DatabaseError.
         """
         _check_most(max_payload)
         _check_path(path)
         _check_busy_timeout(busy_timeout)
-        # The wall clock may be set back; who sleeps otherwise has one that goes with it.
+        # The wall clock may be set back. A custom sleep comes with a custom clock.
         self._steady = time.monotonic if sleep is time.sleep else clock
         database = Database(
             path,
@@ -86,7 +85,7 @@ class Queue:
 
     @property
     def path(self) -> str:
-        """The absolute path of the file."""
+        """The absolute path of the database file."""
         return self.store.database.path
 
     # Pushing
@@ -101,13 +100,13 @@ class Queue:
         connection: Connection | None = None,
         **options: Unpack[Options],
     ) -> int:
-        """Store a job, or a name with its payload, and return its id.
+        """Store a job, or a job's name and its payload, and return the id.
 
-        When this returns, the job is on disk. It waits until the jobs ``after`` have
-        succeeded, given by their ids, or as jobs that are pushed with it. With
-        ``connection``, it is part of the transaction that the caller has open there:
-        rolled back means never pushed. The options are those of options.Options, and
-        win over the job's own. Raises PayloadError, OptionError, WhenError, NoSuchJob,
+        When this returns, the job is on disk. The job runs only after all jobs in ``after``
+        have succeeded; these are ids, or jobs to be pushed together with it. With
+        ``connection``, the push joins the transaction that the caller has open on it, and is
+        undone if that is rolled back. The options are those of options.Options, and override
+        the job's own. Raises PayloadError, OptionError, WhenError, NoSuchJob,
         WrongState and DatabaseError.
         """
         return self.store.inserts.push(job, payload, after, connection, options)
@@ -119,10 +118,10 @@ class Queue:
         connection: Connection | None = None,
         **options: Unpack[Options],
     ) -> list[int]:
-        """Store all the jobs in one transaction and return their ids in order.
+        """Store jobs in one transaction and return their ids in order.
 
-        Takes jobs, and (name, payload) pairs; the options hold for each. Raises what
-        push raises, and then none of them is pushed.
+        ``jobs`` may hold jobs and (name, payload) pairs; the options apply to each of them.
+        Raises what push() raises; then none of them is stored.
         """
         return self.store.inserts.push_many(jobs, connection, options)
 
@@ -132,8 +131,8 @@ class Queue:
         connection: Connection | None = None,
         **options: Unpack[Options],
     ) -> list[int]:
-        """Push the jobs in one transaction, each to run after the one before has
-        succeeded, and return their ids in order. Raises what push raises."""
+        """Store jobs in one transaction and return their ids in order. Each job runs after the
+        one before it has succeeded. Raises what push() raises; then none is stored."""
         return self.store.inserts.chain(jobs, connection, options)
 
     @overload
@@ -150,13 +149,14 @@ class Queue:
         then: Pushable | None = None,
         **options: Unpack[Options],
     ) -> BatchRow | AbstractContextManager[BatchJobs]:
-        """Return the record of a batch; or, with ``then``, make one of the jobs that are
-        pushed to what this gives, and run ``then`` once when all of them have ended.
+        """Return the record of a batch by its id; or, with ``then``, collect the jobs of a new
+        batch in a ``with`` block, and run ``then`` once when all of them have ended.
 
             with queue.batch(then=Report(month=7)) as batch:
                 batch.push(Part(1))
 
-        An exception in the block pushes nothing. Raises NoSuchJob, OptionError.
+        The jobs are stored at the end of the block; an exception in it stores none. Raises
+        NoSuchJob for an unknown id, and OptionError.
         """
         if then is not None:
             return self.store.batch_inserts.batch_then(then, options)
@@ -167,8 +167,8 @@ class Queue:
     # Looking
 
     def get(self, id: int) -> JobRow:
-        """Return the row of a job. Raises NoSuchJob, also for one that has succeeded and
-        was not kept."""
+        """Return the row of a job. Raises NoSuchJob for an unknown id, and for a job that has
+        succeeded and was not kept."""
         return self.store.lookups.get(id)
 
     def find(
@@ -179,27 +179,27 @@ class Queue:
         name: str | None = None,
         limit: int = 100,
     ) -> list[JobRow]:
-        """Return the newest rows that match all that is given, at most ``limit``.
+        """Return the newest rows that match all given filters, at most ``limit``.
 
-        A name is matched in any of its spellings. A row that was edited into something
-        unreadable is passed over. Raises OptionError for a state that there is not.
+        A name matches in any of its spellings (SendMail, send_mail, send-mail). Unreadable
+        rows are skipped. Raises OptionError for an unknown state.
         """
         found = self.store.lookups.find(matching(state, queue, name), limit)
         return [row for row in found if isinstance(row, JobRow)]
 
     def counts(self) -> dict[str, dict[State, int]]:
-        """Return how many jobs each queue has in each state that occurs in it."""
+        """Return the number of jobs by queue and state; states without jobs are left out."""
         return self.store.lookups.counts()
 
     # Waiting
 
     def wait(self, id: int, timeout: float | None = None) -> JobRow | None:
-        """Wait until a job is over, at most ``timeout`` seconds, and return its row, or
-        None where the row is gone: it succeeded and was not kept, or was forgotten.
+        """Wait until a job has finished, at most ``timeout`` seconds, and return its row.
 
-        Raises WaitTimeout, and NoSuchJob for an id that was never given.
+        Returns None where the row is gone, because the job succeeded and was not kept, or
+        was deleted. Raises WaitTimeout, and NoSuchJob for an id that was never used.
         """
-        started, pause = self._steady(), FIRST_LOOK_SECONDS
+        started, pause = self._steady(), FIRST_WAIT_SECONDS
         while True:
             row = self._unless_gone(id)
             if row is None or row.state.finished:
@@ -207,32 +207,32 @@ class Queue:
             if timeout is not None and self._steady() - started >= timeout:
                 raise WaitTimeout(id=id, state=row.state, timeout=timeout)
             self._sleep(pause)
-            pause = min(2 * pause, LONGEST_LOOK_SECONDS)
+            pause = min(2 * pause, LONGEST_WAIT_SECONDS)
 
     def result(self, id: int, timeout: float | None = None) -> object:
-        """Wait as wait() does, and return what the job returned, as plain JSON values.
+        """Wait as wait() does, and return the job's result as plain JSON values.
 
-        Raises WaitTimeout, JobFailed where it failed or was cancelled, NoSuchJob, and
-        NoResult where its result is not kept: at once where that is known beforehand, for
-        ``keep=0`` and for a class that this queue has pushed without ``keep``; at its end
-        where only the worker's class or its flags could say.
+        Raises WaitTimeout, NoSuchJob, JobFailed where the job failed or was cancelled, and
+        NoResult where the result is not kept. NoResult is raised at once where this is known
+        in advance: for ``keep=0``, and for a class that this queue has pushed without
+        ``keep``. Otherwise it is raised when the job has finished.
         """
         row = self._unless_gone(id)
         if row is not None and not row.state.finished and self._keeps_nothing(row):
-            raise NoResult(id=id, problem="will leave no result, since it does not say keep")
+            raise NoResult(id=id, problem="will leave no result, since keep is not set")
         row = self.wait(id, timeout)
         if row is None:
-            raise NoResult(id=id, problem="is over and its result was not kept")
+            raise NoResult(id=id, problem="has finished, and its result was not kept")
         if row.state != State.DONE:
             raise JobFailed(id=id, name=row.name, state=row.state, reason=row.reason)
         return None if row.result is None else _parsed(row)
 
     def _keeps_nothing(self, row: JobRow) -> bool:
-        """Whether it is known of a job that is not over that its result will not be kept."""
+        """Whether it is already known that an unfinished job's result will not be kept."""
         if "keep" in row.options:
             return not row.options["keep"]
         declared = self.store.inserts.declared.get(row.name)
-        # A job that was pushed by name alone may be of a class that says keep.
+        # The class of a job that was pushed by name may set keep.
         return declared is not None and not declared.get("keep") and not self.store.presence.keeps()
 
     def _unless_gone(self, id: int) -> JobRow | None:
@@ -254,13 +254,12 @@ class Queue:
         queue: str | None = None,
         name: str | None = None,
     ) -> int:
-        """Make jobs ready now that are scheduled, failed or cancelled, by ids, by what they
-        match, or all of them, and return how many. Those that were finished have all their
-        attempts again.
+        """Make scheduled, failed or cancelled jobs ready now, and return how many.
 
-        With ``force``, a running job too is taken from its worker, which can then write
-        nothing more for it: for one that is known to hang. What it does outside the
-        database it may still be doing when the job starts again. Raises NoSuchJob,
+        Give ids, or filters, or ``all=True``. Failed and cancelled jobs get all their
+        attempts again. With ``force``, a running job is taken from its worker too, which can
+        then write nothing more for it. Use this only for a job that hangs: its old run may
+        still have effects outside the database when the job starts again. Raises NoSuchJob,
         WrongState, KeyTaken and OptionError; then nothing was changed.
         """
         return self.store.admin.retry(Selection(ids, all, state, queue, name), force=force)
@@ -273,15 +272,17 @@ class Queue:
         queue: str | None = None,
         name: str | None = None,
     ) -> int:
-        """Cancel jobs that are not finished, by ids, by what they match, or all of them, and
-        return how many. One that is running is asked to stop: its ``current().cancelled``
-        turns true, and if it does not succeed, it will not run again. Raises NoSuchJob,
-        WrongState and OptionError; then nothing was changed."""
+        """Cancel unfinished jobs, and return how many.
+
+        Give ids, or filters, or ``all=True``. A running job is asked to stop: its
+        ``current().cancelled`` becomes true, and if it does not succeed, it does not run
+        again. Raises NoSuchJob, WrongState and OptionError; then nothing was changed.
+        """
         return self.store.admin.cancel(Selection(ids, all, state, queue, name))
 
     def cancel_batch(self, id: int) -> int:
-        """Cancel the unfinished jobs of a batch and what follows them; returns how many jobs
-        that were. Those that run are asked to stop. Raises NoSuchJob."""
+        """Cancel the unfinished jobs of a batch and the job that follows them, and return how
+        many. Running jobs are asked to stop. Raises NoSuchJob."""
         return self.store.admin.cancel_batch(id)
 
     def forget(
@@ -292,42 +293,44 @@ class Queue:
         queue: str | None = None,
         name: str | None = None,
     ) -> int:
-        """Delete jobs that are not running, whether they have run or not, by ids, by what
-        they match, or all of them, and return how many. Raises NoSuchJob, WrongState and
-        OptionError; then nothing was changed."""
+        """Delete jobs that are not running, finished or not, and return how many.
+
+        Give ids, or filters, or ``all=True``. Raises NoSuchJob, WrongState and OptionError;
+        then nothing was changed.
+        """
         return self.store.admin.forget(Selection(ids, all, state, queue, name))
 
     def prune(self, older: float) -> int:
-        """Delete the jobs that finished more than ``older`` seconds ago, failed and
-        cancelled ones too; returns how many."""
+        """Delete the jobs that finished more than ``older`` seconds ago, including failed and
+        cancelled ones, and return how many. Raises OptionError."""
         return self.store.admin.prune(older)
 
     def pause(self, queue: str) -> bool:
-        """Let no job of ``queue`` start until it is resumed; False if it was paused."""
+        """Start no more jobs of ``queue`` until it is resumed; return False if it was already
+        paused."""
         return self.store.admin.pause(queue)
 
     def resume(self, queue: str) -> bool:
-        """Let the jobs of ``queue`` start again; False if it was not paused."""
+        """Start the jobs of ``queue`` again; return False if it was not paused."""
         return self.store.admin.resume(queue)
 
     def paused(self) -> list[str]:
-        """Return the names of the queues that are paused."""
+        """Return the names of the paused queues."""
         return self.store.admin.paused()
 
     def check(self) -> list[str]:
-        """Return a sentence for each law of the file that is broken: none in a sound one."""
-        from litequeue.store.invariants import violations  # the laws are for who asks
+        """Return a sentence for each violated invariant of the file; a sound file has none."""
+        from litequeue.store.invariants import violations  # loaded only when used
 
         return violations(self.store.database)
 
     def backup(self, path: str | os.PathLike[str]) -> None:
-        """Write a copy of the queue to a new file while others work on it. In the copy
-        nothing runs: what does here is ready there, its attempt not used. Raises
-        CannotOpen."""
+        """Copy the queue to a new file while workers go on using it. Jobs that are running
+        here are ready in the copy, with the attempt not used. Raises CannotOpen."""
         self.store.database.backup(path, _release_all)
 
     def close(self) -> None:
-        """Close the connections that this process has; a later use opens new ones."""
+        """Close the connections of this process; a later call opens new ones."""
         self.store.close()
 
     def __dir__(self) -> list[str]:
@@ -346,8 +349,8 @@ class Queue:
 
 
 def _release_all(path: str) -> None:
-    """Release all runs in a copy: its workers are none of the original's, and what lies
-    beside the original says nothing about the copy."""
+    """Release all runs in a copy: no worker of the original works on the copy, and the files
+    beside the original do not describe it."""
     with Queue(path, create=False) as copy:
         copy.store.reclaimer.release_everything()
 

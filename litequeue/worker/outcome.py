@@ -150,8 +150,8 @@ def headline(error: BaseException) -> str:
 
 
 def _formatted(error: BaseException) -> str:
-    if isinstance(error, JobTimeout) and error.hung:
-        return _users_frames(error.hung) + f"{type(error).__name__}: {describe(error)}\n"
+    if isinstance(error, JobTimeout) and error.stuck_at:
+        return _users_frames(error.stuck_at) + f"{type(error).__name__}: {describe(error)}\n"
     trace = error.__traceback__
     while trace is not None and trace.tb_frame.f_code.co_filename.startswith(OURS):
         trace = trace.tb_next

@@ -80,7 +80,7 @@ class Rescuer:
             )
         if note.hung:
             detail = " and did not stop when it was told to; its process was ended"
-            return JobTimeout(detail=detail, hung=note.hung)
+            return JobTimeout(detail=detail, stuck_at=note.hung)
         return WorkerDied(
             worker=f"{worker.name} (process {worker.pid})",
             cause=worker.cause or UNKNOWN_CAUSE,

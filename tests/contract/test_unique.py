@@ -250,7 +250,7 @@ def test_a_finished_one_is_not_retried_while_its_key_lives_again(
             queue.retry(*ids)
         assert str(caught.value) == (
             f"Job {old} cannot be retried: job {id} has its unique key 'sync' and is not "
-            "finished. Let that one finish, or cancel it."
+            "finished. Wait until that one finishes, or cancel it."
         )
         assert table() == before
     # By what they match, it is passed over.

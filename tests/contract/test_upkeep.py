@@ -58,7 +58,7 @@ def test_a_verb_takes_a_job_exactly_in_the_states_that_it_leaves(
         assert getattr(queue, verb)(job_id) == 1
         assert table() != before
     else:
-        with pytest.raises(WrongState, match=f"Job {job_id} is {state}, and {verb} takes only"):
+        with pytest.raises(WrongState, match=f"Job {job_id} is {state}, but {verb} applies only"):
             getattr(queue, verb)(job_id)
         assert table() == before
     assert queue.check() == []

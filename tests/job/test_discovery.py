@@ -331,7 +331,7 @@ def test_two_jobs_that_answer_to_one_name_are_refused_with_both_places(
     with pytest.raises(DuplicateJob) as caught:
         discover()
     told = re.fullmatch(
-        r"Two jobs answer to the name '(.*)': (.*) and (.*)\. "
+        r"Two jobs have the name '(.*)': (.*) and (.*)\. "
         r'Rename one, or give it another name with name="\.\.\."\.',
         str(caught.value),
     )

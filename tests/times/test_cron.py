@@ -171,14 +171,14 @@ def test_what_is_no_cron_expression_is_refused(text: object, problem: str) -> No
     with pytest.raises(ScheduleError) as caught:
         parse_cron(text)  # type: ignore[arg-type]
     message = str(caught.value)
-    assert message.startswith(f"{show(text)} is no schedule that litequeue can read: ")
+    assert message.startswith(f"{show(text)} is not a valid schedule: ")
     assert len(message) < 500
     assert problem in message
     assert message.endswith('a word such as cron="@daily", or a period, as in every="15m".')
 
 
 def test_a_refusal_is_a_value_error() -> None:
-    with pytest.raises(ValueError, match="no schedule"):
+    with pytest.raises(ValueError, match="not a valid schedule"):
         parse_cron("never")
 
 

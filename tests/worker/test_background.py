@@ -135,7 +135,7 @@ def test_entered_while_it_is_at_work_it_is_refused(queue: Queue, worker: Worker)
     queue.push(Snapshot("before"))
     with worker.in_background():
         for enter in (worker.in_background().__enter__, worker.run):
-            with pytest.raises(WorkerRunning, match="at work already"):
+            with pytest.raises(WorkerRunning, match="already running"):
                 enter()
         queue.push(Snapshot("after"))
         wait_until(lambda: "after" in notes, within=20)
