@@ -1,4 +1,4 @@
-"""What an operator does: retry, cancel, forget, prune, pause and resume."""
+"""The commands of an operator: retry, cancel, forget, prune, pause and resume."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ EXPIRE_AT_ONCE = 100
 
 
 class Admin:
-    """The verbs that change jobs from outside a run.
+    """Changes jobs from outside a run.
 
-    ``retry``, ``cancel`` and ``forget`` are each told which jobs: by ids, which must be in a
-    state that the verb leaves, or by what they match. They return how many jobs they changed,
-    and raise NoSuchJob, WrongState and OptionError; then nothing was changed.
+    ``retry``, ``cancel`` and ``forget`` select jobs by ids, which must be in a state that the
+    command accepts, or by conditions. They return how many jobs they changed. They raise
+    NoSuchJob, WrongState and OptionError, and then change nothing.
     """
 
     def __init__(
@@ -65,12 +65,12 @@ class Admin:
     returning id, queue, state"""
 
     def retry(self, which: Selection, *, force: bool = False) -> int:
-        """Make jobs ready now that are scheduled, failed or cancelled; those that were
-        finished have all their attempts anew.
+        """Make scheduled, failed or cancelled jobs ready now; jobs that were finished get all
+        their attempts again.
 
-        With ``force``, a running job too is taken from its worker, which can then write
-        nothing more for it: for one that is known to hang. What it does outside the
-        database it may still be doing when the job starts again.
+        With ``force``, a running job is also taken from its worker, which can then write
+        nothing more for it. Use it for a job that is known to hang: the old run may still
+        be acting outside the database when the job starts again.
         """
         leaves: tuple[State, ...] = (State.SCHEDULED, State.FAILED, State.CANCELLED)
         if force:
@@ -90,8 +90,8 @@ class Admin:
     returning id, queue, state"""
 
     def cancel(self, which: Selection) -> int:
-        """Cancel jobs that are not finished. One that is running is asked to stop: its
-        ``current().cancelled`` turns true, and if it does not succeed, it will not run
+        """Cancel unfinished jobs. A running job is asked to stop: its
+        ``current().cancelled`` becomes true, and if it does not succeed, it is not run
         again."""
         leaves = (State.WAITING, State.READY, State.SCHEDULED, State.RUNNING)
         return self._change("cancel", self.CANCEL, leaves, which).total()
@@ -102,7 +102,7 @@ class Admin:
     returning id, queue, state"""
 
     def forget(self, which: Selection) -> int:
-        """Delete jobs that are not running, whether they have run or not."""
+        """Delete jobs in any state but running."""
         leaves = tuple(state for state in State if state is not State.RUNNING)
         return self._change("forget", self.FORGET, leaves, which).total()
 
@@ -119,8 +119,8 @@ class Admin:
     limit :at_once"""
 
     def prune(self, older: float) -> int:
-        """Delete the jobs that finished more than ``older`` seconds ago, failed and
-        cancelled ones too; returns how many."""
+        """Delete the jobs that finished more than ``older`` seconds ago, including failed
+        and cancelled ones; returns how many."""
         if not is_seconds(older):
             raise OptionError(owner="prune", problem=f"older is in seconds, not {show(older)}")
         before = self._now() - int(older * 1000)
@@ -137,7 +137,7 @@ class Admin:
     values (:queue, :now)"""
 
     def pause(self, queue: str) -> bool:
-        """Let no job of ``queue`` start until it is resumed; False if it was paused."""
+        """Let no job of ``queue`` start until it is resumed; False if it was already paused."""
         checked({"queue": queue}, "pause")
         with self._database.transaction():
             self._reclaimer.reclaim()
@@ -181,7 +181,7 @@ class Admin:
     returning id"""
 
     def expire(self) -> int:
-        """Delete some of the done jobs that were kept for long enough; returns how many."""
+        """Delete some of the done jobs whose keep time is over; returns how many."""
         if not self._database.rows(self.EXPIRED, {"now": self._now()}):
             return 0
         with self._database.transaction():
@@ -190,8 +190,8 @@ class Admin:
         return len(gone)
 
     def cancel_batch(self, id: int) -> int:
-        """Cancel the unfinished jobs of a batch and what follows them; returns how many jobs
-        that were. Those that run are asked to stop. Raises NoSuchJob."""
+        """Cancel the unfinished jobs of a batch and the jobs that depend on them; returns how
+        many. Running jobs are asked to stop. Raises NoSuchJob."""
         if not self._batches.is_there(id):
             raise NoSuchJob(id=id)
         with self._database.transaction():
@@ -222,10 +222,10 @@ class Admin:
     ) -> Counter[str]:
         where = which.parameters(verb)
         with self._database.transaction():
-            # What a worker has claimed and not started is not running.
+            # A job that a worker has claimed but not started does not count as running.
             self._reclaimer.reclaim()
             if which.ids:
-                # The latest first: a job comes after older ones, and is cancelled with them.
+                # The newest first: a job depends on older ones, and would be cancelled with them.
                 ids = sorted(which.ids, reverse=True) if verb == "cancel" else which.ids
                 return Counter(self._bulk.change_one(verb, change, leaves, id) for id in ids)
         codes = [state.code for state in leaves] + [BLOCKED] * (State.READY in leaves)

@@ -1,7 +1,7 @@
-"""Changes from outside a run: of one row with all that depends on it, or of many rows,
-some at a time.
+"""Changes from outside a run: of one row with everything that depends on it, or of many
+rows in batches.
 
-A bulk verb may change a million rows. It holds the write lock for some milliseconds at a
+A bulk change may cover a million rows. It holds the write lock for some milliseconds at a
 time, and lets others write in between.
 """
 
@@ -21,18 +21,19 @@ from litequeue.store.lookup import Lookups
 from litequeue.store.reclaim import Reclaimer
 from litequeue.store.unblock import Unblocker
 
-# A step of a bulk verb ends after so many rows, or at the first group after so long.
+# One transaction of a bulk change ends after this many rows, or with the group in which this
+# many seconds have passed.
 AT_ONCE = 1000
 HOLD_SECONDS = 0.01
-# The rows of a group are changed by one statement. One row of a megabyte takes
-# milliseconds, so a group is of one row until such have been quick.
+# One statement changes a group of rows. A row of a megabyte takes milliseconds, so a group
+# starts with one row and grows only while the changes are quick.
 TOGETHER = 40
 QUICK_SECONDS = 0.002
 
 FINISHED_CODES = [state.code for state in State if state.finished]
 
-# Where a change says {which}: this row, or those of a group that no other row depends on,
-# so that to change them is all there is to do.
+# The values of {which} in a change: one row, or those rows of a group that no other row
+# depends on, so that changing them needs no further step.
 ONE = "where id = :id"
 INDEPENDENT = """where id in (select value from json_each(:ids))
       and step is null
@@ -47,8 +48,7 @@ INDEPENDENT = """where id in (select value from json_each(:ids))
 
 
 class Bulk:
-    """Changes rows for the verbs of an operator; each verb gives the statement of its
-    change."""
+    """Changes rows for the commands of an operator, each of which passes its own statement."""
 
     def __init__(
         self,
@@ -71,7 +71,7 @@ class Bulk:
         self._yield_lock = yield_lock
 
     def change_one(self, verb: str, change: str, leaves: Sequence[State], id: int) -> str:
-        """Change one row, with what depends on it, and return its queue. Raises NoSuchJob,
+        """Change one row and everything that depends on it, and return its queue. Raises NoSuchJob,
         KeyTaken and WrongState."""
         before = self._before(id)
         if before is None:
@@ -86,7 +86,7 @@ class Bulk:
         return queue
 
     def change_if_there(self, change: str, id: int) -> bool:
-        """Change one row, if it is in a state that the change leaves; returns whether it
+        """Change one row if it is in a state that the change accepts; returns whether it
         was."""
         before = self._before(id)
         return before is not None and self._change_row(change, before) is not None
@@ -94,8 +94,8 @@ class Bulk:
     def change_matching(
         self, verb: str, select: str, change: str, where: Parameters, *, running: bool = False
     ) -> Counter[str]:
-        """Change the rows that ``select`` finds, with ``running`` running ones too; returns
-        how many that were in each queue."""
+        """Change the rows that ``select`` finds, running ones too if ``running``; returns how
+        many were changed in each queue."""
         changed: Counter[str] = Counter()
         self.in_batches(
             select,
@@ -113,8 +113,8 @@ class Bulk:
         *,
         reclaim: bool = False,
     ) -> None:
-        """Let ``change`` have the ids that ``select`` finds, some at a time: it reads without
-        the write lock, so the change names the state that it leaves."""
+        """Call ``change`` with the ids that ``select`` finds, in batches. ``select`` reads
+        without the write lock, so the change must check the state itself."""
         after, size = 0, 1
         while True:
             rows = self._database.rows(select, {**where, "after": after, "at_once": AT_ONCE})
@@ -123,7 +123,7 @@ class Bulk:
                 return
             with self._database.transaction():
                 if reclaim:
-                    # Workers have fetched others since the last step.
+                    # Workers may have claimed more jobs since the last transaction.
                     self._reclaimer.reclaim()
                 until, done = self._clock() + HOLD_SECONDS, 0
                 while done < len(found) and (not done or self._clock() < until):
@@ -138,8 +138,8 @@ class Bulk:
             self._yield_lock()
 
     def _change_group(self, verb: str, change: str, ids: Sequence[int]) -> Iterator[str]:
-        """Change the independent rows at once, and each other one by itself; gives the queue
-        of each that was changed."""
+        """Change the independent rows together and the others one by one; yields the queue
+        of each changed row."""
         values = {"ids": json.dumps(ids), "now": self._now()}
         rows = self._database.rows(change.format(which=INDEPENDENT), values)
         yield from (str(queue) for _, queue, _ in rows)
@@ -164,14 +164,14 @@ class Bulk:
         return _Before(*rows[0]) if rows else None
 
     def _conflicting(self, verb: str, before: _Before) -> int | None:
-        """The unfinished job that has the unique key of one that is to be retried."""
+        """The unfinished job with the same unique key as a job that is to be retried."""
         if verb != "retry" or before.unique_key is None or not before.finished:
             return None
         return self._lookups.conflicting(before.unique_key)
 
     def _change_row(self, change: str, before: _Before) -> str | None:
-        """Change a row, and what depends on it; returns its queue, None if it is in no state
-        that the change leaves."""
+        """Change a row and everything that depends on it; returns its queue, or None if the
+        change does not accept its state."""
         rows = self._database.rows(change.format(which=ONE), {"id": before.id, "now": self._now()})
         if not rows:
             return None
@@ -185,7 +185,8 @@ class Bulk:
         return str(queue)
 
     def _row_deleted(self, before: _Before) -> None:
-        """A row was deleted: to others, that is a cancellation if it had not succeeded."""
+        """Handle a deleted row: to its dependents this is a cancellation, unless the job had
+        succeeded."""
         self._dependencies.remove([before.id])
         if not before.finished:
             self._job_cancelled(before)
@@ -194,7 +195,7 @@ class Bulk:
             self._unblocker.cancel_dependents(before.id)
 
     def _job_cancelled(self, before: _Before) -> None:
-        """A job that had not run to its end was cancelled."""
+        """Handle the cancellation of an unfinished job."""
         if before.overlap_key is not None and before.code == State.READY.code:
             self._unblocker.unblock_next(before.overlap_key)
         if before.batch is not None:
@@ -203,7 +204,7 @@ class Bulk:
         self._unblocker.cancel_dependents(before.id)
 
     def _cancel_own_batch(self, id: int) -> None:
-        """A batch whose own row is over will not be finished."""
+        """Cancel the batch that this row follows, since nothing will finish it now."""
         if self._batches.is_open(id):
             self._batches.cancel(id, self._now())
 
@@ -213,8 +214,8 @@ class Bulk:
     where id = :id and state = 3"""
 
     def _made_ready(self, before: _Before) -> None:
-        """A job was made ready again: it may still have to wait, and its batch has one
-        more to come."""
+        """Handle a job that was made ready again: it may still have to wait for others, and
+        its batch has one more unfinished job."""
         self._dependencies.remove_lost(before.id)
         follows = before.step != PLAN and self._batches.is_open(before.id)
         if follows or self._dependencies.is_waiting(before.id):
@@ -226,7 +227,7 @@ class Bulk:
 
 
 class _Before(NamedTuple):
-    """What is to be known of a row before it is changed."""
+    """The columns of a row that a change needs, as they were before it."""
 
     id: int
     code: int

@@ -1,5 +1,5 @@
-"""How a worker gets its next job: what is due is made ready, and one job is claimed, or
-several, by one atomic UPDATE ... RETURNING."""
+"""How a worker claims jobs: due jobs are made ready, and one job, or several, are claimed
+in one transaction."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from litequeue.store.concurrency import Slots
 from litequeue.store.unblock import Unblocker
 
 PROMOTE_AT_ONCE = 100
-# The payloads of what is fetched together come to so many bytes, and one payload more: a
-# worker is to stay small, and no push to wait until they are read.
+# The limit on the payloads of jobs that are claimed together, in bytes; the last payload may
+# exceed it. It keeps a worker's memory small and the transaction short.
 CLAIM_BYTES = 1024 * 1024
 ADOPT_AT_ONCE = 1000
 FAIL_AT_ONCE = 100
 
-# Whether a job is to be fetched together with those before it.
+# Whether a job can be claimed together with those before it.
 Fits = Callable[[JobRow], bool]
 
 
@@ -37,7 +37,7 @@ def _nothing_fits(row: JobRow) -> bool:
     return False
 
 
-# Behind all that _order can give.
+# Sorts after every value of _order.
 EVERYTHING = (float("inf"), 0)
 
 
@@ -67,21 +67,21 @@ class Claims:
         self._slots = slots
         self._unblocker = unblocker
 
-    # A claim that finds nothing would still take the write lock, so look first.
+    # A claim that finds nothing would still take the write lock, so check first.
     def claim(
         self, worker: int, queues: Sequence[str] = (), most: int = 1, fits: Fits = _nothing_fits
     ) -> list[JobRow]:
-        """Claim the next due job, or the next ones as long as they fit together, at most
-        ``most`` in all; returns their rows in the order of running.
+        """Claim the next due job, or several as long as they fit together, at most ``most``;
+        returns their rows in running order.
 
-        With ``queues``, of the first of them that has a due job; without, by priority, then
-        age, of all queues that are not paused. Where there are several, they have no key,
-        are no step of a batch and have not failed before; ``fits`` is asked of each in
-        turn, the first among them.
+        With ``queues``, the jobs come from the first of them that has a due job; without,
+        from all queues that are not paused, by priority, then age. Jobs that are claimed
+        together have no key, are no step of a batch and have not failed before; ``fits`` is
+        called for each in turn, the first included.
         """
         while self.has_ready(queues) or self._has_due():
             with self._database.transaction():
-                # Who is first is known when all that is due is ready.
+                # The order is known only when every due job is ready.
                 if self._promote() == PROMOTE_AT_ONCE:
                     continue
                 rows = self._several(worker, queues, most, fits) if most > 1 else []
@@ -95,8 +95,9 @@ class Claims:
         return []
 
     def _first(self, worker: int, queues: Sequence[str]) -> tuple[JobRow | None, bool]:
-        """The first job, and whether the look is over: it is not where one was found that
-        may not run now. Others are let in before the next look."""
+        """Claim the first job; returns it, and whether the search is over. It is not over
+        if a job was found that may not run now: the transaction ends before the next try,
+        so that others can write."""
         for queue in queues or self._best_first():
             row, over = self._claim_first(self.CLAIM_FROM, {"worker": worker, "queue": queue})
             if row is not None or not over:
@@ -128,8 +129,8 @@ class Claims:
     where state = 3 and queue > :after"""
 
     def _ready_queues(self) -> Iterator[str]:
-        """The queues that have a ready job, by leaping from one to the next in the index,
-        and not by walking over the jobs."""
+        """The queues that have a ready job, found by skipping from one to the next in the
+        index instead of scanning the jobs."""
         after = ""
         while True:
             queue = self._database.rows(self.NEXT_QUEUE, {"after": after})[0][0]
@@ -148,9 +149,9 @@ class Claims:
     limit {FAIL_AT_ONCE}"""
 
     def _fail_queue(self, queue: object) -> None:
-        """Fail jobs in a queue whose name is no text: no worker could ask for it, and in
-        the index it would stand in the way of those behind it."""
-        # A blob that could be a text must not be taken for the queue of that name.
+        """Fail jobs in a queue whose name is not text: no worker could serve it, and in the
+        index it would hide the queues after it."""
+        # A blob that is valid text must not be confused with the queue of that name.
         values = {"raw": queue, "text": queue if _is_no_text(queue) else None}
         with self._database.transaction():
             for row in self._database.rows(self.IN_QUEUE, values):
@@ -165,7 +166,7 @@ class Claims:
     limit 1"""
 
     def _best_first(self) -> list[str]:
-        """The queues in the order of what they have first: by priority, then age."""
+        """The queues ordered by their first job: by priority, then age."""
         queues = list(self._ready_queues())
         if len(queues) <= 1:
             return queues
@@ -177,7 +178,7 @@ class Claims:
         return rows[0] if rows else None
 
     def _several(self, worker: int, queues: Sequence[str], most: int, fits: Fits) -> list[JobRow]:
-        """Claim the first jobs together; none where the first one has to be alone."""
+        """Claim the first jobs together; none if the first one has to be claimed alone."""
         now = self._now()
         rows = self._in_order(worker, now, queues, most)
         rows = list(takewhile(fits, rows)) or rows[:1]
@@ -193,9 +194,9 @@ class Claims:
     where state = 3 and id in (select value from json_each(:ids))"""
 
     def _in_order(self, worker: int, now: int, queues: Sequence[str], most: int) -> list[JobRow]:
-        """What is ready in the order of running: queue by queue, or for all queues by
-        priority, then age; at most about ``most``, and none from the first on that is to
-        be alone. The rows are as that worker has reserved them."""
+        """The ready jobs in running order: queue by queue, or for all queues by priority,
+        then age. Returns at most about ``most``, and stops before the first job that has to
+        be claimed alone. The rows are as they will be once this worker has claimed them."""
         found: list[JobRow] = []
         if queues:
             for queue in queues:
@@ -215,7 +216,8 @@ class Claims:
         found = [row for row in rows if others is None or _order(row) < others]
         if len(found) == len(rows):
             return found
-        # The queues take turns. Behind the last that is read of one may be others of it.
+        # The queues interleave. A queue of which only a part was read may have more jobs after
+        # the last one read, so the order is known only up to there.
         share = max(2, 2 * most // len(served))
         heads = [self._heads(queue, share) for queue in served]
         end = min((head[-1] for head in heads if len(head) == share), default=EVERYTHING)
@@ -226,11 +228,11 @@ class Claims:
     HEADS = HEAD.replace("limit 1", "limit :most")
 
     def _heads(self, queue: str, most: int) -> list[tuple[float, int]]:
-        """The places of the first jobs that are ready in a queue, without their payloads."""
+        """The sort keys of the first ready jobs of a queue, without their payloads."""
         found = self._database.rows(self.HEADS, {"queue": queue, "most": most})
         return [(first, id) for first, id in found]
 
-    # One after the other, in the order of the ids: to sort them would be to read them all.
+    # The cross join keeps the order of the ids: sorting would read every row first.
     THESE = f"""
     select {FRESH_COLUMNS}
     from (select value as wanted from json_each(:ids))
@@ -248,8 +250,8 @@ class Claims:
     def _ahead(
         self, worker: int, now: int, queue: str, most: int, left: int = CLAIM_BYTES
     ) -> tuple[list[JobRow], bool]:
-        """The first rows that are ready in a queue, as long as their payloads fit into what
-        is ``left``, and whether there are no others."""
+        """The first ready rows of a queue, as long as their payloads fit into ``left``
+        bytes, and whether these are all of its ready jobs."""
         values = {"queue": queue, "most": most}
         rows, all_of_it = self._fresh(self.AHEAD, values, worker, now, left)
         return rows, all_of_it and len(rows) < most
@@ -262,8 +264,8 @@ class Claims:
         now: int,
         left: int = CLAIM_BYTES,
     ) -> tuple[list[JobRow], bool]:
-        """The rows of a statement up to the one whose payload fills what is ``left``, or
-        before the first that is to be alone; and whether that is all of them."""
+        """The rows of a statement, up to the one whose payload uses up the ``left`` bytes, or
+        before the first that has to be claimed alone; and whether these are all of them."""
         rows: list[JobRow] = []
         with self._database.reading(sql, values) as found:
             for each in found:
@@ -279,7 +281,7 @@ class Claims:
     CLAIM_ONE = CLAIM.format(which="id = :id and state in (3, 4, 9)")
 
     def claim_job(self, worker: int, id: int) -> JobRow | None:
-        """Claim this job for ``worker``, due or not; None if it is not to be had."""
+        """Claim this job for ``worker``, due or not; None if it cannot be claimed."""
         with self._database.transaction():
             return self._claim_first(self.CLAIM_ONE, {"worker": worker, "id": id})[0]
 
@@ -287,11 +289,11 @@ class Claims:
         try:
             rows = self._database.rows(sql, {**parameters, "now": self._now()})
         except DatabaseRefused:
-            # The table refuses what a claim would make of a row that was edited.
+            # The table's checks reject the claim of a row that was edited.
             if not self._fail_refused(parameters):
                 raise
             return None, False
-        # One that cannot be read has failed, and one without a slot is held.
+        # An unreadable row has been failed, and a job without a slot has been blocked.
         for row in self._readable(rows):
             if row.overlap_key is None or self._slots.take(row):
                 return row, True
@@ -303,7 +305,7 @@ class Claims:
     where id = :id or id in ({FIRST_FROM})"""
 
     def _fail_refused(self, parameters: dict[str, object]) -> bool:
-        """Fail the job that cannot be claimed, if there is something wrong with it."""
+        """Fail the job whose claim the table rejected; returns whether there was one."""
         rows = self._database.rows(self.TO_CLAIM, {"id": None, "queue": None, **parameters})
         for row in rows:
             self._fail_damaged(row)
@@ -317,18 +319,18 @@ class Claims:
     order by priority desc, id"""
 
     def due_named(self, key: str) -> list[int]:
-        """The due jobs, in the order of running, whose folded name is ``key``."""
+        """The ids of the due jobs whose folded name is ``key``, in running order."""
         rows = self._database.rows(self.DUE_NAMED, {"now": self._now(), "key": key})
         return [int(id) for (id,) in rows]
 
-    # From one name to the next in the index: the jobs of one may be many.
+    # Skips from one name to the next in the index, since a name may have many jobs.
     NEXT_UNKNOWN = """
     select min(name)
     from litequeue_jobs
     where unknown_since is not null and name > :after"""
 
     def unknown_names(self) -> Iterator[str]:
-        """The names, as they were pushed, of jobs that some worker has no class for."""
+        """The names, as pushed, of jobs that some worker has no class for."""
         after = ""
         while True:
             name = self._database.rows(self.NEXT_UNKNOWN, {"after": after})[0][0]
@@ -351,8 +353,8 @@ class Claims:
     )"""
 
     def adopt(self, known: Callable[[str], bool], queues: Sequence[str] = ()) -> int:
-        """Make ready now what other workers have put back for want of a class, where its
-        name is ``known`` here; returns how many jobs."""
+        """Make jobs ready that other workers have released because they have no class for
+        them, if the name is ``known`` here; returns how many."""
         adopted = 0
         for name in self.unknown_names():
             values = {"name": name, "queues": json.dumps(queues) if queues else None}
@@ -374,11 +376,11 @@ class Claims:
     )"""
 
     def _promote(self) -> int:
-        """Make ready some of what is due, the longest due first; returns how many."""
+        """Make some of the due jobs ready, the longest due first; returns how many."""
         return self._database.change(self.PROMOTE, {"now": self._now()})
 
     def has_ready(self, queues: Sequence[str] = ()) -> bool:
-        """Whether a worker of these queues would find a job that is ready."""
+        """Whether a worker of these queues would find a ready job."""
         served = queues or self._ready_queues()
         return any(self._database.rows(self.FIRST_FROM, {"queue": queue}) for queue in served)
 
@@ -388,16 +390,17 @@ class Claims:
     where state = 4"""
 
     def next_due(self) -> float | None:
-        """The instant, in seconds since the epoch, when the next scheduled job is due."""
+        """When the next scheduled job is due, in seconds since the epoch; None if there is
+        none."""
         found = self._database.rows(self.NEXT_DUE)[0][0]
-        # A text comes behind all numbers: then no other is scheduled, and it is never due.
+        # Text sorts after all numbers: then no other job is scheduled, and this one is never due.
         return float(found) / 1000 if isinstance(found, int | float) else None
 
     def _has_due(self) -> bool:
         due = self.next_due()
         return due is not None and due * 1000 <= self._now()
 
-    # A dead worker may have had hundreds, and who brings them back needs no payload.
+    # A dead worker may have had hundreds of jobs, and rescuing them needs no payload.
     RUNNING = f"""
     select {COLUMNS.removesuffix("payload")} ''
     from litequeue_jobs
@@ -405,8 +408,8 @@ class Claims:
     order by id"""
 
     def running(self, worker: int) -> list[JobRow]:
-        """Return the rows that a worker has claimed and not ended, with empty payloads: see
-        with_payload."""
+        """Return the rows that a worker has claimed and not ended, with empty payloads (see
+        with_payload)."""
         return self._readable(self._database.rows(self.RUNNING, {"worker": worker}))
 
     PAYLOAD = """
@@ -415,7 +418,7 @@ class Claims:
     where id = :id"""
 
     def with_payload(self, row: JobRow) -> JobRow:
-        """Return the same row with the payload that is stored; as it is, where it is gone."""
+        """Return the row with its stored payload; unchanged if the row is gone."""
         found = self._database.rows(self.PAYLOAD, {"id": row.id})
         return row._replace(payload=found[0][0]) if found else row
 
@@ -425,7 +428,7 @@ class Claims:
     where state = 5 and typeof(worker) <> 'integer'"""
 
     def fail_workerless(self) -> int:
-        """Fail the running jobs whose worker is no number, and so none that could end them;
+        """Fail the running jobs whose worker is not a number, since no worker could end them;
         returns how many."""
         rows = self._database.rows(self.WORKERLESS)
         for row in rows:
@@ -439,7 +442,7 @@ class Claims:
     limit 2"""
 
     def has_several(self, worker: int) -> bool:
-        """Whether a worker has claimed more than the job that it can be running."""
+        """Whether a worker has claimed more than one job."""
         return len(self._database.rows(self.SEVERAL, {"worker": worker})) > 1
 
     FAIL_DAMAGED = """
@@ -449,8 +452,8 @@ class Claims:
     returning overlap_key, batch"""
 
     def _readable(self, rows: Sequence[Row]) -> list[JobRow]:
-        """The running rows as they are, but for those that somebody has edited into
-        nonsense: these fail, and hold up nobody."""
+        """The running rows that can be read. Rows that were edited into something unreadable
+        are failed, so that they block no other job."""
         readable = []
         for row in rows:
             try:
@@ -460,13 +463,13 @@ class Claims:
         return readable
 
     def _fail_damaged(self, row: Row) -> None:
-        """Fail a job of COLUMNS that cannot be read, or not be claimed."""
+        """Fail a job, given as a row of COLUMNS, that cannot be read or claimed."""
         what = "; ".join(faults_of(row).values()) or "the table refuses a claim of it"
         error = DamagedRow(thing=f"job {row[0]}", what=what)
         values = {"id": row[0], "now": self._now(), "exception": str(error)}
         with self._database.transaction():
             for key, batch in self._database.rows(self.FAIL_DAMAGED, values):
                 self._unblocker.job_ended(key, batch, State.FAILED)
-        from litequeue.log import logger  # a producer claims nothing
+        from litequeue.log import logger  # a producer never claims
 
         logger.error("%s", error)

@@ -1,7 +1,7 @@
 """Concurrency slots: how many jobs of one key run at once.
 
-A job with a concurrency key takes a slot when it starts. One that finds none is blocked:
-it stays ready, and out of the way of the others, until a job of its key ends.
+A job with a concurrency key takes a slot when it is claimed. If no slot is free, it is
+blocked: it counts as ready, but claims skip it until a job of its key ends.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from litequeue.engine.database import Database
 from litequeue.records import NOBODY, JobRow
 
-# The first slot: SQLite stores 0 and 1 in no bytes, and slots shall be of one width.
+# SQLite stores 0 and 1 in no bytes; starting at 2 gives all slots the same stored width.
 FIRST_SLOT = 2
 BLOCK_AT_ONCE = 100
 
@@ -22,8 +22,8 @@ class Slots:
         self._database = database
 
     def take(self, row: JobRow) -> bool:
-        """Give a row that was just claimed a slot of its key; where the limit is reached,
-        put it back, block it and others of its key, and return False."""
+        """Give a row that was just claimed a slot of its key. If the limit is reached,
+        release it, block it and others of its key, and return False."""
         slot = self._free_slot(row)
         if slot is None:
             self._block(row)
@@ -70,8 +70,8 @@ class Slots:
         self._database.rows(self.PUT_BACK, {"id": row.id})
         self._database.rows(self.BLOCK, {"key": row.overlap_key})
 
-    # The first of each queue, since not every queue need have a worker; the names of the
-    # queues by leaping through the index.
+    # One job in each queue, since a queue may have no worker; the queue names are found by
+    # skipping through the index.
     UNBLOCK = """
     update litequeue_jobs
     set state = 3

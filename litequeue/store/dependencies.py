@@ -1,7 +1,7 @@
 """Job dependencies: edges from parents to the jobs that come after them.
 
-A dependency is satisfied when its parent succeeds, in the transaction that ends the
-parent, and then holds the parent's result for the child. A job with an unsatisfied
+A dependency is satisfied in the transaction in which its parent succeeds, and then holds
+the parent's result for the child. A job with an unsatisfied
 dependency waits.
 """
 
@@ -17,7 +17,7 @@ from litequeue.records import State
 
 
 class Parent(NamedTuple):
-    """A job that another comes after, as it is when the child is pushed."""
+    """A job that another depends on, as it is when the child is pushed."""
 
     id: int
     satisfied: bool
@@ -42,9 +42,9 @@ class Dependencies:
     where name = 'litequeue_jobs'"""
 
     def parent(self, id: int) -> Parent:
-        """Return a job that another is to come after: one that has succeeded counts as
-        satisfied, however long ago. Raises NoSuchJob for an id that was never given, and
-        WrongState for a job that was cancelled."""
+        """Return a job that another is to depend on. It counts as satisfied if it has
+        succeeded, however long ago. Raises NoSuchJob for an id that was never assigned, and
+        WrongState for a cancelled job."""
         if not 1 <= id <= self.highest_id():
             raise NoSuchJob(id=id)
         found = self._database.rows(self.PARENT, {"id": id})
@@ -56,7 +56,7 @@ class Dependencies:
         return Parent(id, satisfied=code == State.DONE.code, result=result)
 
     def highest_id(self) -> int:
-        """The last id that was given, 0 where none was."""
+        """The highest id that was assigned; 0 if none was."""
         found = self._database.rows(self.HIGHEST_ID)
         return int(found[0][0]) if found else 0
 
@@ -110,7 +110,7 @@ class Dependencies:
       and parent not in (select id from litequeue_jobs)"""
 
     def remove_lost(self, child: int) -> None:
-        """Remove the dependencies of ``child`` on jobs that were forgotten."""
+        """Remove the dependencies of ``child`` on deleted jobs."""
         self._database.rows(self.REMOVE_LOST, {"child": child})
 
     REMOVE = """
@@ -128,7 +128,7 @@ class Dependencies:
     limit 1"""
 
     def is_waiting(self, child: int) -> bool:
-        """Whether a parent of ``child`` has not succeeded."""
+        """Whether ``child`` still waits for a parent to succeed."""
         return bool(self._database.rows(self.WAITING, {"child": child}))
 
     RESULTS = """

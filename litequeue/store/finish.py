@@ -1,10 +1,9 @@
-"""The end of a run: a job is claimed by a worker, and then completed, failed or released by
-that worker and nobody else.
+"""The end of a run: a job that a worker has claimed is completed, failed or released, for
+that worker only.
 
-Every statement that ends or changes a run says which run it is: the row, in state
-running, at this attempt, of this worker. It counts the rows that it changed, and where
-there are none the run was lost, and nothing was written. What the end means for other jobs
-is part of the transaction.
+Every statement that ends or changes a run names the run: the id, the running state, the
+attempt and the worker. If it changes no row, the run was lost and nothing was written. The
+effects on other jobs are part of the same transaction.
 """
 
 from __future__ import annotations
@@ -48,8 +47,8 @@ class Executions:
     {THIS_RUN}"""
 
     def complete(self, row: JobRow, *, result: str | None = None, keep: float = 0) -> None:
-        """End a run with success: the row is deleted, or with ``keep`` stays ``done`` for
-        that many seconds with its result (JSON text). The jobs that depend on it have the
+        """End a run with success. The row is deleted, or, with ``keep``, stays ``done`` for
+        that many seconds with its result (JSON text). The jobs that depend on it get the
         result too. Raises RunLost."""
         with self._database.transaction():
             if keep:
@@ -68,8 +67,8 @@ class Executions:
     returning id"""
 
     def complete_all(self, finished: Sequence[tuple[JobRow, str | None]]) -> list[JobRow]:
-        """Complete the runs of one worker, with their results, as ``complete`` does each
-        of them; returns the rows of those that were lost."""
+        """Complete runs of one worker with their results, with the effects of ``complete``;
+        returns the rows of the runs that were lost."""
         worker = finished[0][0].worker
         runs: dict[int, list[int]] = {}
         for row, _ in finished:
@@ -89,8 +88,8 @@ class Executions:
                         self._unblocker.start_dependents(row.id, result)
         return [row for row, _ in finished if row.id not in gone]
 
-    # A run that someone asked to cancel is not to start again: these two leave it alone,
-    # and CANCEL_RUN takes it.
+    # A run with a cancel request must not start again: these statements skip it, and
+    # CANCEL_RUN ends it.
     FAIL = f"""
     update litequeue_jobs
     set state = 7, finished_at = :now, failed_at = :now, exception = :exception
@@ -101,8 +100,8 @@ class Executions:
     {THIS_RUN} and cancelled_at is null"""
 
     def fail(self, row: JobRow, exception: str, *, delete: bool = False) -> State:
-        """End a run, and its job, with failure; returns the state that it left, which is
-        ``cancelled`` where that was asked for. Raises RunLost."""
+        """End a run with failure, and fail its job; returns the job's new state, which is
+        ``cancelled`` if a cancel was requested. Raises RunLost."""
         sql = self.FAIL_AND_DELETE if delete else self.FAIL
         with self._database.transaction():
             if not self._change(sql, row, {"exception": exception}):
@@ -121,7 +120,7 @@ class Executions:
 
     def retry_later(self, row: JobRow, exception: str, *, after: float) -> State:
         """End a run with a failure that used its attempt: the job runs again ``after``
-        seconds from now. Returns the state that it left. Raises RunLost."""
+        seconds from now. Returns the job's new state. Raises RunLost."""
         return self._again(self.RETRY_LATER, row, after, exception)
 
     RELEASE = f"""
@@ -131,8 +130,8 @@ class Executions:
     {THIS_RUN} and cancelled_at is null"""
 
     def release(self, row: JobRow, *, after: float = 0) -> State:
-        """Put a run back, its attempt not used, to run ``after`` seconds from now. Returns
-        the state that it left. Raises RunLost."""
+        """Release a run, its attempt not used; the job runs again ``after`` seconds from now.
+        Returns the job's new state. Raises RunLost."""
         return self._again(self.RELEASE, row, after, row.exception)
 
     PUT_BACK = f"""
@@ -142,9 +141,8 @@ class Executions:
     {THIS_RUN} and cancelled_at is null"""
 
     def put_back(self, row: JobRow, *, after: float) -> State:
-        """Release a run whose worker has no class for it, to be looked at again ``after``
-        seconds from now, by whichever worker. Returns the state that it left. Raises
-        RunLost."""
+        """Release a run whose worker has no class for it; any worker may claim it again
+        ``after`` seconds from now. Returns the job's new state. Raises RunLost."""
         return self._again(self.PUT_BACK, row, after, row.exception)
 
     def _again(self, sql: str, row: JobRow, after: float, exception: str | None) -> State:
@@ -176,7 +174,7 @@ class Executions:
     {THIS_RUN}"""
 
     def progress(self, row: JobRow, done: int, total: int) -> None:
-        """Store how far a run has come. Raises RunLost."""
+        """Store the progress of a run. Raises RunLost."""
         self._end(self.PROGRESS, row, {"done": done, "total": total})
 
     REMARK = f"""
@@ -194,7 +192,7 @@ class Executions:
     {THIS_RUN} and cancelled_at is null"""
 
     def wanted(self, row: JobRow) -> bool:
-        """Whether this run is still its worker's, and nobody asked to cancel it."""
+        """Whether this run still belongs to its worker and no cancel was requested."""
         return bool(self._database.rows(self.WANTED, _key(row)))
 
     PLAN_BATCH = f"""
@@ -203,7 +201,7 @@ class Executions:
     {THIS_RUN}"""
 
     def plan_batch(self, row: JobRow) -> None:
-        """Note on the row of a run that it plans a batch. Raises RunLost."""
+        """Mark the row of a run as planning a batch. Raises RunLost."""
         self._end(self.PLAN_BATCH, row)
 
     FOLLOW_BATCH = f"""

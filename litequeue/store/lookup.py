@@ -1,4 +1,4 @@
-"""Reading jobs: one by its id, those that match, and how many there are."""
+"""Reading jobs: one by its id, those that match conditions, and counts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from litequeue.records import (
     read_state,
 )
 
-# Names are compared as jobs answer to them: SendMail is send_mail is send-mail.
+# Names are compared in folded form: SendMail, send_mail and send-mail are the same.
 MATCHING = """(:state is null or state = :state or (:state = 3 and state = 9))
       and (:queue is null or queue = :queue)
       and (:name is null
@@ -27,7 +27,7 @@ MATCHING = """(:state is null or state = :state or (:state = 3 and state = 9))
 
 
 def matching(state: State | str | None, queue: str | None, name: str | None) -> dict[str, object]:
-    """The parameters of MATCHING; raises OptionError for a state that there is not."""
+    """The parameters of MATCHING; raises OptionError for an unknown state."""
     try:
         code = None if state is None else State(state).code
     except ValueError as error:
@@ -38,7 +38,7 @@ def matching(state: State | str | None, queue: str | None, name: str | None) -> 
 
 
 class Selection(NamedTuple):
-    """Which jobs a verb is about: those with these ids, or those that match, or all."""
+    """Which jobs a command selects: those with these ids, those that match, or all."""
 
     ids: tuple[int, ...] = ()
     all: bool = False
@@ -47,8 +47,8 @@ class Selection(NamedTuple):
     name: str | None = None
 
     def parameters(self, verb: str) -> dict[str, object]:
-        """Return the parameters of MATCHING; raises OptionError where nothing, or more than
-        one thing, is said."""
+        """Return the parameters of MATCHING; raises OptionError unless exactly one kind of
+        selection is given."""
         where = matching(self.state, self.queue, self.name)
         said = [bool(self.ids), self.all, any(value is not None for value in where.values())]
         if sum(said) != 1:
@@ -69,8 +69,8 @@ class Lookups:
     where id = :id"""
 
     def get(self, id: int) -> JobRow:
-        """Return the row of a job. Raises NoSuchJob, also for one that has succeeded and
-        was not kept."""
+        """Return the row of a job. Raises NoSuchJob, also for a job that has succeeded
+        and was not kept."""
         rows = self._database.rows(self.GET, {"id": id}) if is_id(id) else []
         if not rows:
             raise NoSuchJob(id=id)
@@ -84,13 +84,13 @@ class Lookups:
     limit :limit"""
 
     def find(self, where: Parameters, limit: int) -> list[JobRow | UnreadableRow]:
-        """Return the newest rows that match MATCHING, at most ``limit``, with those that
-        cannot be read."""
+        """Return the newest rows that match MATCHING, at most ``limit``, including rows
+        that cannot be read."""
         rows = self._database.rows(self.FIND, {**where, "limit": limit})
         return [read_or_explain(row) for row in rows]
 
-    # Each by its index, which is some times as quick as a walk over the rows; in one
-    # statement, so that a job that moves is counted once.
+    # Each part reads its own index, which is several times faster than scanning the rows; one
+    # statement counts a job that changes state only once.
     COUNTS = """
     select queue, 3, count(*)
     from litequeue_jobs
@@ -108,14 +108,14 @@ class Lookups:
     group by state, queue"""
 
     def counts(self) -> dict[str, dict[State, int]]:
-        """Return how many jobs each queue has in each state that occurs in it."""
+        """Return how many jobs each queue has in each state; states without jobs are left out."""
         found: dict[str, dict[State, int]] = {}
         for queue, code, count in self._database.rows(self.COUNTS):
             states = found.setdefault(queue, {})
             try:
                 state = read_state(code)
             except DamagedRow:
-                continue  # in no state at all
+                continue  # not a valid state
             states[state] = states.get(state, 0) + count
         return found
 

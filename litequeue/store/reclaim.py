@@ -1,4 +1,4 @@
-"""Taking back what a worker has claimed and not started."""
+"""Reclaiming the jobs that a worker has claimed but not started."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from litequeue.store.finish import Executions
 
 
 class Reclaimer:
-    """Reclaims the jobs that workers have claimed and not started."""
+    """Reclaims the jobs that workers have claimed but not started."""
 
     def __init__(
         self, database: Database, presence: Presence, claims: Claims, executions: Executions
@@ -24,9 +24,9 @@ class Reclaimer:
         self._executions = executions
 
     def reclaim(self, worker: int | None = None, rested: float = 0) -> int:
-        """Release what this worker, or each, has claimed and not started, and complete what
-        it has finished, unless it has started a job within the last ``rested`` seconds;
-        returns how many jobs that were."""
+        """Release the jobs that this worker, or every worker, has claimed but not started,
+        and complete those that it has finished. A worker that has started a job within the
+        last ``rested`` seconds is skipped. Returns how many jobs were ended."""
         ended = 0
         with self._database.transaction():
             workers = [row.id for row in self._presence.workers()] if worker is None else [worker]
@@ -36,8 +36,8 @@ class Reclaimer:
         return ended
 
     def settle(self, worker: int, note: Snapshot) -> int:
-        """End the runs of a worker by its prefetch log: what has succeeded is completed,
-        what has not started is released; returns how many jobs that were."""
+        """End the runs of a worker as its prefetch log says: jobs that have succeeded are
+        completed, jobs that have not started are released. Returns how many."""
         ended = 0
         rows = self._claims.running(worker)
         note = note.about(rows)
@@ -51,16 +51,16 @@ class Reclaimer:
         return ended
 
     def release_all(self, worker: int, note: Snapshot) -> None:
-        """End all runs of a worker that was stopped on purpose: what has succeeded is
-        completed, the rest is released."""
+        """End all runs of a worker that was stopped on purpose: jobs that have succeeded are
+        completed, the others are released."""
         self.settle(worker, note)
         for row in self._claims.running(worker):
             with suppress(RunLost):
                 self._executions.release(row)
 
     def release_everything(self) -> None:
-        """Release all runs, and forget all workers: those of a copy of the file belong to the
-        original's, and what lies beside the original says nothing about the copy."""
+        """Release all runs and deregister all workers, in a copy of the file: the workers
+        belong to the original, and the files beside the original do not describe the copy."""
         with self._database.transaction():
             for worker in self._presence.workers():
                 for row in self._claims.running(worker.id):

@@ -1,4 +1,4 @@
-"""The verbs on the rows of one database: a component for each, put together here."""
+"""The components that read and change the rows of one database, wired together here."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 
 class Store:
-    """Builds each component when it is first used, and hands it what it needs: a producer
-    loads what inserts jobs, and nothing else."""
+    """Builds each component on first use and passes it the components that it needs. A
+    producer loads only what inserts jobs."""
 
     def __init__(
         self,
@@ -55,26 +55,26 @@ class Store:
         )
 
     def now(self) -> int:
-        """The instant as rows store it, in milliseconds since the epoch."""
+        """The current time as rows store it, in milliseconds since the epoch."""
         return int(self.clock() * 1000)
 
     def notify(self, queue: str) -> None:
-        """Wake a worker that serves ``queue``, as soon as it can see what was written."""
+        """Wake a worker that serves ``queue`` once it can see what was written."""
         self.database.after_commit(self.notifier.ring, queue)
 
     def yield_lock(self) -> None:
-        """Give every writer that waits the time to take the write lock."""
+        """Pause long enough for a waiting writer to take the write lock."""
         if not self.database.in_transaction():
             self._sleep(LONGEST_PAUSE_SECONDS)
 
     def close(self) -> None:
-        """Close what this process has open; a later use opens it anew."""
+        """Close everything that this process has open; a later use opens it again."""
         self.notifier.close()
         self.database.close()
 
     @cached_property
     def dependencies(self) -> Dependencies:
-        """Which job depends on which."""
+        """The dependencies between jobs."""
         from litequeue.store.dependencies import Dependencies
 
         return Dependencies(self.database)
@@ -88,14 +88,14 @@ class Store:
 
     @cached_property
     def slots(self) -> Slots:
-        """How many jobs of a key run at once."""
+        """The concurrency slots of the keys."""
         from litequeue.store.concurrency import Slots
 
         return Slots(self.database)
 
     @cached_property
     def unblocker(self) -> Unblocker:
-        """What the end of a job means for others."""
+        """Unblocks other jobs when a job ends."""
         from litequeue.store.unblock import Unblocker
 
         return Unblocker(
@@ -104,28 +104,28 @@ class Store:
 
     @cached_property
     def claims(self) -> Claims:
-        """How a worker gets its next job."""
+        """Claims jobs for workers."""
         from litequeue.store.claim import Claims
 
         return Claims(self.database, self.now, self.slots, self.unblocker)
 
     @cached_property
     def executions(self) -> Executions:
-        """How a run ends."""
+        """Ends runs: completes, fails and releases them."""
         from litequeue.store.finish import Executions
 
         return Executions(self.database, self.now, self.unblocker, self.dependencies, self.notify)
 
     @cached_property
     def presence(self) -> Presence:
-        """Which workers there are, and which are alive."""
+        """The registered workers, and which of them are alive."""
         from litequeue.engine.presence import Presence
 
         return Presence(self.database, self.clock)
 
     @cached_property
     def reclaimer(self) -> Reclaimer:
-        """Takes back what workers have claimed and not started."""
+        """Reclaims the jobs that workers have claimed but not started."""
         from litequeue.store.reclaim import Reclaimer
 
         return Reclaimer(self.database, self.presence, self.claims, self.executions)
@@ -147,7 +147,7 @@ class Store:
 
     @cached_property
     def bulk(self) -> Bulk:
-        """Changes rows from outside a run, many of them by steps."""
+        """Changes rows from outside a run, many rows in batches."""
         from litequeue.store.bulk import Bulk
 
         return Bulk(
@@ -163,7 +163,7 @@ class Store:
 
     @cached_property
     def admin(self) -> Admin:
-        """What an operator does."""
+        """The commands of an operator."""
         from litequeue.store.admin import Admin
 
         return Admin(

@@ -1,4 +1,4 @@
-"""What the end of a job means for others: the next job of its key, its batch, and the jobs
+"""Unblocking other jobs when a job ends: the next job of its key, its batch, and the jobs
 that depend on it."""
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from litequeue.store.dependencies import Dependencies
 
 
 class Unblocker:
-    """Lets others go on when a job has ended. Every method is part of the transaction that
-    ends it."""
+    """Unblocks other jobs when a job has ended. Every method is part of the transaction that
+    ends the job."""
 
     def __init__(
         self,
@@ -55,8 +55,8 @@ class Unblocker:
             self._stop_waiting(batch)
 
     def start_dependents(self, parent: int, result: str | None) -> None:
-        """Let the jobs run that waited for ``parent`` alone; they have its result, JSON
-        text."""
+        """Let the jobs run that waited only for ``parent``, and store its result (JSON text)
+        for all its dependents."""
         children = self._dependencies.dependents(parent)
         if not children:
             return
@@ -72,8 +72,8 @@ class Unblocker:
     returning batch"""
 
     def cancel_dependents(self, parent: int) -> None:
-        """Cancel the jobs that wait for one that will not succeed, and those that wait for
-        them."""
+        """Cancel the jobs that depend on one that will not succeed, directly or through other
+        jobs."""
         found = self._dependencies.dependents(parent)
         while found:
             child = found.pop()
