@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from litequeue.cli.demo_files import MARKER
+from litequeue.cli.demo import MARKER
 
 ROOT = Path(__file__).parents[1]
 DEMO = [sys.executable, "-m", "litequeue", "demo"]
