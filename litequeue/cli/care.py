@@ -1,4 +1,4 @@
-"""The commands that take care of the file: doctor and backup."""
+"""The commands that check and copy the file: doctor and backup."""
 
 from __future__ import annotations
 
@@ -31,21 +31,21 @@ SIGNS: dict[Level, str] = {"ok": "✔", "note": "·", "wrong": "✖"}
 def add(commands: Commands) -> None:
     """Add the commands of this file."""
     doctor = commands.add(
-        "doctor", "examine the file and its surroundings", doctor_command, DOCTOR_EXAMPLE
+        "doctor", "check the database file and its environment", doctor_command, DOCTOR_EXAMPLE
     )
     database(doctor)
     as_json(doctor)
 
     backup = commands.add(
-        "backup", "copy the file while others work on it", backup_command, BACKUP_EXAMPLE
+        "backup", "copy the database while workers run", backup_command, BACKUP_EXAMPLE
     )
     database(backup)
-    add_word(backup, "file", metavar="FILE", help="the copy: a file that there is not yet")
+    add_word(backup, "file", metavar="FILE", help="the copy to write; it must not exist yet")
     as_json(backup)
 
 
 def doctor_command(args: argparse.Namespace) -> int:
-    """Print each finding as it is made; 1 if something is wrong."""
+    """Print each finding as it is made; return 1 if something is wrong."""
     findings = []
     for finding in examine(args.database):
         findings.append(finding)

@@ -1,4 +1,4 @@
-"""What a command takes from its environment: the variables of --env-file, and the database."""
+"""What a command reads from its environment: the variables of --env-file, the database."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from litequeue.cli.parser import Word
 from litequeue.errors import OptionError
 from litequeue.messages import show
 
-# Patterns as text: most commands are given no file, and need none of them compiled.
+# Patterns as text: most commands read no file and need no compiled pattern.
 #
-# Whatever stands behind a value: nothing, or a comment.
+# After a value: nothing, or a comment.
 REST = r"\s*(?:\s#.*)?"
 LINE = rf"(?:export\s+)?(?P<name>[A-Za-z_]\w*)\s*=(?P<value>.*?){REST}"
 SINGLE = rf"'(?P<text>[^']*)'{REST}"
@@ -25,15 +25,15 @@ ESCAPES = {"n": "\n", "t": "\t", '"': '"', "\\": "\\", "$": "$", "`": "`"}
 
 ENDINGS = (".db", ".db3", ".sqlite", ".sqlite2", ".sqlite3", ".sl3", ".s3db")
 NO_DATABASE = (
-    "is no name of a database, which ends in .db, .sqlite or .sqlite3, or has a slash (./NAME): "
+    "is not a database name (those end in .db, .sqlite or .sqlite3, or contain a slash): "
     "give the database first, or set LITEQUEUE_DB"
 )
 
 
 def settle(args: argparse.Namespace) -> None:
-    """Set what --env-file says and the environment does not, and tell the database, which
-    may be the one that LITEQUEUE_DB names, from the words behind it; ends the command where
-    one of them is missing or wrong. Raises OptionError."""
+    """Set the variables of --env-file that are not set yet; then assign the database, or
+    LITEQUEUE_DB, and the arguments after it. Exits if an argument is missing or wrong.
+    Raises OptionError."""
     if getattr(args, "env_file", None) is not None:
         apply(read(args.env_file), os.environ)
     words: list[Word] | None = getattr(args, "words", None)
@@ -44,8 +44,8 @@ def settle(args: argparse.Namespace) -> None:
 
 
 def names_a_database(word: str) -> bool:
-    """Whether a word is the database, and not a job, an id or a queue that stands where the
-    database was forgotten: a file of that name would be made, and nobody would look there."""
+    """Return whether a word names a database. If the database was forgotten, the first word is
+    a job, an id or a queue; without this check a file of that name would be created."""
     separators = ("/", os.sep, os.altsep or os.sep)
     return (
         any(each in word for each in separators)
@@ -57,7 +57,7 @@ def names_a_database(word: str) -> bool:
 
 
 def _behind_the_database(args: argparse.Namespace, words: list[Word]) -> list[str]:
-    """Name the database, and return the words that the command was given beside it."""
+    """Set the database, and return the arguments after it."""
     given = [] if args.database is None else [str(args.database)]
     for each in words:
         value = getattr(args, each.dest)
@@ -73,9 +73,9 @@ def _behind_the_database(args: argparse.Namespace, words: list[Word]) -> list[st
 
 
 def _give_out(args: argparse.Namespace, words: list[Word], given: list[str]) -> None:
-    """Give each word of a command its place, from the left."""
+    """Assign the arguments from left to right."""
     if len(given) > len(words) and not any(each.many for each in words):
-        # argparse has a place for the database too: the first of them was to be it.
+        # One too many: the first was meant as the database.
         args.parser.error(f"{show(given[0])} {NO_DATABASE}")
     for each in words:
         taken = given if each.many else given[:1]
@@ -95,13 +95,13 @@ def apply(variables: dict[str, str], environment: MutableMapping[str, str]) -> N
     for name, value in variables.items():
         environment.setdefault(name, value)
     if "TZ" in variables and hasattr(time, "tzset"):
-        # Of the variables that are read only once, the one that times depend on.
+        # The C library reads TZ only once, and local times depend on it.
         time.tzset()
 
 
 def read(path: str) -> dict[str, str]:
-    """The variables of a file of lines KEY=VALUE; raises OptionError, which names the
-    line, but not what is in it: that may be a secret."""
+    """Return the variables of a file of lines KEY=VALUE; raises OptionError, which names the
+    line number but not the line, which may hold a secret."""
     try:
         with open(path, "rb") as file:
             lines = file.read().split(b"\n")
@@ -120,14 +120,14 @@ def read(path: str) -> dict[str, str]:
 
 
 def parsed(line: str) -> Iterator[tuple[str, str]]:
-    """The variable of one line, if it has one; raises ValueError."""
+    """Yield the variable of a line, if it has one; raises ValueError."""
     text = line.strip()
     if not text or text.startswith("#"):
         return
     found = re.fullmatch(LINE, text, re.ASCII)
     if found is None:
         raise ValueError("a line must be KEY=VALUE, a comment or blank")
-    # Whole, as the comment sign may stand between quotes.
+    # The whole value: a # between quotes starts no comment.
     value = text[found.start("value") :].lstrip()
     if "\0" in value:
         raise ValueError(f"the value of {found['name']} has a NUL in it")

@@ -1,4 +1,4 @@
-"""What the commands tell of jobs and batches, as JSON values and as times of the day."""
+"""Jobs, batches and times as the commands print them, in JSON and for people."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from litequeue.records import NOBODY, JobRow, UnreadableRow, worker_name
 from litequeue.store.batches import BatchRow
 from litequeue.worker.periodic import ScheduleEntry
 
-# A value with so many brackets may be nested too deeply to be written again.
+# A value with more brackets may be nested too deeply for json.dumps.
 DEEPEST = 100
 
 
 def local(at: datetime) -> str:
-    """An instant as people read it."""
+    """Return an instant in local time, for people."""
     try:
         return at.astimezone().replace(tzinfo=None).isoformat(" ", "seconds")
     except (ValueError, OverflowError, OSError):
@@ -24,7 +24,7 @@ def local(at: datetime) -> str:
         return utc(at)
 
 
-# The keys of a row, for one of which nothing else can be told.
+# The keys of a job, also for one whose row cannot be read.
 ROW_KEYS = (
     "id", "name", "queue", "state", "priority", "attempts", "max_attempts", "worker",
     "created_at", "available_at", "reserved_at", "cancelled_at", "finished_at", "failed_at",
@@ -34,12 +34,12 @@ ROW_KEYS = (
 
 
 def utc(at: datetime) -> str:
-    """An instant as programs read it."""
+    """Return an instant in UTC, for programs."""
     return at.isoformat(timespec="milliseconds")
 
 
 def row_as_json(row: JobRow) -> dict[str, object]:
-    """All that a row itself tells of a job."""
+    """Return all columns of a job."""
     done, total = row.progress or (None, None)
     return {
         "id": row.id,
@@ -65,8 +65,8 @@ def row_as_json(row: JobRow) -> dict[str, object]:
 
 
 def any_row_as_json(row: JobRow | UnreadableRow) -> dict[str, object]:
-    """The same for one that may not be readable: its state then says so, and the rest is
-    null but for what can be told of it."""
+    """Return the columns of a job; if its row cannot be read, ``state`` is ``unreadable`` and
+    unknown values are null."""
     if isinstance(row, JobRow):
         return row_as_json(row)
     return {
@@ -80,7 +80,7 @@ def any_row_as_json(row: JobRow | UnreadableRow) -> dict[str, object]:
 
 
 def line_as_json(line: ScheduleEntry) -> dict[str, object]:
-    """A line of the timetable."""
+    """Return a schedule entry."""
     return {
         "name": line.name,
         "expression": line.text,
@@ -90,7 +90,7 @@ def line_as_json(line: ScheduleEntry) -> dict[str, object]:
 
 
 def batch_as_json(batch: BatchRow) -> dict[str, object]:
-    """How far a batch is."""
+    """Return the progress of a batch."""
     return {
         "id": batch.id,
         "name": batch.name,
@@ -106,7 +106,7 @@ def batch_as_json(batch: BatchRow) -> dict[str, object]:
 
 
 def parent_as_json(parent: Parent) -> dict[str, object]:
-    """How a job stands that another comes after."""
+    """Return the state of a dependency."""
     return {
         "id": parent.id,
         "name": parent.name,

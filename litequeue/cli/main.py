@@ -1,7 +1,7 @@
 """The command line: ``python -m litequeue``, or ``litequeue`` where it is installed.
 
-Exit statuses: 0 for success, 1 where the thing asked about is not so, 2 for wrong use
-and for a file that cannot be used. Bad input is one line, and never a traceback.
+Exit statuses: 0 for success, 1 if nothing matched or a check failed, 2 for wrong use or an
+unusable file. Wrong input prints one line, never a traceback.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from litequeue.errors import LitequeueError
 
 INTERRUPTED = 130
 
-# Which function adds which commands, in the order in which help lists them.
+# The function that adds each command, in the order of the help.
 ADDED_BY = {
     "work.add": ("work",),
     "push.add": ("push",),
@@ -35,8 +35,8 @@ ADDED_BY = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit status. Without ``arguments`` it is the command
-    of this process, which then ends soon after, whatever a job has left running."""
+    """Run one command and return its exit status. Without ``arguments`` it runs the command
+    of this process, and makes sure that the process ends even if a job left threads."""
     words = sys.argv[1:] if arguments is None else arguments
     commands = commands_for(words[0] if words else "")
     args = commands.parse(words)
@@ -59,7 +59,7 @@ def _status_of(args: argparse.Namespace) -> int:
         complain(f"litequeue: {error}")
         return error.exit_code
     except BrokenPipeError:
-        # The reader, a head or a pager, has seen enough.
+        # The reader of the pipe, such as head or a pager, has closed it.
         silence(sys.stdout)
         return 0
     except OSError as error:
@@ -71,8 +71,8 @@ def _status_of(args: argparse.Namespace) -> int:
 
 
 def commands_for(word: str) -> Commands:
-    """The command of this name alone: a worker, which stays, holds no other in memory; all
-    of them where there is none of this name."""
+    """Return the command of this name only, which saves a worker the memory of the others;
+    all commands if there is none of this name."""
     commands = Commands()
     for place, names in ADDED_BY.items():
         if word in names or not any(word in each for each in ADDED_BY.values()):

@@ -17,14 +17,14 @@ from litequeue.worker.memory import parse_bytes
 Run = Callable[[argparse.Namespace], int]
 
 
-# argparse makes one to check each argument that is added. Asked for no width, it would load
-# shutil and the compressors, 0.6 MB, to see how wide the terminal is.
+# argparse makes a formatter to check each argument. Without a width it would import shutil
+# and the compressors, 0.6 MB, to measure the terminal.
 CHECKS = partial(argparse.HelpFormatter, width=80)
 
 
 class Word(NamedTuple):
-    """A word that a command takes behind the database, which may be left out: so which is
-    which is known, and its type applied, only when the environment is."""
+    """An argument after the database. The database may be omitted, so arguments are assigned
+    and converted only after the environment has been read."""
 
     dest: str
     metavar: str
@@ -35,7 +35,7 @@ class Word(NamedTuple):
 
 
 class Parser(argparse.ArgumentParser):
-    """Says in one line what is wrong with the words of a command."""
+    """Reports wrong arguments in one line."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, one_line(f"{self.prog}: {message}; see {self.prog} --help") + "\n")
@@ -44,7 +44,7 @@ class Parser(argparse.ArgumentParser):
         self.formatter_class = argparse.RawDescriptionHelpFormatter
         text = super().format_help()
         for word in self.get_default("words") or ():
-            # To argparse each of them may be missing, as the first may be the database.
+            # To argparse all of them are optional, since the first may be the database.
             if word.required:
                 text = text.replace(f"[{word.metavar}]", word.metavar, 1)
         return text
@@ -57,14 +57,14 @@ class Parser(argparse.ArgumentParser):
             self.error(f"there is no command {show(value)}{meant}")
         names = ", ".join(action.choices)
         raise argparse.ArgumentError(
-            action, f"invalid choice: {show(value)} is none of {names}{meant}"
+            action, f"invalid choice: {show(value)} is not one of {names}{meant}"
         )
 
     def _match_arguments_partial(
         self, actions: Sequence[argparse.Action], arg_strings_pattern: str
     ) -> list[int]:
-        # Before Python 3.12.7, a word that may be missing is taken to be missing at the
-        # first option, and is then refused where it stands behind that.
+        # Before Python 3.12.7, argparse takes an optional argument as missing at the first
+        # option, and then refuses it after that option.
         counts = super()._match_arguments_partial(actions, arg_strings_pattern)
         while counts and counts[-1] == 0 and "O" in arg_strings_pattern:
             counts.pop()
@@ -78,7 +78,7 @@ class Commands:
         self.parser = Parser(
             prog="litequeue",
             description="Background jobs on one SQLite file.",
-            epilog="litequeue COMMAND --help tells more, with examples.",
+            epilog="litequeue COMMAND --help shows its options and examples.",
             formatter_class=CHECKS,
             allow_abbrev=False,
         )
@@ -88,7 +88,7 @@ class Commands:
         )
 
     def add(self, name: str, summary: str, run: Run, examples: str) -> argparse.ArgumentParser:
-        """Add a command that ``run`` carries out; its status is the exit status."""
+        """Add a command; ``run`` executes it and returns the exit status."""
         parser: argparse.ArgumentParser = self._subparsers.add_parser(
             name,
             help=summary,
@@ -101,7 +101,7 @@ class Commands:
         return parser
 
     def parse(self, words: Sequence[str]) -> argparse.Namespace:
-        """Read the words of a command; ends the process where they are none."""
+        """Parse the arguments of a command; exits the process if they are wrong."""
         args, unknown = self.parser.parse_known_args(words)
         if unknown:
             parser: argparse.ArgumentParser = args.parser
@@ -117,7 +117,7 @@ def _shortened(word: str) -> str:
 
 
 def database(parser: argparse.ArgumentParser) -> None:
-    """Let a command take the path of the database first, or find it in LITEQUEUE_DB."""
+    """Add the path of the database as first argument; the default is LITEQUEUE_DB."""
     parser.add_argument(
         "database",
         metavar="DB",
@@ -139,7 +139,7 @@ def add_word(
     many: bool = False,
     default: object = None,
 ) -> None:
-    """Let a command take a word behind the database; ``many`` takes all that are left."""
+    """Add an argument after the database; with ``many`` it takes all remaining ones."""
     if many:
         parser.add_argument(dest, metavar=metavar, nargs="*", default=[], help=help)
     else:
@@ -149,11 +149,11 @@ def add_word(
 
 
 def environment_file(parser: argparse.ArgumentParser) -> None:
-    """Let a command take variables from a file."""
+    """Add ``--env-file``."""
     parser.add_argument(
         "--env-file",
         metavar="FILE",
-        help="lines KEY=VALUE for the environment; what is set there already stays",
+        help="read environment variables from lines KEY=VALUE; variables already set are kept",
     )
 
 
@@ -206,7 +206,7 @@ def name(text: str) -> str:
 
 
 def as_json(parser: argparse.ArgumentParser) -> None:
-    """Let a command print its answer as JSON."""
+    """Add ``--json``."""
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 

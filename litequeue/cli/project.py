@@ -41,7 +41,7 @@ examples:
 SCHEMA_EXAMPLE = """\
 examples:
   litequeue schema > schema.sql  the tables as SQL
-  litequeue schema jobs.db       make the file, or bring its tables up to date
+  litequeue schema jobs.db       create the file, or upgrade its tables
 """
 
 TEMPLATE = '''\
@@ -63,42 +63,42 @@ class {name}(Job):
         print(f"{name} says {{self.message}}")
 '''
 
-# Where a spelling with capitals has its seams: send|Mail, HTTP|Fetch.
+# Where words meet in CamelCase: send|Mail, HTTP|Fetch.
 SEAM = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 
 def add(commands: Commands) -> None:
     """Add the commands of this file."""
     jobs = commands.add(
-        "jobs", "list the jobs that a worker finds here", jobs_command, JOBS_EXAMPLE
+        "jobs", "list the jobs that a worker started here would find", jobs_command, JOBS_EXAMPLE
     )
     jobs_packages(jobs)
     environment_file(jobs)
     as_json(jobs)
 
     make = commands.add(
-        "make-job", "write a job that runs as it is", make_job_command, MAKE_JOB_EXAMPLE
+        "make-job", "write the file of a new job, ready to run", make_job_command, MAKE_JOB_EXAMPLE
     )
-    make.add_argument("name", metavar="NAME", help="its name, in any spelling")
-    make.add_argument("--force", action="store_true", help="write over a file that is there")
+    make.add_argument("name", metavar="NAME", help="the job's name, in any spelling")
+    make.add_argument("--force", action="store_true", help="overwrite an existing file")
     make.add_argument(
         "--package",
         metavar="PACKAGE",
-        help="the package to write to (default: where a worker looks, or jobs)",
+        help="the package to write to (default: the one where a worker looks, or jobs)",
     )
     environment_file(make)
 
     schemas = commands.add(
-        "schema", "print the tables as SQL, or bring a file up to date", schema_command,
+        "schema", "print the tables as SQL, or upgrade a file", schema_command,
         SCHEMA_EXAMPLE,
     )  # fmt: skip
     schemas.add_argument(
-        "database", metavar="DB", nargs="?", help="the file to bring up to date, or to make"
+        "database", metavar="DB", nargs="?", help="the file to upgrade or to create"
     )
 
 
 def jobs_command(args: argparse.Namespace) -> int:
-    """List what discovery finds; 1 if a module failed to import."""
+    """List the jobs found; return 1 if a module failed to import."""
     found = discover_quietly(args.jobs)
     report_failures(found)
     if not found.classes and not found.failures:
@@ -111,7 +111,7 @@ def jobs_command(args: argparse.Namespace) -> int:
 
 
 def make_job_command(args: argparse.Namespace) -> int:
-    """Write the file of a new job; 1 if that, or its name, is taken."""
+    """Write the file of a new job; return 1 if the file or the name is taken."""
     name, module = _spelled(args.name)
     package = args.package or _package()
     folder = _folder(package)
@@ -128,7 +128,7 @@ def make_job_command(args: argparse.Namespace) -> int:
 
 
 def schema_command(args: argparse.Namespace) -> int:
-    """Print the schema, or bring a file up to date."""
+    """Print the schema, or upgrade a file."""
     if args.database is None:
         say_lines(schema.sql().rstrip())
         return 0
@@ -161,7 +161,7 @@ def _say_jobs(classes: Sequence[type[Job]]) -> None:
 
 
 def _comes(cls: type[Job]) -> str | None:
-    """When a periodic job comes, in words."""
+    """Return the schedule of a periodic job in words, or None."""
     timing = cls.__litequeue__.timing
     return None if timing is None else timing.words()
 
@@ -199,7 +199,7 @@ def _as_json(found: Found) -> dict[str, object]:
 
 
 def _options(cls: type[Job]) -> dict[str, object]:
-    """The options of a class as JSON can hold them."""
+    """Return the options of a class as JSON values."""
     return {word: _plain(value) for word, value in cls.__litequeue__.options.items()}
 
 
@@ -208,7 +208,7 @@ def _plain(value: object) -> object:
         return [_plain(each) for each in value]
     if isinstance(value, str | int | float):
         return value
-    # A backoff may be a function; a delay a timedelta.
+    # A backoff may be a function, a delay a timedelta.
     return str(getattr(value, "__name__", value))
 
 
@@ -244,7 +244,7 @@ def _default(field: dataclasses.Field[object]) -> str:
 
 
 def _spelled(text: str) -> tuple[str, str]:
-    """The class and the module for a name in any spelling; raises OptionError."""
+    """Return the class name and the module name for any spelling; raises OptionError."""
     words = [word for word in re.split(r"[-_\s]+", SEAM.sub("_", text)) if word]
     name = "".join(word[0].upper() + word[1:] for word in words)
     module = "_".join(words).lower()
@@ -256,14 +256,14 @@ def _spelled(text: str) -> tuple[str, str]:
 
 
 def _package() -> str:
-    """The package that a worker in this folder looks into."""
+    """Return the package that a worker in this folder searches."""
     named = os.environ.get("LITEQUEUE_JOBS", "").split(",")[0].strip()
     there = (name for name in DEFAULT_PACKAGES if Path(*name.split(".")).is_dir())
     return named or next(there, DEFAULT_PACKAGES[0])
 
 
 def _folder(package: str) -> Path:
-    """The folder of a package below the current one; raises OptionError."""
+    """Return the folder of a package, relative to the current one; raises OptionError."""
     parts = package.split(".")
     problem = ""
     if not all(part.isidentifier() and not keyword.iskeyword(part) for part in parts):
@@ -280,7 +280,7 @@ def _folder(package: str) -> Path:
 
 
 def _taken(name: str, path: Path, package: str, *, force: bool) -> str:
-    """A sentence for what stands in the way of a new job, empty for nothing."""
+    """Return why the job cannot be written, or an empty text."""
     if path.with_suffix("").is_dir():
         return f"{path.with_suffix('')} is a package already; choose another name."
     if path.exists() and not force:

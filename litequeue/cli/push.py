@@ -46,7 +46,7 @@ WORDS = (
 
 @dataclass(frozen=True, slots=True)
 class _Checked:
-    """A job whose payload is known to be good before the database is touched."""
+    """A job whose payload was checked before the database is opened."""
 
     spec: Spec
 
@@ -126,7 +126,7 @@ def _add_dependencies(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         const=True,
         type=name,
-        help="store no second job while one of this key is unfinished, and print that one's id "
+        help="while a job of this key is unfinished, push nothing and print that job's id "
         "(default KEY: name and fields)",
     )
     parser.add_argument(
@@ -138,12 +138,12 @@ def _add_dependencies(parser: argparse.ArgumentParser) -> None:
         help="run no two jobs of this key at once (default KEY: the name)",
     )
     parser.add_argument(
-        "--concurrency", metavar="N", type=positive, help="let N jobs of the key run at once"
+        "--concurrency", metavar="N", type=positive, help="run at most N jobs of the key at once"
     )
 
 
 def push_command(args: argparse.Namespace) -> int:
-    """Push what was asked for; all of it is checked before anything is written."""
+    """Push one job or several; all are checked before anything is written."""
     options = _options(args)
     cls, remark = _class_named(args)
     if args.payload == "-":
@@ -165,8 +165,8 @@ def _push_one(args: argparse.Namespace, job: Pushable, options: Options) -> None
 
 
 def _opened(path: str) -> Queue:
-    """The queue; who sits at a terminal is told where there was no file, since its name may
-    be misspelt. To a script that pushes the first job, it is nothing to complain of."""
+    """Open the queue. On a terminal, report a new file, since its name may be misspelt; a
+    script that pushes the first job needs no such message."""
     missing = not os.path.exists(path)
     queue = Queue(path)
     if missing and sys.stdout.isatty():

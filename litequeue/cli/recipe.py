@@ -1,4 +1,4 @@
-"""The command recipe: workers as units of systemd, supervisor or cron, for this folder."""
+"""The command recipe: service files for systemd, supervisor or cron, for this folder."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ EXAMPLE = """\
 examples:
   litequeue recipe systemd jobs.db                         one worker, for all queues
   litequeue recipe systemd jobs.db --queue high:2 --queue default:4 --queue low:1
-  litequeue recipe supervisor jobs.db --into .             writes the file, here
-  litequeue recipe cron jobs.db --queue reports            what is due, each minute
+  litequeue recipe supervisor jobs.db --into .             writes the file to this folder
+  litequeue recipe cron jobs.db --queue reports            runs due jobs every minute
 """
 
 LONGEST_NAME = 60
@@ -66,9 +66,11 @@ def add(commands: Commands) -> None:
 
 
 def recipe_command(args: argparse.Namespace) -> int:
-    """Print the units, or write each to its file."""
+    """Print the service files, or write them to a folder."""
     if sys.platform == "win32":
-        raise OptionError(owner="recipe", problem="these programs run on POSIX systems alone")
+        raise OptionError(
+            owner="recipe", problem="systemd, supervisor and cron run on POSIX systems only"
+        )
     files = KINDS[args.kind](_site(args), _units(args))
     if args.into is None:
         say_lines("\n".join(text for _, text in files).rstrip())
@@ -85,11 +87,11 @@ def recipe_command(args: argparse.Namespace) -> int:
     return 0
 
 
-# What the words of the command mean
+# The values of the options
 
 
 def _served(text: str) -> tuple[str, int]:
-    """A queue, or several in order, and how many workers serve it."""
+    """Return the queues, comma-separated, and the number of their workers."""
     names, colon, count = text.rpartition(":")
     if not colon:
         names, count = text, "1"
@@ -102,7 +104,7 @@ def _served(text: str) -> tuple[str, int]:
 
 
 def _queues(names: str) -> str:
-    """Names in order, separated by commas, as ``work`` reads them; raises OptionError."""
+    """Return checked queue names, comma-separated as ``work`` reads them; raises OptionError."""
     listed = [name.strip() for name in names.split(",")]
     for name in listed:
         checked({"queue": _line(name)}, "--queue")
@@ -118,7 +120,7 @@ def _units(args: argparse.Namespace) -> list[Unit]:
         if names.count(queues) > 1:
             raise OptionError(owner="recipe", problem=f"--queue {queues} is given twice")
         name = _slug(queues)
-        # Two queues may be alike but for signs that a unit's name cannot have.
+        # Names may differ only in characters that a unit name cannot have.
         while name in units:
             name += "-2"
         units[name] = Unit(name, queues, workers)
@@ -129,7 +131,7 @@ def _site(args: argparse.Namespace) -> Site:
     folder = os.getcwd()
     database = os.path.abspath(path_of(args.database))
     if os.path.isdir(database):
-        raise OptionError(owner="recipe", problem=f"{args.database} is a folder, and no database")
+        raise OptionError(owner="recipe", problem=f"{args.database} is a folder, not a database")
     stem = Path(database).stem
     names = ("litequeue", _slug(Path(folder).name), "" if stem == "jobs" else _slug(stem))
     user, home = _user()
@@ -150,7 +152,7 @@ def _site(args: argparse.Namespace) -> Site:
 
 
 def _options(args: argparse.Namespace) -> list[str]:
-    """What was said here, on the command line or in the environment, for ``work``."""
+    """Return the options for ``work``, from this command line and the environment."""
     words: list[str] = []
     for package in args.jobs or _from_shell(args, "LITEQUEUE_JOBS").split(","):
         if package.strip():
@@ -165,28 +167,31 @@ def _options(args: argparse.Namespace) -> list[str]:
 
 
 def _from_shell(args: argparse.Namespace, name: str) -> str:
-    """A variable that is set here, and that the unit will not find in its --env-file."""
+    """Return a variable that is set here but not in the --env-file, else an empty text."""
     value = os.environ.get(name, "")
     told = read(args.env_file) if args.env_file is not None else {}
     return "" if told.get(name) == value else value
 
 
 def _user() -> tuple[str, str]:
-    """The name of the current user, and the home."""
+    """Return the name and the home of the current user."""
     import pwd
 
     try:
         entry = pwd.getpwuid(os.geteuid())
     except KeyError:
-        # A number that nobody gave a name, as in containers.
+        # A user id without a name, as in containers.
         return str(os.geteuid()), ""
     return entry.pw_name, entry.pw_dir
 
 
 def _line(text: str) -> str:
-    """A text that a line of a unit can hold; raises OptionError."""
+    """Return the text, if a line of a service file can hold it; raises OptionError."""
     if not text.isprintable() or text != text.strip() or text.endswith("\\"):
-        problem = f"{text!a} has a sign that no unit can hold, or a blank or backslash at its end"
+        problem = (
+            f"no service file can hold {text!a}: it has an unprintable character, a blank at "
+            f"either end, or a backslash at its end"
+        )
         raise OptionError(owner="recipe", problem=problem)
     return text
 

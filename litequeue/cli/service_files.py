@@ -1,4 +1,4 @@
-"""What systemd, supervisor and cron are told to keep workers running, in their own words."""
+"""Templates of the service files for systemd, supervisor and cron."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from dataclasses import dataclass
 from litequeue.errors import OptionError
 from litequeue.worker.worker import GRACE_SECONDS
 
-# What systemd or supervisor wait beyond --grace: a second or two are the workers' own.
+# How long systemd or supervisor wait beyond --grace; the workers need up to two seconds.
 SPARE_SECONDS = 10
-# A tick of cron starts no job in the last seconds of its minute.
+# A worker started by cron takes no new job in the last seconds of its minute.
 TICK_SECONDS = 50
 
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """What one process of litequeue is to do, and by which name it is known."""
+    """One service: its name, its queues and how many workers serve them."""
 
     name: str
     queues: str
@@ -30,7 +30,7 @@ class Unit:
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """Where all of the units run, and as whom."""
+    """What all services share: folder, database, user and options."""
 
     name: str
     folder: str
@@ -42,16 +42,16 @@ class Site:
     options: tuple[str, ...]
 
     def command(self, unit: Unit, *more: str) -> list[str]:
-        """The words of the command that does a unit's work."""
+        """Return the command of a unit as a list of arguments."""
         words = [sys.executable, "-m", "litequeue", "work", self.database]
         if unit.queues:
             words += option("--queue", unit.queues)
         return [*words, *more, *self.options]
 
     def variables(self) -> dict[str, str]:
-        """The environment that makes a unit's Python like this one."""
+        """Return the environment variables of the workers."""
         path = {"PYTHONPATH": self.python_path} if self.python_path else {}
-        # What a job prints is then seen when it is printed.
+        # Without it, the output of a job appears late in the log.
         return {"PYTHONUNBUFFERED": "1", **path}
 
 
@@ -59,7 +59,7 @@ File = tuple[str, str]
 
 
 def option(word: str, value: str) -> list[str]:
-    """An option and its value as words, whatever the value begins with."""
+    """Return an option and its value as arguments, also for a value that begins with a dash."""
     return [f"{word}={value}"] if value.startswith("-") else [word, value]
 
 
@@ -72,7 +72,7 @@ def _number(value: float) -> str:
 
 
 def _supervised(site: Site, unit: Unit) -> list[str]:
-    """The command of a supervisor of workers, which a service manager starts."""
+    """Return the command that systemd or supervisor runs."""
     return site.command(unit, "--workers", str(unit.workers), "--grace", _number(site.grace))
 
 
@@ -85,7 +85,7 @@ SERVICE = """\
 #   cp {name}.service /etc/systemd/system/
 #   systemctl daemon-reload
 #   systemctl enable --now {name}
-# To see what it does: journalctl -u {name} -f
+# To follow its log: journalctl -u {name} -f
 
 [Unit]
 Description=litequeue: {what} of {database}
@@ -100,11 +100,11 @@ WorkingDirectory={folder}
 ExecStart={command}
 Restart=always
 RestartSec=5
-# The supervisor alone is told to stop, and tells its workers once.
+# Only the main process gets the signal; it stops its workers.
 KillMode=mixed
-# More than --grace, and the two seconds after it.
+# Longer than --grace plus two seconds.
 TimeoutStopSec={stop}
-# A worker that takes all of the memory is replaced, and the others go on.
+# If the kernel kills a worker for its memory, the others continue.
 OOMPolicy=continue
 {hardening}
 [Install]
@@ -112,7 +112,7 @@ WantedBy=multi-user.target
 """
 
 HARDENING = """\
-# Jobs cannot change the system itself: /usr, /boot, /etc and control groups.
+# Jobs cannot write to /usr, /boot, /etc and control groups.
 ProtectSystem=full
 ProtectControlGroups=true
 """
@@ -135,10 +135,10 @@ def _service(site: Site, unit: Unit) -> str:
         database=_percents(site.database),
         mounts=" ".join(map(_systemd_word, dict.fromkeys(folders))),
         user=_percents(site.user),
-        # Not quoted: the rest of the line is the path.
+        # Not quoted: systemd takes the rest of the line as the path.
         folder=_percents(site.folder),
         environment="Environment=" + " ".join(map(_systemd_word, variables)),
-        # The colon keeps systemd from putting variables in the place of $.
+        # The colon keeps systemd from expanding $.
         command=":" * any("$" in word for word in words) + " ".join(map(_systemd_word, words)),
         stop=math.ceil(site.grace) + SPARE_SECONDS,
         hardening="" if any(path.startswith(PROTECTED) for path in written) else HARDENING,
@@ -151,7 +151,7 @@ def _systemd_word(word: str) -> str:
 
 
 def _percents(text: str) -> str:
-    """A text that systemd, and supervisor as well, take as it was."""
+    """Escape percent signs, which systemd and supervisor expand."""
     return text.replace("%", "%%")
 
 
@@ -163,7 +163,7 @@ PROGRAMS = """\
 # To install it, as root:
 #   cp {name}.conf /etc/supervisor/conf.d/
 #   supervisorctl update
-# To see what it does: supervisorctl tail -f {first}
+# To follow its log: supervisorctl tail -f {first}
 """
 
 PROGRAM = """
@@ -175,9 +175,9 @@ environment={environment}
 autorestart=true
 redirect_stderr=true
 stopsignal=TERM
-; More than --grace, and the two seconds after it.
+; Longer than --grace plus two seconds.
 stopwaitsecs={stop}
-; The supervisor of the workers alone is told to stop, and tells them once.
+; Only the main process gets the signal; it stops its workers.
 stopasgroup=false
 killasgroup=true
 """
@@ -190,7 +190,7 @@ def supervisor(site: Site, units: Sequence[Unit]) -> list[File]:
 
 
 def _program(site: Site, unit: Unit) -> str:
-    # supervisor leaves these as they are for root.
+    # supervisor does not set these when it changes the user.
     who = {"USER": site.user, "HOME": site.home} if site.home else {}
     variables = {**site.variables(), **who}
     return PROGRAM.format(
@@ -206,14 +206,16 @@ def _program(site: Site, unit: Unit) -> str:
 def _pair(value: str) -> str:
     quotes = [quote for quote in "\"'" if quote not in value]
     if not quotes:
-        raise OptionError(owner="recipe", problem=f"supervisor can have no variable be {value!r}")
+        raise OptionError(
+            owner="recipe", problem=f"a variable of supervisor cannot hold both quotes: {value!r}"
+        )
     return _percents(quotes[0] + _uncommented(value) + quotes[0])
 
 
 def _uncommented(text: str) -> str:
-    """A text in which supervisor sees no comment; raises OptionError."""
+    """Return the text; raises OptionError if supervisor would read a comment in it."""
     if re.search(r"\s[;#]", text):
-        problem = f"supervisor takes what is behind the blank in {text!r} for a comment"
+        problem = f"supervisor takes the text after the blank in {text!r} for a comment"
         raise OptionError(owner="recipe", problem=problem)
     return text
 
@@ -221,10 +223,14 @@ def _uncommented(text: str) -> str:
 # cron
 
 CRONTAB = """\
-# What is due runs each minute; a worker that is still at work is left to it.
-# To install it, as {user}, beside what is there:
+# Due jobs run every minute, unless the worker of an earlier minute is still running.
+# To add it to the crontab of {user}:
 #   (crontab -l; cat {name}.crontab) | crontab -
-# cron mails what is printed: what goes wrong, and what the jobs print themselves.
+# cron mails the output: failures, and what the jobs print.
+"""
+
+CRON_LINE = """\
+* * * * * cd {folder} && {python_path}{command}
 """
 
 
@@ -234,11 +240,11 @@ def cron(site: Site, units: Sequence[Unit]) -> list[File]:
 
 
 def _crontab(site: Site, units: Sequence[Unit]) -> str:
-    lines = [f"* * * * * {_tick(site, unit)}\n" for unit in units]
+    lines = (_cron_line(site, unit) for unit in units)
     return CRONTAB.format(user=site.user, name=site.name) + "".join(lines)
 
 
-def _tick(site: Site, unit: Unit) -> str:
+def _cron_line(site: Site, unit: Unit) -> str:
     more = ["--drain", "--max-time", str(TICK_SECONDS), "--single-id", unit.name or "cron"]
     if unit.workers > 1:
         more += ["--workers", str(unit.workers)]
@@ -246,12 +252,13 @@ def _tick(site: Site, unit: Unit) -> str:
         more += ["--grace", _number(site.grace)]
     words = " ".join(_shell_word(word, "%") for word in site.command(unit, *more, "--quiet"))
     path = f"PYTHONPATH={_shell_word(site.python_path, '%')} " if site.python_path else ""
-    return f"cd {_shell_word(site.folder, '%')} && {path}{words}"
+    folder = _shell_word(site.folder, "%")
+    return CRON_LINE.format(folder=folder, python_path=path, command=words)
 
 
 def _shell_word(word: str, signs: str) -> str:
-    """A word for a shell, with a backslash before each of these signs, and no quotes around
-    it: whoever reads the line before the shell does, knows no quotes."""
+    """Quote a word for a shell; the given signs get a backslash instead of quotes, because
+    supervisor and cron read them before the shell does, and ignore quotes."""
     pieces = re.split(f"([{signs}])", word)
     quoted = (f"\\{piece}" if piece in signs else shlex.quote(piece) for piece in pieces if piece)
     return "".join(quoted) or "''"

@@ -1,4 +1,4 @@
-"""The command that looks at one job: show."""
+"""The command that shows one job: show."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from litequeue.records import JobRow, UnreadableRow, WorkerRow
 
 EXAMPLE = """\
 examples:
-  litequeue show jobs.db 42           all of job 42, and why it is not running
+  litequeue show jobs.db 42           job 42 in full, and why it is not running
   litequeue show jobs.db 42 --json    for a program
 """
 
@@ -41,16 +41,14 @@ Detail = tuple[str, object]
 
 def add(commands: Commands) -> None:
     """Add the command of this file."""
-    show = commands.add(
-        "show", "show all of one job, and why it is not running", show_command, EXAMPLE
-    )
+    show = commands.add("show", "show one job, and why it is not running", show_command, EXAMPLE)
     database(show)
     add_word(show, "id", metavar="ID", type=positive, help="the number that push printed")
     as_json(show)
 
 
 def show_command(args: argparse.Namespace) -> int:
-    """Print all that is known of one job."""
+    """Print one job in full."""
     file = shlex.quote(args.database)
     with Queue(args.database, create=False) as queue:
         row = looked_up(queue.store, args.id)
@@ -61,8 +59,8 @@ def show_command(args: argparse.Namespace) -> int:
         if args.json:
             say_json(_as_json(queue, row, worker, why))
             return 0
-        ties = [*_ties(queue, row, file)]
-    for label, value in [*_details(row, worker), *ties]:
+        related = [*_related(queue, row, file)]
+    for label, value in [*_details(row, worker), *related]:
         say(f"{label:<9} {value}")
     if row.exception:
         say("exception")
@@ -74,7 +72,7 @@ def show_command(args: argparse.Namespace) -> int:
 
 
 def _show_unreadable(row: UnreadableRow, file: str, args: argparse.Namespace) -> int:
-    """Print all columns of a row that was edited, and which of them cannot be read."""
+    """Print the columns of an edited row, and mark those that cannot be read."""
     if args.json:
         columns = {column: _plain(value) for column, value in row.values.items()}
         say_json({**any_row_as_json(row), "columns": columns, "unreadable": row.faults})
@@ -89,7 +87,7 @@ def _show_unreadable(row: UnreadableRow, file: str, args: argparse.Namespace) ->
 
 
 def _plain(value: object) -> object:
-    """A value as JSON can hold it."""
+    """Return a value that JSON can represent."""
     finite = not isinstance(value, float) or math.isfinite(value)
     return value if isinstance(value, str | int | float | None) and finite else repr(value)
 
@@ -137,8 +135,8 @@ def _details(row: JobRow, worker: WorkerRow | None) -> list[Detail]:
     return [(label, value) for label, value in details if value is not None]
 
 
-def _ties(queue: Queue, row: JobRow, database: str) -> Iterator[Detail]:
-    """What ties the job to others: its keys, its batch, those before and behind it."""
+def _related(queue: Queue, row: JobRow, database: str) -> Iterator[Detail]:
+    """Yield how the job relates to others: keys, batch, dependencies and dependents."""
     if row.unique_key is not None:
         yield "unique", printable(row.unique_key)
     if row.overlap_key is not None:

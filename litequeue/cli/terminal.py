@@ -1,4 +1,4 @@
-"""Writing for people and for pipes: flushed at once, whatever the terminal can print."""
+"""Output for terminals and pipes: flushed at once, in any encoding."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import TextIO
 
 from litequeue.messages import indented, one_line, printable, printable_lines
 
-# What a terminal without the signs sees in their place.
+# Replacements for a terminal that cannot print these characters.
 PLAIN = str.maketrans({"✔": "OK", "✖": "x", "…": "...", "·": "-", "—": "-"})
 
 
 def say(text: str) -> None:
-    """Write a line to standard output: one, whatever is in the text."""
+    """Write one line to standard output; line breaks in the text are escaped."""
     _write(sys.stdout, printable(text))
 
 
@@ -30,7 +30,7 @@ def complain(text: str) -> None:
 
 
 def complain_lines(text: str) -> None:
-    """Write a traceback to standard error, below the line that says of what."""
+    """Write an indented traceback to standard error."""
     _write(sys.stderr, indented(text))
 
 
@@ -40,7 +40,7 @@ def say_json(value: object) -> None:
 
 
 def say_table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Write rows under their heads, numbers to the right."""
+    """Write a table; columns of numbers are right-aligned."""
     cells = [[printable(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(heads, *cells, strict=True)]
     numeric = [all(isinstance(row[i], int | float) for row in rows) for i in range(len(heads))]
@@ -54,13 +54,13 @@ def say_table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
 
 def _write(stream: TextIO | None, text: str) -> None:
     if stream is None:
-        # Python has none where the shell has closed it.
+        # The shell has closed the stream (>&-).
         return
     line = text + "\n"
     try:
         line.encode(stream.encoding or "utf-8")
     except UnicodeEncodeError:
-        # An ASCII terminal, or a lone surrogate in somebody's message.
+        # An ASCII terminal, or a lone surrogate in the text.
         encoding = stream.encoding or "ascii"
         line = line.translate(PLAIN).encode(encoding, "backslashreplace").decode(encoding)
     stream.write(line)
@@ -68,8 +68,8 @@ def _write(stream: TextIO | None, text: str) -> None:
 
 
 def silence(stream: TextIO) -> None:
-    """Send what is still to come nowhere: the reader of a pipe has gone, and Python
-    would complain of it once more at exit."""
+    """Discard further output: the reader of the pipe is gone, and Python would raise again
+    when it flushes at exit."""
     devnull = os.open(os.devnull, os.O_WRONLY)
     os.dup2(devnull, stream.fileno())
     os.close(devnull)

@@ -15,10 +15,10 @@ from litequeue.worker.outcome import Outcome, Verb
 
 
 class Lines:
-    """Says on standard output what went well, and on standard error what did not."""
+    """Prints successes to standard output and failures to standard error."""
 
     def __init__(self, *, quiet: bool = False, verbose: bool = False) -> None:
-        """``quiet`` leaves only what did not go well, ``verbose`` tells of each start."""
+        """``quiet`` prints only failures, ``verbose`` also each start."""
         self._quiet = quiet
         self._verbose = verbose
 
@@ -57,10 +57,10 @@ class Lines:
 
 
 class PlainLine(logging.Formatter):
-    """Writes a record of any logger as its message alone: one line, but for a traceback."""
+    """Formats a log record as its message only: one line, unless it has a traceback."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line, and below it the traceback that goes with it."""
+        """Return the message, followed by the traceback if there is one."""
         keeps_lines = any(isinstance(each, Traceback) for each in record.args or ())
         message = record.getMessage()
         lines = [printable_lines(message) if keeps_lines else one_line(message)]
@@ -78,5 +78,5 @@ def _surely(write: Callable[[str], None], text: str) -> None:
     try:
         write(text)
     except OSError:
-        # Whoever read the lines has gone; the jobs are still to be done.
+        # The reader of the pipe is gone; the worker must go on with its jobs.
         silence(sys.stdout if write is say else sys.stderr)

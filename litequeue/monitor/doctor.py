@@ -1,7 +1,7 @@
-"""Looks at a queue's file and its surroundings, and says what is wrong and what to do.
+"""Checks the file of a queue and its environment, and suggests remedies.
 
-Nothing here writes to the tables; a WAL that has grown large is emptied, which is how it
-is known whether a reader pins it.
+Nothing here writes to the tables. A large WAL is emptied: that shows whether a reader blocks
+checkpoints.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from litequeue.monitor.environment import ENVIRONMENT, Check, Finding, Target, s
 from litequeue.monitor.status import RUNNING_OF_WORKERS, jobs_counted, span
 from litequeue.store.invariants import violations
 
-# How far the clock may be behind the newest row: hosts and pushes in flight differ a bit.
+# How far the clock may be behind the newest row without a note.
 CLOCK_SECONDS = 60
 SHOWN = 5
 
@@ -39,16 +39,16 @@ def examine(
     database = Database(path, create=False, as_found=True)
     target = Target(database, shlex.quote(os.fspath(path)), clock)
     # Before SQLite opens the file: for root, it sets the owner of the -wal right.
-    surroundings = [found for each in ENVIRONMENT for found in _guarded(each, target)]
+    environment = [found for each in ENVIRONMENT for found in _guarded(each, target)]
     try:
         try:
             version = _version(target)
         except DatabaseError:
-            if not (blamed := [found for found in surroundings if _of_the_place(found)]):
+            if not (blamed := [found for found in environment if _of_the_place(found)]):
                 raise
             yield from blamed
             return
-        yield from surroundings
+        yield from environment
         current = version == schema.KNOWN
         for examination in (*OF_THE_FILE, *(OF_THE_ROWS if current else ()), moved):
             yield from _guarded(examination, target)
@@ -57,8 +57,8 @@ def examine(
 
 
 def _of_the_place(found: Finding) -> bool:
-    """Whether the place of the file is to blame that its tables cannot be read: a network
-    file system, or a second name, under which it may even be empty."""
+    """Return whether the location of the file explains that it cannot be read: a network file
+    system, or a second name, under which it may look empty."""
     return found.level == "wrong" and found.examined in ("file system", "names")
 
 
@@ -71,12 +71,12 @@ def _version(target: Target) -> int:
 
 
 def _guarded(examination: Check, target: Target) -> Iterator[Finding]:
-    """An examination that cannot be made is a finding, too, and the others go on."""
+    """Report a check that fails as a finding, and continue with the others."""
     try:
         yield from examination(target)
     except (DatabaseError, OSError) as error:
         name = examination.__name__.replace("_", " ")
-        remedy = "correct what else is wrong here, then run doctor again"
+        remedy = "correct the other problems, then run doctor again"
         yield Finding("wrong", name, f"it could not be examined: {error}", remedy)
 
 
@@ -99,7 +99,7 @@ def sqlite_version(target: Target) -> Iterator[Finding]:
 
 
 def has_wal_reset_bug(version: str) -> bool:
-    """Whether this SQLite is one of 3.7.0 to 3.51.2 without the fixed 3.44.6 and 3.50.7."""
+    """Return whether it is SQLite 3.7.0 to 3.51.2, but not 3.44.6 or 3.50.7, which are fixed."""
     numbers = tuple(int(number) for number in re.findall(r"\d+", version)[:3])
     fixed = ((3, 44, 6), (3, 50, 7))
     if any(numbers[:2] == start[:2] and numbers >= start for start in fixed):
@@ -118,7 +118,7 @@ def journal_mode(target: Target) -> Iterator[Finding]:
 
 def wal(target: Target) -> Iterator[Finding]:
     path = target.beside("-wal")
-    before = _bytes(path)
+    before = _file_size(path)
     if before <= CHECKPOINT_BYTES:
         yield Finding("ok", "WAL", f"it has {size(before)}")
         return
@@ -128,21 +128,21 @@ def wal(target: Target) -> Iterator[Finding]:
         yield Finding(
             "note",
             "WAL",
-            f"it has {size(before)} and cannot be emptied: something has been reading for long",
+            f"it has {size(before)} and cannot be emptied: a reader has been active for long",
             f"look for a program that holds a transaction or an unfinished query open: "
             f"`fuser -v {shlex.quote(str(path))}` lists who has the file open",
         )
 
 
-# How SQLite begins a line about a value.
+# The beginnings of the lines of SQLite that are about a value.
 OF_VALUES = ("CHECK constraint failed in", "NULL value in", "NUMERIC value in", "TEXT value in")
 
 
 def integrity(target: Target) -> Iterator[Finding]:
-    """The full check and not the quick one: only it compares the indexes with the rows,
-    and a claim reads nothing but an index."""
+    """Run the full integrity check: the quick one does not compare indexes with rows, and a
+    claim reads only an index."""
     lines = [str(line) for (line,) in target.database.rows("pragma integrity_check")]
-    # A value that a column should not have is no damage to the file: the laws name its row.
+    # A wrong value is no damage to the file; the check of the laws reports its row.
     found = [line for line in lines if line != "ok" and not line.startswith(OF_VALUES)]
     if not found:
         yield Finding("ok", "integrity", "every page of the file was read, and it is sound")
@@ -179,7 +179,7 @@ order by name"""
 
 
 def tables(target: Target) -> Iterator[Finding]:
-    """All that schema.py makes is there as it makes it, and nothing else."""
+    """Check that all tables, indexes and views are as schema.py creates them."""
     ours, found = _as_made(), _objects(target.database)
     sound = True
     for name, (kind, statement) in ours.items():
@@ -194,12 +194,12 @@ def tables(target: Target) -> Iterator[Finding]:
         yield Finding("ok", "tables", f"all {len(ours)} tables, indexes and views are as made")
 
 
-# A check, with calls of functions and lists in it.
+# A CHECK constraint, which may contain one level of parentheses.
 CHECK = re.compile(r" check \((?:[^()]|\([^()]*\))*\)")
 
 
 def _unchecked(statement: str) -> str:
-    """A statement without its checks: older files have fewer, and are as good."""
+    """Return a statement without its CHECK constraints, of which older files have fewer."""
     return CHECK.sub("", statement.lower())
 
 
@@ -214,7 +214,7 @@ def _changed(kind: str, name: str, statement: str, *, missing: bool) -> Finding:
 
 
 def _as_made() -> dict[str, tuple[str, str]]:
-    """What schema.py makes, asked of a queue that is made for it."""
+    """Return the objects of a new queue."""
     with tempfile.TemporaryDirectory(prefix="litequeue-doctor-") as folder:
         fresh = Database(Path(folder) / "fresh.db")
         try:
@@ -245,7 +245,8 @@ def orphans(target: Target) -> Iterator[Finding]:
 
 
 def _dead(target: Target) -> Iterator[Finding]:
-    """The list before and after the locks: who comes or goes meanwhile is not dead."""
+    """Find dead workers. The list is read before and after the locks: a worker that starts or
+    ends in between is not dead."""
     presence = Presence(target.database, target.clock)
     counts: dict[int, int] = dict(target.database.rows(RUNNING_OF_WORKERS))
     before = {worker.id for worker in presence.workers()}
@@ -255,7 +256,7 @@ def _dead(target: Target) -> Iterator[Finding]:
     if dead:
         workers = "1 dead worker" if len(dead) == 1 else f"{len(dead)} dead workers"
         sentence = f"{workers} listed, with {jobs_counted(left)} left running"
-        remedy = f"the next worker sees to it: `litequeue work {target.shell_path}`"
+        remedy = f"start a worker, which reclaims the jobs: `litequeue work {target.shell_path}`"
         yield Finding("note", "orphans", sentence, remedy)
 
 
@@ -267,7 +268,7 @@ def _strays(target: Target) -> Iterator[Finding]:
     for path in files:
         if path.stem not in listed and path.exists():
             remedy = f"when no worker is alive: rm {shlex.quote(str(path))}"
-            yield Finding("note", "orphans", f"{path} is of no listed worker", remedy)
+            yield Finding("note", "orphans", f"{path} belongs to no listed worker", remedy)
 
 
 def _unheard(target: Target) -> Iterator[Finding]:
@@ -293,8 +294,8 @@ def clock(target: Target) -> Iterator[Finding]:
         yield Finding(
             "note",
             "clock",
-            f"it is {span(behind)} behind the newest job: set back, or it was ahead before",
-            "set it right (timedatectl); scheduled jobs are late by as much",
+            f"it is {span(behind)} behind the newest job: it was set back, or ran ahead before",
+            "correct it (timedatectl); scheduled jobs are late by that much",
         )
     else:
         yield Finding("ok", "clock", "it is not behind the newest job")
@@ -302,11 +303,11 @@ def clock(target: Target) -> Iterator[Finding]:
 
 def moved(target: Target) -> Iterator[Finding]:
     if target.database.moved():
-        remedy = "ask again; what was found here is of a file that is no longer in its place"
+        remedy = "run doctor again; these findings are about a file that is no longer there"
         yield Finding("wrong", "path", "the file was deleted or replaced meanwhile", remedy)
 
 
-def _bytes(path: Path) -> int:
+def _file_size(path: Path) -> int:
     try:
         return os.stat(path).st_size
     except FileNotFoundError:

@@ -1,6 +1,6 @@
-"""The first half of what the doctor examines: what a queue's file stands on and beside.
+"""The checks of ``doctor`` around the file: file system, free disk, permissions, names.
 
-Everything here is looked at with stat alone: POSIX drops SQLite's locks when a process
+They only call stat: POSIX drops SQLite's locks when a process
 opens and closes the file, its -wal or its -shm.
 """
 
@@ -31,7 +31,7 @@ LEAST_FREE_BYTES = 64 * MEGABYTE
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What one examination found: in order, worth knowing, or wrong; and the remedy."""
+    """The result of one check, and the remedy if something is wrong."""
 
     level: Level
     examined: str
@@ -41,7 +41,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The queue that is examined: its database, and the path as a shell writes it."""
+    """The queue to check: its database, and its path quoted for a shell."""
 
     database: Database
     shell_path: str
@@ -53,7 +53,7 @@ class Target:
         return Path(self.database.path)
 
     def beside(self, ending: str) -> Path:
-        """The path of what stands beside the database: its -wal, its -workers."""
+        """Return the path of a file beside the database, such as its -wal or -workers."""
         return self.path.with_name(self.path.name + ending)
 
 
@@ -68,15 +68,17 @@ def file_system(target: Target) -> Iterator[Finding]:
             "file system",
             f"{kind} shares files between hosts, and SQLite's WAL needs memory that only "
             "the processes of one host share",
-            "move the file to a local disk; what runs on another host cannot use it",
+            "move the file to a local disk; processes on other hosts cannot use it",
         )
     elif kind is None:
-        yield Finding("note", "file system", "this system does not say what the file is on")
+        yield Finding(
+            "note", "file system", "the type of the file system is unknown on this system"
+        )
     elif kind.startswith("fuse."):
         yield Finding(
             "note",
             "file system",
-            f"{kind} is served by a program, and litequeue does not know it",
+            f"{kind} is served by a program that litequeue does not know",
             "make sure that no other host sees these files, or move them to a local disk",
         )
     else:
@@ -97,7 +99,7 @@ def free_disk(target: Target) -> Iterator[Finding]:
 
 
 def permissions(target: Target) -> Iterator[Finding]:
-    """What SQLite and the workers keep beside the file must admit whom the file admits."""
+    """Check that all users of the database may use the files beside it."""
     if sys.platform == "win32":
         return
     found = [*_forbidden(target), *_let_in(target), *_shut_out(target)]
@@ -111,12 +113,12 @@ def _forbidden(target: Target) -> Iterator[Finding]:
     for path in (target.path, target.path.parent):
         if not os.access(path, os.W_OK):
             sentence = f"this user may not write {path}"
-            remedy = "run litequeue as a user who may, or give this one the right"
+            remedy = "run litequeue as a user with that permission, or grant it to this one"
             yield Finding("wrong", "permissions", sentence, remedy)
 
 
 def _let_in(target: Target) -> Iterator[Finding]:
-    """The folder of the workers must not let more users in than the file does."""
+    """Check that the folder of the workers admits no other users than the file."""
     folder = target.beside("-workers")
     with suppress(FileNotFoundError):
         problem = distrust(str(folder), os.stat(target.path))
@@ -129,7 +131,7 @@ def _shut_out(target: Target) -> Iterator[Finding]:
     file = os.stat(target.path)
     mode = file.st_mode & 0o666
     for ending in ("-wal", "-shm"):
-        # SQLite gives these the mode of the file; another one was set by hand.
+        # SQLite gives these the mode of the database; somebody has changed it.
         yield from _compared(file, target.beside(ending), mode, "wrong")
     yield from _compared(file, target.beside("-checkpoint"), locks.writers(mode), "note")
     folder = target.beside("-workers")
@@ -143,7 +145,7 @@ def _shut_out(target: Target) -> Iterator[Finding]:
 
 
 def _compared(file: os.stat_result, path: Path, wanted: int, level: Level) -> Iterator[Finding]:
-    """Whether all whom the mode ``wanted`` admits to the file may use ``path`` too."""
+    """Check that ``path`` grants the users of the file at least the mode ``wanted``."""
     try:
         other = os.stat(path)
     except FileNotFoundError:
@@ -164,7 +166,7 @@ def _compared(file: os.stat_result, path: Path, wanted: int, level: Level) -> It
 
 
 def names(target: Target) -> Iterator[Finding]:
-    """SQLite finds the -wal by the name of the file: a second name has a second WAL."""
+    """Check that the file has one name: SQLite would use another WAL for a second one."""
     if mounted_alone(target.database.path):
         yield Finding(
             "wrong",
@@ -187,7 +189,7 @@ def names(target: Target) -> Iterator[Finding]:
 
 
 def size(count: int) -> str:
-    """A size to be read at a glance."""
+    """Return a number of bytes in its largest useful unit: 1.5 GB, 12.1 MB, 3.0 kB."""
     for unit, bytes in (("GB", 1024 * MEGABYTE), ("MB", MEGABYTE), ("kB", 1024)):
         if count >= bytes:
             return f"{count / bytes:.1f} {unit}"

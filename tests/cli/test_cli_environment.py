@@ -303,7 +303,7 @@ def test_a_word_that_names_no_database_is_refused_and_makes_no_file(
     before = sorted(workplace.iterdir())
     assert litequeue(*words) == 2
     told = complaint(capsys)
-    assert "is no name of a database, which ends in .db" in told
+    assert "is not a database name (those end in .db" in told
     assert "give the database first, or set LITEQUEUE_DB" in told
     assert sorted(workplace.iterdir()) == before
 
@@ -313,7 +313,7 @@ def test_words_in_the_wrong_order_are_refused_with_the_environment_too(
 ) -> None:
     monkeypatch.setenv("LITEQUEUE_DB", "jobs.db")
     assert litequeue("push", "tell", "jobs.db", "{}") == 2
-    assert "'tell' is no name of a database" in complaint(capsys)
+    assert "'tell' is not a database name" in complaint(capsys)
     assert litequeue("push", "tell", "jobs.db") == 2
     assert "JSON" in complaint(capsys)
     assert not Path("tell").exists()

@@ -250,7 +250,7 @@ def test_a_path_that_no_line_can_hold_is_refused(
     shop: Path, capsys: Capture, kind: str, name: str
 ) -> None:
     assert litequeue("recipe", kind, f"./{name}") == 2
-    assert "that no unit can hold" in complaint(capsys)
+    assert "no service file can hold" in complaint(capsys)
 
 
 def test_queues_whose_names_look_alike_have_units_of_their_own(shop: Path, capsys: Capture) -> None:
