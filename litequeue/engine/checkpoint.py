@@ -23,7 +23,7 @@ CHECKPOINT_BYTES = 4 * 1024 * 1024
 # Where there is nothing else to do, sooner: what reads the WAL after a crash has less to read.
 IDLE_BYTES = CHECKPOINT_BYTES // 16
 # How many statements pass between two looks at the size of the WAL.
-LOOK_STATEMENTS = 64
+WAL_CHECK_STATEMENTS = 64
 # A reader that keeps the WAL from being emptied may stay for hours, and each try adds a page.
 FIRST_RETRY_SECONDS = 1.0
 LONGEST_RETRY_SECONDS = 60.0

@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Literal
 
-from litequeue.engine.checkpoint import LOOK_STATEMENTS, Checkpoints, Execute
+from litequeue.engine.checkpoint import WAL_CHECK_STATEMENTS, Checkpoints, Execute
 from litequeue.engine.place import (
     NO_DESCRIPTORS,
     check_links,
@@ -69,10 +69,10 @@ LEAST_ROOM_BYTES = 64 * 1024
 # SQLite's code for a transaction that has read what another one has changed since; Python
 # 3.10 has no codes, and sqlite3 no name for this one.
 BUSY_SNAPSHOT = 517
-FIRST_PAUSE_SECONDS = 0.0001
+FIRST_LOCK_RETRY_SECONDS = 0.0001
 # After so long it is time to ask who keeps a writer waiting.
-HELD_UP_SECONDS = 0.05
-LONGEST_PAUSE_SECONDS = 0.005
+REPORT_BLOCKER_SECONDS = 0.05
+LONGEST_LOCK_RETRY_SECONDS = 0.005
 
 # The statements of a transaction: its begin, its end, and how it is undone.
 OUTERMOST = ("begin immediate", "commit", ("rollback",))
@@ -427,7 +427,7 @@ class Database:
                 raise DatabaseRefused(path=self.path, problem="the transaction is over")
             return self._once(link, sql, parameters)
         rows = self._patiently(link, sql, parameters)
-        if link.statements >= LOOK_STATEMENTS and not link.connection.in_transaction:
+        if link.statements >= WAL_CHECK_STATEMENTS and not link.connection.in_transaction:
             link.statements = 0
             if self._checkpoints.due():
                 self.checkpoint()
@@ -436,7 +436,7 @@ class Database:
     def _patiently(self, link: _Link, sql: str, parameters: Bound) -> list[Row]:
         """Try until the lock is free: SQLite's own busy handler lets a process starve
         for seconds, short pauses with jitter share the lock fairly."""
-        started, longest = self._clock(), FIRST_PAUSE_SECONDS
+        started, longest = self._clock(), FIRST_LOCK_RETRY_SECONDS
         while True:
             try:
                 return self._once(link, sql, parameters)
@@ -452,7 +452,7 @@ class Database:
             from random import uniform  # most writers never have to wait
 
             self._sleep(min(self._busy_seconds - waited, longest * uniform(0.5, 1)))
-            longest = min(2 * longest, LONGEST_PAUSE_SECONDS)
+            longest = min(2 * longest, LONGEST_LOCK_RETRY_SECONDS)
 
     def _once(self, link: _Link, sql: str, parameters: Bound) -> list[Row]:
         """Try once; on a caller's connection SQLite waits as long as the caller has said."""
@@ -481,7 +481,7 @@ class Database:
 
     def _tell_of_wait(self, waited: float) -> None:
         held_up: Callable[[float], None] | None = getattr(self._local, "held_up", None)
-        if held_up is not None and waited > HELD_UP_SECONDS:
+        if held_up is not None and waited > REPORT_BLOCKER_SECONDS:
             held_up(waited)
 
     def _fetch(self, link: _Link, sql: str, parameters: Bound = NOTHING) -> list[Row]:

@@ -25,9 +25,9 @@ LISTED = "wake-for-"
 # For a queue whose name is too long for a file.
 HASHED = "wake-hash-"
 LONGEST_NAME = 200
-# How long those who ring go by what they last found in the folder. A single stat of it at
+# How long a producer trusts what it last found in the folder. A single stat of it at
 # each push would take a tenth of the push.
-LOOK_SECONDS = 0.005
+FIFO_TRUST_SECONDS = 0.005
 # Of the queues behind these a worker is not woken: it finds their jobs by its poll.
 MOST_LISTENED = 64
 # A producer of more queues than this closes the FIFO that it has looked at least lately.
@@ -60,7 +60,7 @@ class Listener:
         if self._paths:
             # Whoever looked just before does not know of it. What they push till they
             # look again, the worker finds: its first look at the queue comes after this.
-            sleep(LOOK_SECONDS)
+            sleep(FIFO_TRUST_SECONDS)
 
     def descriptors(self) -> list[int]:
         """The descriptors for select(); empty where there is no FIFO."""
@@ -75,7 +75,7 @@ class Listener:
         drained = [_read(descriptor, 65536) for descriptor in self._paths]
         return any(drained)
 
-    def ring(self) -> None:
+    def notify(self) -> None:
         """Wake one more worker of each of these queues."""
         for descriptor in self._paths:
             _write(descriptor)
@@ -179,7 +179,7 @@ def unheard(folder: str | os.PathLike[str]) -> list[str]:
 
 
 class Notifier:
-    """The side that rings, in every process that pushes; it keeps some FIFOs open."""
+    """Wakes workers, in every process that pushes; it keeps some FIFOs open."""
 
     def __init__(
         self, folder: str | os.PathLike[str], clock: Callable[[], float] = time.monotonic
@@ -188,48 +188,48 @@ class Notifier:
         self._clock = clock
         # By queue, None for all: until when to go by it, and the FIFO, if there is one. It
         # is replaced and never changed, for other threads read it.
-        self._doors: Mapping[str | None, tuple[float, _Fifo | None]] = {}
+        self._fifos: Mapping[str | None, tuple[float, _Fifo | None]] = {}
         # A child may close all descriptors, as daemons do, and the next file that it
         # opens would then have the number that a byte is written to.
         forks.tell_child(self)
 
-    def ring(self, queue: str) -> None:
+    def notify(self, queue: str) -> None:
         """Wake a worker that serves ``queue``, if one sleeps, and one that serves all."""
-        now, fifos = self._clock(), self._doors
+        now, fifos = self._clock(), self._fifos
         for key in (None, queue):
             until, fifo = fifos.get(key, _NOTHING)
             if now >= until:
                 fifo = self._look(key, now)
             if fifo is not None:
-                fifo.ring()
+                fifo.notify()
 
     def notify_all(self) -> None:
         """Wake workers of each queue: one has died, and left something to bring back."""
         for name in _wakers(self._folder):
             with suppress(OSError):
-                _Fifo(os.path.join(self._folder, name)).ring()
+                _Fifo(os.path.join(self._folder, name)).notify()
 
     def close(self) -> None:
-        """Close the FIFOs; a later ring opens them anew."""
-        self._doors = {}
+        """Close the FIFOs; a later notify opens them anew."""
+        self._fifos = {}
 
     forked = close
 
     def _look(self, key: str | None, now: float) -> _Fifo | None:
         path = os.path.join(self._folder, ANY if key is None else _name(key))
-        fifo = self._doors.get(key, _NOTHING)[1]
+        fifo = self._fifos.get(key, _NOTHING)[1]
         if fifo is None or not fifo.stands():
             try:
                 fifo = _Fifo(path)
             except OSError:
                 # One of another user, or too many are open: the poll finds the job.
                 fifo = None
-        # The latest comes last. One that is left out closes when no thread rings it.
-        fifos = {each: found for each, found in self._doors.items() if each != key}
+        # The latest comes last. One that is left out closes when no thread writes to it.
+        fifos = {each: found for each, found in self._fifos.items() if each != key}
         for each in list(fifos)[: max(0, len(fifos) + 1 - MOST_KEPT)]:
             del fifos[each]
-        fifos[key] = (now + LOOK_SECONDS, fifo)
-        self._doors = fifos
+        fifos[key] = (now + FIFO_TRUST_SECONDS, fifo)
+        self._fifos = fifos
         return fifo
 
 
@@ -251,7 +251,7 @@ class _Fifo:
         except OSError:
             return False
 
-    def ring(self) -> None:
+    def notify(self) -> None:
         """Put a byte in, unless it is full."""
         if self._descriptor is not None:
             _write(self._descriptor)

@@ -41,7 +41,7 @@ VISIBLE_SECONDS = 0.001
 # that moves but the log lies in one block of a disk, which is written whole or not at all.
 HEADER = struct.Struct("8s120s")
 MAGIC = b"lq-hand2"
-_RECALLED, _SETTLED, _MOVED_AT, _COUNT, _STARTED, _DONE, _LOGGED = range(16, 23)
+_RECLAIMED, _SETTLED, _MOVED_AT, _COUNT, _STARTED, _DONE, _LOGGED = range(16, 23)
 CLAIM_AT = 8 * 23
 CLAIMED = struct.Struct("d")
 IDS_AT = CLAIM_AT + CLAIMED.size
@@ -63,8 +63,8 @@ class Snapshot(NamedTuple):
 
     running: int | None
     finished: Mapping[int, str | None] = {}
-    fetched: Sequence[int] = ()
-    hung: str = ""
+    unstarted: Sequence[int] = ()
+    stuck_at: str = ""
     claimed_at: float = 0.0
     stopped: bool = False
 
@@ -75,7 +75,7 @@ class Snapshot(NamedTuple):
         return self._replace(
             running=self.running if self.running in ids else 0,
             finished={id: result for id, result in self.finished.items() if id in ids},
-            fetched=[id for id in self.fetched if id in ids],
+            unstarted=[id for id in self.unstarted if id in ids],
         )
 
 
@@ -119,7 +119,7 @@ class PrefetchLog:
         """Begin with these jobs, at most MOST, which were claimed at this instant; the first
         of them has started."""
         numbers = self._numbers
-        numbers[_RECALLED] = numbers[_SETTLED] = 0
+        numbers[_RECLAIMED] = numbers[_SETTLED] = 0
         claim = CLAIMED.pack(claimed_at) + array("q", ids).tobytes()
         self._map[CLAIM_AT : CLAIM_AT + len(claim)] = claim
         self._salt = self._check = salt = crc32(claim, self._seed)
@@ -139,7 +139,7 @@ class PrefetchLog:
         started = self._started + 1
         numbers[_STARTED] = _word(started, self._salt)
         self.moves += 1
-        if numbers[_RECALLED]:
+        if numbers[_RECLAIMED]:
             numbers[_STARTED] = _word(self._started, self._salt)
             return False
         self._started = started
@@ -200,7 +200,7 @@ class PrefetchLog:
 def read(path: str, mark: bytes = b"") -> Snapshot:
     """Return what the log of a dead worker says, if it was made with this ``mark``."""
     with _opened(path, mark) as whole:
-        return Snapshot(None) if whole is None else _noted(whole)
+        return Snapshot(None) if whole is None else _snapshot(whole)
 
 
 def has_unstarted(
@@ -218,7 +218,7 @@ def has_unstarted(
 
 def reclaim(
     path: str,
-    rested: float = 0,
+    busy_seconds: float = 0,
     mark: bytes = b"",
     *,
     clock: Callable[[], int] = time.monotonic_ns,
@@ -226,17 +226,17 @@ def reclaim(
 ) -> Snapshot | None:
     """Keep a living worker from starting what it has not started, and return what its log
     says; None if it has nothing but the job that it runs, or has run that for less than
-    ``rested`` seconds. To be called in a write transaction, which then writes what the log
+    ``busy_seconds``. To be called in a write transaction, which then writes what the log
     says."""
     with _opened(path, mark) as whole:
-        if whole is None or not _has_unstarted(whole, rested, clock()):
+        if whole is None or not _has_unstarted(whole, busy_seconds, clock()):
             return None
         with memoryview(whole).cast("Q") as numbers:
-            numbers[_RECALLED] = 1
+            numbers[_RECLAIMED] = 1
             sleep(VISIBLE_SECONDS)
-            note = _noted(whole)
+            snapshot = _snapshot(whole)
             numbers[_SETTLED] = numbers[_DONE] >> 32
-        return note
+        return snapshot
 
 
 @contextmanager
@@ -269,7 +269,7 @@ def _has_unstarted(whole: mmap.mmap, seconds: float, now: int) -> bool:
     return count >> 32 >= 2 and not 0 <= now - moved_at < seconds * 1e9
 
 
-def _noted(whole: mmap.mmap) -> Snapshot:
+def _snapshot(whole: mmap.mmap) -> Snapshot:
     # The log last: what has its line in it is done, and no result is to be missed.
     words = list(_numbers(whole, _COUNT, _STARTED, _DONE, _LOGGED))
     if not words[0]:

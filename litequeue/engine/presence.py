@@ -202,8 +202,8 @@ class Presence:
         except FileNotFoundError:
             # Somebody has removed it, and its worker may live: it shall start no more.
             with self._database.transaction():
-                note = self.reclaim(worker)
-            yield note or read(_log_path(path), self._mark())
+                snapshot = self.reclaim(worker)
+            yield snapshot or read(_log_path(path), self._mark())
             self._strike(worker)
             with suppress(OSError):
                 os.unlink(_log_path(path))
@@ -216,9 +216,9 @@ class Presence:
             if not locks.lock(descriptor) or not locks.leads_to(path, descriptor):
                 yield None
                 return
-            hung, stopped = _last_words(descriptor)
-            note = read(_log_path(path), self._mark())
-            yield note._replace(hung=hung, stopped=stopped)
+            stuck_at, stopped = _last_words(descriptor)
+            snapshot = read(_log_path(path), self._mark())
+            yield snapshot._replace(stuck_at=stuck_at, stopped=stopped)
             self._strike(worker)
             _remove(path)
 
@@ -245,11 +245,11 @@ class Presence:
         registered."""
         return self._database.change(self.SET_CAUSE, {"worker": worker, "cause": cause}) > 0
 
-    def reclaim(self, worker: int, rested: float = 0) -> Snapshot | None:
+    def reclaim(self, worker: int, busy_seconds: float = 0) -> Snapshot | None:
         """Keep a worker from starting more of what it has claimed, as prefetch_log.reclaim
         does; to be called in a write transaction."""
         self._check_folder()
-        return reclaim(_log_path(self._path(worker)), rested, self._mark())
+        return reclaim(_log_path(self._path(worker)), busy_seconds, self._mark())
 
     def has_unstarted(self, worker: int, seconds: float) -> bool:
         """Whether there is something to reclaim."""

@@ -1,4 +1,4 @@
-"""The laws of the file: what is always true of its rows, whatever was killed."""
+"""The invariants of the file: what is always true of its rows, even after a crash."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ WORKERS = {
 }
 PAUSED = {"queue": TEXT, "paused_at": NUMBER}
 
-# Each law with the statement that finds the rows that break it.
+# Each invariant with the statement that finds the rows that break it.
 INVARIANTS = (
     (
         "a running job has a worker and has spent an attempt",
@@ -152,13 +152,13 @@ SHOWN_IDS = 10
 
 
 def violations(database: Database) -> list[str]:
-    """Return a sentence for each law that the file breaks, with the jobs that break it."""
+    """Return a sentence for each violated invariant, with the ids of the jobs."""
     found = []
-    for law, statement in INVARIANTS:
+    for invariant, statement in INVARIANTS:
         ids = [str(id) for (id,) in database.rows(statement)]
         if ids:
             more = f" and {len(ids) - SHOWN_IDS} more" if len(ids) > SHOWN_IDS else ""
-            found.append(f"{law}: not so for {', '.join(ids[:SHOWN_IDS])}{more}")
+            found.append(f"{invariant}: not so for {', '.join(ids[:SHOWN_IDS])}{more}")
     return found + unreadable_rows(database)
 
 

@@ -23,37 +23,37 @@ class Reclaimer:
         self._claims = claims
         self._executions = executions
 
-    def reclaim(self, worker: int | None = None, rested: float = 0) -> int:
+    def reclaim(self, worker: int | None = None, busy_seconds: float = 0) -> int:
         """Release the jobs that this worker, or every worker, has claimed but not started,
         and complete those that it has finished. A worker that has started a job within the
-        last ``rested`` seconds is skipped. Returns how many jobs were ended."""
+        last ``busy_seconds`` is skipped. Returns how many jobs were ended."""
         ended = 0
         with self._database.transaction():
             workers = [row.id for row in self._presence.workers()] if worker is None else [worker]
             for each in workers:
-                note = self._presence.reclaim(each, rested)
-                ended += 0 if note is None else self.settle(each, note)
+                snapshot = self._presence.reclaim(each, busy_seconds)
+                ended += 0 if snapshot is None else self.settle(each, snapshot)
         return ended
 
-    def settle(self, worker: int, note: Snapshot) -> int:
+    def settle(self, worker: int, snapshot: Snapshot) -> int:
         """End the runs of a worker as its prefetch log says: jobs that have succeeded are
         completed, jobs that have not started are released. Returns how many."""
         ended = 0
         rows = self._claims.running(worker)
-        note = note.about(rows)
+        snapshot = snapshot.about(rows)
         for row in rows:
-            if row.id in note.finished:
-                self._executions.complete(row, result=note.finished[row.id])
+            if row.id in snapshot.finished:
+                self._executions.complete(row, result=snapshot.finished[row.id])
                 ended += 1
-            elif row.id in note.fetched:
+            elif row.id in snapshot.unstarted:
                 self._executions.release(row)
                 ended += 1
         return ended
 
-    def release_all(self, worker: int, note: Snapshot) -> None:
+    def release_all(self, worker: int, snapshot: Snapshot) -> None:
         """End all runs of a worker that was stopped on purpose: jobs that have succeeded are
         completed, the others are released."""
-        self.settle(worker, note)
+        self.settle(worker, snapshot)
         for row in self._claims.running(worker):
             with suppress(RunLost):
                 self._executions.release(row)

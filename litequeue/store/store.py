@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from litequeue.engine.database import LONGEST_PAUSE_SECONDS, Database
+from litequeue.engine.database import LONGEST_LOCK_RETRY_SECONDS, Database
 from litequeue.engine.notifier import Notifier
 from litequeue.records import workers_folder
 from litequeue.store.insert import Inserts
@@ -60,12 +60,12 @@ class Store:
 
     def notify(self, queue: str) -> None:
         """Wake a worker that serves ``queue`` once it can see what was written."""
-        self.database.after_commit(self.notifier.ring, queue)
+        self.database.after_commit(self.notifier.notify, queue)
 
     def yield_lock(self) -> None:
         """Pause long enough for a waiting writer to take the write lock."""
         if not self.database.in_transaction():
-            self._sleep(LONGEST_PAUSE_SECONDS)
+            self._sleep(LONGEST_LOCK_RETRY_SECONDS)
 
     def close(self) -> None:
         """Close everything that this process has open; a later use opens it again."""

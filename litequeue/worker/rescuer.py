@@ -74,13 +74,13 @@ class Rescuer:
         return len(rows)
 
     def _error(self, row: JobRow, worker: WorkerRow, note: Snapshot) -> DeathOfRun:
-        if LEFT_TRANSACTION in note.hung:
+        if LEFT_TRANSACTION in note.stuck_at:
             return JobLeftTransaction(
                 job=f"Job {row.id} ({row.name})", path=self._store.database.path
             )
-        if note.hung:
+        if note.stuck_at:
             detail = " and did not stop when it was told to; its process was ended"
-            return JobTimeout(detail=detail, stuck_at=note.hung)
+            return JobTimeout(detail=detail, stuck_at=note.stuck_at)
         return WorkerDied(
             worker=f"{worker.name} (process {worker.pid})",
             cause=worker.cause or UNKNOWN_CAUSE,
@@ -91,6 +91,6 @@ class Rescuer:
 
 def _was_stopped(worker: WorkerRow, note: Snapshot) -> bool:
     """Whether a worker was ended on purpose, in whatever way."""
-    if LEFT_TRANSACTION in note.hung:
+    if LEFT_TRANSACTION in note.stuck_at:
         return False
     return worker.cause == STOPPED or (note.stopped and worker.cause in ENDS_OF_A_STOP)

@@ -337,7 +337,7 @@ class Worker:
             rows = self._fetch(worker)
         if rows and rung and self._store.claims.has_ready(self.queues):
             # One byte may have stood for many jobs: wake the next who sleeps.
-            listener.ring()
+            listener.notify()
         return rows
 
     def _fetch(self, worker: int) -> list[JobRow]:

@@ -99,7 +99,7 @@ def test_a_lost_run_is_not_missed_when_its_write_brings_on_a_checkpoint(
     row = claim_one(queue, WORKER)
     assert row is not None
     WorkerSide(queue).retry_later(row, "boom", after=0)
-    monkeypatch.setattr("litequeue.engine.database.LOOK_STATEMENTS", 1)
+    monkeypatch.setattr("litequeue.engine.database.WAL_CHECK_STATEMENTS", 1)
     with pytest.raises(RunLost):
         end(queue, row)
 

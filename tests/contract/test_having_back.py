@@ -175,7 +175,7 @@ def test_a_recall_leaves_alone_who_has_just_started_a_job(
     queue: Queue, registration: Registration
 ) -> None:
     ids = [row.id for row in in_hand(queue, registration)]
-    assert WorkerSide(queue).reclaim(rested=3600) == 0
+    assert WorkerSide(queue).reclaim(busy_seconds=3600) == 0
     assert states(queue, ids) == ["running"] * 5
     assert registration.prefetch_log.settled == []
 

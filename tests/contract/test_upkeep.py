@@ -267,7 +267,7 @@ def test_what_a_verb_says_is_true_when_its_write_brings_on_a_checkpoint(
     make_queue: Callable[..., Queue], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("litequeue.engine.checkpoint.CHECKPOINT_BYTES", 0)
-    monkeypatch.setattr("litequeue.engine.database.LOOK_STATEMENTS", 1)
+    monkeypatch.setattr("litequeue.engine.database.WAL_CHECK_STATEMENTS", 1)
     queue = make_queue()
     assert queue.push("a") == 1
     assert [queue.pause("low"), queue.pause("low")] == [True, False]

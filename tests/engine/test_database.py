@@ -427,7 +427,7 @@ def test_an_idle_worker_leaves_a_short_wal_alone(make_queue: MakeQueue) -> None:
 def eager(make_queue: MakeQueue, monkeypatch: pytest.MonkeyPatch) -> Queue:
     """A queue that looks at its WAL at every statement, and finds it too large."""
     monkeypatch.setattr("litequeue.engine.checkpoint.CHECKPOINT_BYTES", 0)
-    monkeypatch.setattr("litequeue.engine.database.LOOK_STATEMENTS", 1)
+    monkeypatch.setattr("litequeue.engine.database.WAL_CHECK_STATEMENTS", 1)
     return make_queue()
 
 
@@ -443,7 +443,7 @@ def test_a_transaction_that_begins_beside_a_large_wal_goes_on(
     queue = make_queue()
     queue.push("a")
     assert wal_bytes(queue) > 0
-    monkeypatch.setattr("litequeue.engine.database.LOOK_STATEMENTS", 1)
+    monkeypatch.setattr("litequeue.engine.database.WAL_CHECK_STATEMENTS", 1)
     started = clock.now
     assert queue.push_many([("b", {}), ("c", {})]) == [2, 3]
     assert clock.now - started < 1

@@ -84,7 +84,7 @@ def test_a_queue_whose_name_is_too_long_for_a_file_has_a_short_one(
     names = os.listdir(folder)
     assert len(names) == 2
     assert all(len(name) <= LONGEST_NAME for name in names)
-    Notifier(folder).ring(queue)
+    Notifier(folder).notify(queue)
     assert rings(listener)
 
 
@@ -93,7 +93,7 @@ def test_a_worker_of_very_many_queues_is_woken_for_the_first_of_them(
 ) -> None:
     listener = hang(*(f"q{number}" for number in range(MOST_LISTENED + 5)))
     assert len(listener.descriptors()) == len(os.listdir(folder)) == MOST_LISTENED
-    Notifier(folder).ring("q0")
+    Notifier(folder).notify("q0")
     assert listener.take()
 
 
@@ -105,11 +105,11 @@ def test_the_last_worker_that_leaves_a_fifo_removes_it(
 ) -> None:
     first, second = hang("high", "low"), hang("low")
     notifier = Notifier(folder)
-    notifier.ring("low")
-    notifier.ring("high")
+    notifier.notify("low")
+    notifier.notify("high")
     first.close()
     assert os.listdir(folder) == ["wake-for-low"]
-    notifier.ring("low")
+    notifier.notify("low")
     assert rings(second)
     second.close()
     assert os.listdir(folder) == []
@@ -128,7 +128,7 @@ def test_a_fifo_that_is_removed_while_a_worker_joins_is_made_anew(
     monkeypatch.setattr(locks, "share", late)
     joining = hang("mail")
     assert os.listdir(folder) == ["wake-for-mail"]
-    Notifier(folder).ring("mail")
+    Notifier(folder).notify("mail")
     assert rings(joining)
 
 
@@ -153,7 +153,7 @@ def test_where_fifos_cannot_be_locked_they_stay(
     monkeypatch.setattr(locks, "share", refuse)
     monkeypatch.setattr(locks, "lock", refuse)
     listener = hang("mail")
-    Notifier(folder).ring("mail")
+    Notifier(folder).notify("mail")
     assert listener.take()
     listener.close()
     assert os.listdir(folder) == ["wake-for-mail"]
@@ -169,7 +169,7 @@ def test_the_fifos_of_the_dead_are_removed_and_those_of_the_living_stay(
     remove_unheard(folder, ["high", "low", "none"])
     remove_unheard(folder, [])
     assert os.listdir(folder) == ["wake-for-low"]
-    Notifier(folder).ring("low")
+    Notifier(folder).notify("low")
     assert rings(living)
 
 
@@ -180,7 +180,7 @@ def test_a_link_at_the_name_of_a_fifo_is_not_followed(
     (folder / "wake-any").symlink_to(tmp_path / "victim")
     sleeper = os.open(tmp_path / "victim", os.O_RDONLY | os.O_NONBLOCK)
     assert hang().descriptors() == []
-    Notifier(folder).ring("mail")
+    Notifier(folder).notify("mail")
     Notifier(folder).notify_all()
     remove_unheard(folder, [])
     assert select.select([sleeper], [], [], 0)[0] == []
@@ -217,7 +217,7 @@ def test_a_push_wakes_those_who_serve_its_queue(
     folder: Path, hang: Callable[..., Listener], queues: list[str], rung: str, wakes: bool
 ) -> None:
     listener = hang(*queues)
-    Notifier(folder).ring(rung)
+    Notifier(folder).notify(rung)
     assert rings(listener) is wakes
     assert listener.take() is wakes
 
@@ -226,7 +226,7 @@ def test_every_worker_that_serves_the_queue_can_be_woken(
     folder: Path, hang: Callable[..., Listener]
 ) -> None:
     bells = [hang(), hang("mail"), hang("low", "mail"), hang("low")]
-    Notifier(folder).ring("mail")
+    Notifier(folder).notify("mail")
     assert [rings(listener) for listener in bells] == [True, True, True, False]
 
 
@@ -234,7 +234,7 @@ def test_one_byte_wakes_one_of_those_who_share_a_bell(
     folder: Path, hang: Callable[..., Listener]
 ) -> None:
     first, second = hang("mail"), hang("mail")
-    Notifier(folder).ring("mail")
+    Notifier(folder).notify("mail")
     assert rings(first)
     assert rings(second)
     assert [second.take(), first.take()] == [True, False]
@@ -245,7 +245,7 @@ def test_take_takes_one_byte_and_drain_all(folder: Path, hang: Callable[..., Lis
     listener, notifier = hang(), Notifier(folder)
     assert not listener.drain()
     for _ in range(3):
-        notifier.ring("mail")
+        notifier.notify("mail")
     assert listener.take()
     assert rings(listener)
     assert listener.drain()
@@ -258,7 +258,7 @@ def test_a_worker_can_pass_the_word_on_to_those_who_share_a_queue(
     hang: Callable[..., Listener],
 ) -> None:
     first, second, stranger = hang("high", "mail"), hang("mail"), hang("low")
-    first.ring()
+    first.notify()
     assert rings(second)
     assert not rings(stranger)
 
@@ -267,7 +267,7 @@ def test_a_bell_is_silent_after_the_last_who_rang_it_has_gone(
     folder: Path, hang: Callable[..., Listener]
 ) -> None:
     listener = hang()
-    Notifier(folder).ring("mail")
+    Notifier(folder).notify("mail")
     listener.take()
     # A FIFO that is open for reading alone would report an end of file for ever.
     assert not rings(listener)
@@ -278,8 +278,8 @@ def test_a_bell_that_was_closed_is_nobodys(folder: Path, hang: Callable[..., Lis
     listener.close()
     listener.close()
     assert listener.descriptors() == []
-    Notifier(folder).ring("mail")
-    listener.ring()
+    Notifier(folder).notify("mail")
+    listener.notify()
     assert (listener.take(), listener.drain()) == (False, False)
     assert not rings(hang())
 
@@ -289,8 +289,8 @@ def test_a_full_bell_keeps_nobody_waiting(folder: Path, hang: Callable[..., List
     with suppress(BlockingIOError):
         while True:
             os.write(listener.descriptors()[0], b"\n" * 4096)
-    Notifier(folder).ring("mail")
-    listener.ring()
+    Notifier(folder).notify("mail")
+    listener.notify()
     while listener.drain():
         pass
     assert not rings(listener)
@@ -303,9 +303,9 @@ def test_where_there_is_no_folder_there_is_no_bell(tmp_path: Path) -> None:
     listener = Listener(tmp_path / "missing", ["mail"])
     assert listener.descriptors() == []
     assert (listener.take(), listener.drain()) == (False, False)
-    listener.ring()
+    listener.notify()
     listener.close()
-    Notifier(tmp_path / "missing").ring("mail")
+    Notifier(tmp_path / "missing").notify("mail")
     assert not (tmp_path / "missing").exists()
 
 
@@ -331,7 +331,7 @@ def test_other_files_in_the_folder_are_left_alone(
 ) -> None:
     listener = hang()
     (folder / "010000000001").write_text("00000000000000000007")
-    Notifier(folder).ring("mail")
+    Notifier(folder).notify("mail")
     assert rings(listener)
     assert (folder / "010000000001").read_text() == "00000000000000000007"
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from waiting import Child, Clock
 
-from litequeue.engine.notifier import LOOK_SECONDS, MOST_KEPT, Listener, Notifier
+from litequeue.engine.notifier import FIFO_TRUST_SECONDS, MOST_KEPT, Listener, Notifier
 from litequeue.queue import Queue
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no FIFOs")
@@ -66,18 +66,18 @@ def test_a_bell_that_is_hung_after_the_first_ring_is_rung(
     folder: Path, hang: Callable[..., Listener]
 ) -> None:
     first, notifier = hang(), Notifier(folder)
-    notifier.ring("mail")
+    notifier.notify("mail")
     second = hang("mail")
-    notifier.ring("mail")
+    notifier.notify("mail")
     assert (rung(first), rung(second)) == (True, True)
 
 
 def test_a_folder_that_is_made_after_the_first_ring_is_found(tmp_path: Path) -> None:
     notifier = Notifier(tmp_path / "later")
-    notifier.ring("mail")
+    notifier.notify("mail")
     (tmp_path / "later").mkdir()
     listener = Listener(tmp_path / "later", [])
-    notifier.ring("mail")
+    notifier.notify("mail")
     assert rung(listener)
     listener.close()
 
@@ -85,13 +85,13 @@ def test_a_folder_that_is_made_after_the_first_ring_is_found(tmp_path: Path) -> 
 def test_the_folder_is_looked_into_once_in_a_while(folder: Path) -> None:
     clock = Clock()
     notifier = Notifier(folder, clock)
-    notifier.ring("mail")
+    notifier.notify("mail")
     listener = Listener(folder, [], sleep=lambda seconds: None)
-    clock.advance(LOOK_SECONDS / 2)
-    notifier.ring("mail")
+    clock.advance(FIFO_TRUST_SECONDS / 2)
+    notifier.notify("mail")
     assert not rung(listener)
-    clock.advance(LOOK_SECONDS)
-    notifier.ring("mail")
+    clock.advance(FIFO_TRUST_SECONDS)
+    notifier.notify("mail")
     assert rung(listener)
     listener.close()
 
@@ -100,9 +100,9 @@ def test_who_hangs_a_bell_waits_for_those_who_have_just_looked(folder: Path) -> 
     # What they push till then, the first look at the queue finds: it comes after this.
     clock = Clock()
     notifier = Notifier(folder, clock)
-    notifier.ring("mail")
+    notifier.notify("mail")
     listener = Listener(folder, [], sleep=clock.sleep)
-    notifier.ring("mail")
+    notifier.notify("mail")
     assert rung(listener)
     listener.close()
 
@@ -111,12 +111,12 @@ def test_a_bell_that_was_removed_is_no_error_and_one_made_anew_is_rung(
     folder: Path, hang: Callable[..., Listener]
 ) -> None:
     old, notifier = hang("mail"), Notifier(folder)
-    notifier.ring("mail")
+    notifier.notify("mail")
     assert rung(old)
     (folder / "wake-for-mail").unlink()
-    notifier.ring("mail")
+    notifier.notify("mail")
     new = hang("mail")
-    notifier.ring("mail")
+    notifier.notify("mail")
     assert rung(new)
 
 
@@ -125,13 +125,13 @@ def test_a_folder_that_was_removed_is_no_error_and_one_made_anew_is_found(
 ) -> None:
     hang()
     notifier = Notifier(folder)
-    notifier.ring("mail")
+    notifier.notify("mail")
     (folder / "wake-any").unlink()
     folder.rmdir()
-    notifier.ring("mail")
+    notifier.notify("mail")
     folder.mkdir()
     listener = hang()
-    notifier.ring("mail")
+    notifier.notify("mail")
     assert rung(listener)
 
 
@@ -146,16 +146,16 @@ def test_a_bell_that_could_not_be_opened_is_tried_again(
 
     with monkeypatch.context() as patch:
         patch.setattr("litequeue.engine.notifier.os.open", full)
-        notifier.ring("mail")
-    clock.advance(LOOK_SECONDS)
-    notifier.ring("mail")
+        notifier.notify("mail")
+    clock.advance(FIFO_TRUST_SECONDS)
+    notifier.notify("mail")
     assert rung(listener)
 
 
 def test_a_file_that_is_no_fifo_is_not_written_to(folder: Path) -> None:
     (folder / "wake-any").write_text("mine")
     notifier = Notifier(folder)
-    notifier.ring("mail")
+    notifier.notify("mail")
     notifier.notify_all()
     assert (folder / "wake-any").read_text() == "mine"
 
@@ -166,10 +166,10 @@ def test_a_bell_is_rung_on_after_its_sleepers_have_gone(
     notifier = Notifier(folder)
     for _ in range(3):
         listener = hang()
-        notifier.ring("mail")
+        notifier.notify("mail")
         assert rung(listener)
         listener.close()
-        notifier.ring("mail")
+        notifier.notify("mail")
 
 
 DEADLY = """
@@ -210,14 +210,14 @@ def test_a_bell_is_opened_once_however_often_it_is_rung(
     clock = Clock()
     notifier = Notifier(folder, clock)
     for _ in range(50):
-        notifier.ring("mail")
-        notifier.ring("low")
+        notifier.notify("mail")
+        notifier.notify("low")
         notifier.notify_all()
-        clock.advance(LOOK_SECONDS)
+        clock.advance(FIFO_TRUST_SECONDS)
     assert opened(folder) == sorted([*before, "wake-for-low", "wake-for-mail"])
     notifier.close()
     assert opened(folder) == before
-    notifier.ring("mail")
+    notifier.notify("mail")
     del notifier
     assert opened(folder) == before
 
@@ -226,11 +226,11 @@ def test_a_bell_is_opened_once_however_often_it_is_rung(
 def test_a_bell_that_was_removed_is_let_go_of(folder: Path, hang: Callable[..., Listener]) -> None:
     listener, clock = hang("mail"), Clock()
     notifier = Notifier(folder, clock)
-    notifier.ring("mail")
+    notifier.notify("mail")
     listener.close()
     assert opened(folder) == ["wake-for-mail (deleted)"]
-    clock.advance(LOOK_SECONDS)
-    notifier.ring("mail")
+    clock.advance(FIFO_TRUST_SECONDS)
+    notifier.notify("mail")
     assert opened(folder) == []
 
 
@@ -303,7 +303,7 @@ def test_a_producer_opens_what_serves_its_queue_and_nothing_else(
     hang()
     before = opened(folder)
     notifier = Notifier(folder)
-    notifier.ring("tenant-3")
+    notifier.notify("tenant-3")
     assert opened(folder) == sorted([*before, "wake-any", "wake-for-tenant-3"])
 
 
@@ -316,7 +316,7 @@ def test_threads_that_ring_while_bells_come_and_go_write_to_no_other_file(
     def ring() -> None:
         try:
             while not over.is_set():
-                notifier.ring("mail")
+                notifier.notify("mail")
                 notifier.close()
         except BaseException as error:
             troubles.append(error)

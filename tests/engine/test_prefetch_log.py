@@ -270,7 +270,7 @@ def test_what_is_noted_of_another_claim_is_said_of_nobody(
     assert prefetch_log.start()
     note = read(path)
     rows = [job_row(id, 1000.5) for id in (1, 2, 3)]
-    assert note.about(rows) == note._replace(fetched=[3])
+    assert note.about(rows) == note._replace(unstarted=[3])
     rows = [job_row(1, 999.5), job_row(2, 999.5), job_row(3, 1000.5), job_row(4, 1000.5)]
     assert note.about(rows) == Snapshot(0, {}, [3], claimed_at=1000.5)
     assert note.about([]) == Snapshot(0, {}, [], claimed_at=1000.5)

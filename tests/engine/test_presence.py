@@ -201,7 +201,7 @@ def test_where_a_job_hung_is_part_of_the_note(
     registration.prefetch_log.begin([7])
     os.write(registration.fileno(), b"  File x, line 1")
     registration.close()
-    assert rescues(presence, registration.worker) == [Snapshot(7, hung="  File x, line 1")]
+    assert rescues(presence, registration.worker) == [Snapshot(7, stuck_at="  File x, line 1")]
 
 
 # A burial

@@ -126,7 +126,7 @@ class Storm:
         found = [row.name for row in self.queue.store.presence.workers() if row.pid == pid]
         folder, mark = self.queue.store.presence.folder, file_mark(self.queue.path)
         notes = [read(str(folder / f"{name}.hand"), mark) for name in found]
-        return sum(len(note.finished) + len(note.fetched) + bool(note.running) for note in notes)
+        return sum(len(note.finished) + len(note.unstarted) + bool(note.running) for note in notes)
 
     def _alive(self) -> list[int]:
         """The processes of the workers that have a seat, as far as they are not known to

@@ -40,7 +40,7 @@ def test_a_hand_that_does_not_move_is_recalled_once(watched: Watched) -> None:
     watched.prefetch_log.begin([1, 2, 3])
     watched.watch.begin()
     wait_until(lambda: watched.recalls == 1)
-    assert read(watched.prefetch_log.path).fetched == (2, 3)
+    assert read(watched.prefetch_log.path).unstarted == (2, 3)
 
 
 def test_a_hand_that_has_moved_is_watched_further(watched: Watched) -> None:
