@@ -105,7 +105,7 @@ def permissions(target: Target) -> Iterator[Finding]:
     found = [*_forbidden(target), *_let_in(target), *_shut_out(target)]
     yield from found
     if not found:
-        sentence = "whoever may write the file may write what stands beside it"
+        sentence = "all users of the file may also write the files beside it"
         yield Finding("ok", "permissions", sentence)
 
 
