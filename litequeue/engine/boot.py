@@ -1,8 +1,8 @@
-"""Which start of the machine, and which file: what a note beside the database has to agree
-with to be believed.
+"""Identifies the boot of the machine and the database file, so that files beside the
+database are trusted only if they belong to both.
 
-A power failure can leave one file newer than another, so what was written under another
-start of the machine says nothing about the database as it is now.
+A power failure can leave one file newer than another, so a file that was written before
+the last boot says nothing about the database as it is now.
 """
 
 from __future__ import annotations
@@ -14,26 +14,27 @@ from contextlib import suppress
 from functools import lru_cache
 
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
-# What macOS and FreeBSD call it.
+# The names on macOS and FreeBSD.
 SYSCTLS = (b"kern.bootsessionuuid", b"kern.boot_id")
 
 
 @lru_cache(maxsize=1)
 def boot_id() -> str:
-    """A text that is another one after each start of this machine, and does not change
-    when its clock is set."""
+    """A text that differs after each boot of this machine, and does not change when its
+    clock is set."""
     with suppress(OSError), open(BOOT_ID) as file:
         return file.read().strip()
     with suppress(OSError, AttributeError, ValueError):
         found = _windows_boot() if sys.platform == "win32" else _sysctl()
         if found:
             return found
-    # The clock may be set, and then a note is not believed: a job is run once more.
+    # If the clock is set, this changes and the prefetch log is ignored: a job may run again.
     return str(int(time.time() - time.monotonic()))
 
 
 def file_mark(path: str) -> bytes:
-    """What tells this start of the machine and the file at ``path`` from any other."""
+    """A mark that identifies this boot of the machine and the file at ``path``; empty if
+    the file cannot be read."""
     try:
         found = os.stat(path)
     except OSError:
@@ -54,12 +55,12 @@ def _sysctl() -> str:
 
 
 def _windows_boot() -> str:
-    """The instant of the start, without the changes of the clock since."""
+    """The time of the boot, corrected for changes of the clock since."""
     if sys.platform != "win32":
         return ""
     import ctypes  # only on Windows
 
-    # SYSTEM_TIMEOFDAY_INFORMATION: BootTime is moved with the clock, by BootTimeBias.
+    # SYSTEM_TIMEOFDAY_INFORMATION: BootTime moves with the clock, by BootTimeBias.
     times = (ctypes.c_int64 * 6)()
     size = ctypes.c_ulong(ctypes.sizeof(times))
     if ctypes.WinDLL("ntdll").NtQuerySystemInformation(3, times, size, None) != 0:

@@ -1,8 +1,8 @@
-"""What a forked child is to let go of at once: its parent's locks and open FIFOs.
+"""Closes the parent's locks and open FIFOs in a forked child at once.
 
-A lock of flock lives as long as any process has its descriptor open, so a child that keeps
-one keeps a dead worker alive. There is one hook for the whole process: Python can not take
-a hook back, and one for each queue would stay for good.
+An flock lock is held as long as any process has its descriptor open, so a child that keeps
+the descriptor makes a dead worker look alive. There is one hook for the whole process:
+Python cannot unregister a hook, so one for each queue would never be freed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Protocol
 
 
 class Inherited(Protocol):
-    """Something with descriptors that are its own process's alone."""
+    """An object with descriptors that only its own process may use."""
 
     def forked(self) -> None:
         """Close them; called in the child, before anything else runs there."""
@@ -35,6 +35,6 @@ def tell_child(owner: Inherited) -> None:
 
 def _report() -> None:
     for owner in list(_open or ()):
-        # What one cannot close is no reason to leave the others open.
+        # If one cannot be closed, the others still must be.
         with suppress(OSError):
             owner.forked()

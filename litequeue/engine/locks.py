@@ -1,5 +1,5 @@
-"""Locks of the kernel on files: held for as long as a process wants, and freed by its
-death, however sudden.
+"""File locks of the kernel: a process holds one as long as it wants, and the kernel frees it
+when the process dies, however suddenly.
 
 flock and not lockf: a POSIX record lock is lost as soon as any descriptor of the file
 closes in the process.
@@ -18,12 +18,12 @@ from litequeue.engine import forks
 if sys.platform == "win32":
     import msvcrt
 
-    # The byte that is locked lies far behind what is written in the file: Windows
-    # forbids others to read a locked byte.
+    # The locked byte lies far beyond the content of the file: Windows does not let others
+    # read a locked byte.
     LOCKED_BYTE = 1 << 30
 
     def lock(descriptor: int) -> bool:
-        """Take the lock without waiting; False where another holds it."""
+        """Take the lock without waiting; False if another process holds it."""
         os.lseek(descriptor, LOCKED_BYTE, os.SEEK_SET)
         try:
             msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
@@ -35,7 +35,7 @@ else:
     import fcntl
 
     def lock(descriptor: int) -> bool:
-        """Take the lock without waiting; False where another holds it."""
+        """Take the lock without waiting; False if another process holds it."""
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -43,7 +43,7 @@ else:
         return True
 
     def share(descriptor: int) -> bool:
-        """Take the lock together with others; False where one holds it alone."""
+        """Take the lock as a shared one; False if another process holds it exclusively."""
         try:
             fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -51,16 +51,17 @@ else:
         return True
 
 
-# Whoever can put a link at the name of a lock must not choose which file is opened, or made.
+# A user who can put a link at the path of a lock must not choose which file is opened or
+# created.
 NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
 
 
 def acquire(path: str | os.PathLike[str], mode: int | None = None) -> int | None:
-    """Open and lock the file at ``path``, making it if need be, and return the descriptor
-    that holds the lock; None where another holds it. Close it to let go.
+    """Open and lock the file at ``path``, creating it if needed, and return the descriptor
+    that holds the lock; None if another process holds it. Close it to release the lock.
 
-    ``mode`` is that of the file which the lock guards, by default the new lock's own:
-    those who may write that one may take the lock, and nobody else.
+    ``mode`` is the mode of the file that the lock guards, by default the lock file's own:
+    only users who may write that file may take the lock.
     """
     while True:
         descriptor = _opened(path, mode)
@@ -69,13 +70,13 @@ def acquire(path: str | os.PathLike[str], mode: int | None = None) -> int | None
             return None
         if leads_to(path, descriptor):
             return descriptor
-        # Whoever held it before has unlinked the file: this lock is on a dead one.
+        # The previous holder has unlinked the file, so this lock guards nothing.
         os.close(descriptor)
 
 
 def writers(mode: int) -> int:
-    """The mode of a lock on a file of this ``mode``: nothing for those who may only read,
-    since whoever can open a file at all can hold its lock."""
+    """The mode of a lock on a file of this ``mode``: users who may only read get no access,
+    since any user who can open a file can hold its lock."""
     write = mode & 0o222
     return write | write << 1
 
@@ -94,10 +95,10 @@ def _opened(path: str | os.PathLike[str], mode: int | None) -> int:
     if hasattr(os, "fchmod"):
         found = os.fstat(descriptor).st_mode & 0o666
         wanted = writers(found if mode is None else mode)
-        # Of one that was there, nothing is given that its owner has taken away.
+        # An existing file gets no permission that its owner has removed.
         wanted = wanted if made else found & wanted
         if wanted != found:
-            # Another user may have made it between the two: then the mode is his to set.
+            # Another user may have created it in between: then only that user may set its mode.
             with suppress(OSError):
                 os.fchmod(descriptor, wanted)
     return descriptor
@@ -113,7 +114,8 @@ def leads_to(path: str | os.PathLike[str], descriptor: int) -> bool:
 
 @contextmanager
 def tried(path: str | os.PathLike[str], mode: int | None = None) -> Iterator[bool]:
-    """Hold the lock of ``path`` for a block, or say False where another has it."""
+    """Hold the lock of ``path`` for a block and yield True; yield False if another process
+    holds it."""
     descriptor = acquire(path, mode)
     if descriptor is None:
         yield False
@@ -125,7 +127,7 @@ def tried(path: str | os.PathLike[str], mode: int | None = None) -> Iterator[boo
 @contextmanager
 def kept(descriptor: int) -> Iterator[None]:
     """Close the descriptor of a lock after a block, and at once in each child that is
-    forked meanwhile: a lock is free when the last process that has it open closes it."""
+    forked meanwhile: the lock is free only when every process has closed it."""
     lock = _Kept(descriptor)
     try:
         yield
@@ -152,20 +154,20 @@ WRITE_LOCK_BYTE = 120
 
 def writer(path: str | os.PathLike[str]) -> int | None:
     """The id of the process that holds SQLite's write lock on the database ``path``; None
-    where nobody does, and where the system does not say (it does on Linux)."""
+    if no process does, or if the system does not tell (only Linux does)."""
     try:
         inode = os.stat(f"{os.fspath(path)}-shm").st_ino
         with open("/proc/locks", encoding="ascii") as lines:
             pids = [_writer_by(line.split(), inode) for line in lines]
     except (OSError, ValueError):
         return None
-    # A process of another pid namespace has the id 0 here.
+    # A process in another pid namespace is shown with the id 0.
     return next(filter(None, pids), None)
 
 
 def _writer_by(words: list[str], inode: int) -> int:
-    """Whose write lock a line of /proc/locks is about, or 0."""
-    if "->" in words:  # one that waits
+    """The process id whose write lock a line of /proc/locks describes, or 0."""
+    if "->" in words:  # a waiting process
         return 0
     kind, _, mode, pid, place, first, last = words[1:]
     if (kind, mode, int(place.rpartition(":")[2])) != ("POSIX", "WRITE", inode):

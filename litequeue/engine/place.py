@@ -1,7 +1,8 @@
-"""The place of a database: what its path may be, and that its file has no second name.
+"""Checks the path of a database: that it names a file, and that the file has no second name.
 
-SQLite finds the -wal and the -shm by the name of the file. Under a second name it has a
-second WAL, and nobody sees what is written under the first: jobs run twice, and are lost.
+SQLite finds the -wal and the -shm by the name of the file. Under a second name the file has
+a second WAL, and writes under one name are invisible under the other: jobs run twice or are
+lost.
 """
 
 from __future__ import annotations
@@ -13,12 +14,12 @@ from litequeue.errors import CannotOpen
 
 MOUNTS = "/proc/self/mountinfo"
 
-# As the kernel writes them in the table of mounts.
+# How the kernel escapes these characters in the mount table.
 ESCAPED = ((b"\\", b"\\134"), (b" ", b"\\040"), (b"\t", b"\\011"), (b"\n", b"\\012"))
 
 
 def path_of(path: str | bytes | os.PathLike[str]) -> str:
-    """The path as text; raises CannotOpen for what names no file: ":memory:", a URI."""
+    """The path as text; raises CannotOpen for anything but a file path: ":memory:", a URI."""
     name = os.fsdecode(path)
     if name in ("", ":memory:"):
         raise CannotOpen(path=repr(name), problem="a queue needs a file")
@@ -31,13 +32,13 @@ def path_of(path: str | bytes | os.PathLike[str]) -> str:
 
 
 def _is_uri(name: str) -> bool:
-    """Whether it is what other libraries take for a database: "sqlite:///jobs.db",
-    "file:jobs.db?mode=ro"."""
-    # Without a regular expression, which a producer takes longer to compile than all this.
+    """Whether the name is a URI, as other libraries accept for a database:
+    "sqlite:///jobs.db", "file:jobs.db?mode=ro"."""
+    # Compiling a regular expression would take a producer longer than all of this.
     scheme, _, rest = name.partition(":")
     if scheme.lower() == "file" and ":" in name:
         return True
-    # A Path has one slash left of several, and a single letter is a drive of Windows.
+    # A Path collapses several slashes to one, and a single letter is a Windows drive.
     letters = scheme.translate(str.maketrans("", "", "+.-"))
     return rest.startswith("/") and len(scheme) > 1 and letters.isascii() and letters.isalnum()
 
@@ -45,7 +46,7 @@ def _is_uri(name: str) -> bool:
 def check_links(path: str, found: os.stat_result) -> None:
     """Raise CannotOpen if the file that was ``found`` at ``path`` has hard links."""
     if found.st_nlink > 1:
-        from shlex import quote  # for this sentence alone
+        from shlex import quote  # only for this message
 
         where, name = quote(os.path.dirname(path)), quote(path)
         problem = (
@@ -57,19 +58,19 @@ def check_links(path: str, found: os.stat_result) -> None:
 
 
 def check_mount(path: str) -> None:
-    """Raise CannotOpen if the file is mounted by itself, without the folder around it."""
+    """Raise CannotOpen if the file itself is a mount point, without the folder around it."""
     if mounted_alone(path):
         problem = (
             "it is a bind mount of this file alone, so its WAL would stay outside of the mount, "
-            "unseen by who uses the file elsewhere. Mount the folder that it is in, as in "
+            "invisible to other users of the file. Mount the folder that contains it, as in "
             "`-v ./queue:/app/queue`"
         )
         raise CannotOpen(path=path, problem=problem)
 
 
 def mounted_alone(path: str) -> bool:
-    """Whether a file, named by its real path, is a mount point; False where this system has
-    no table of mounts."""
+    """Whether a file, named by its real path, is a mount point; False if this system has
+    no mount table."""
     point = os.fsencode(path)
     for sign, digits in ESCAPED:
         point = point.replace(sign, digits)
@@ -81,13 +82,13 @@ def mounted_alone(path: str) -> bool:
     if b" %b " % point not in table:
         return False
     over = [line.split()[4] for line in table.splitlines()]
-    # What is mounted later on one of its folders hides it.
+    # A later mount on one of its parent folders hides it.
     found = [each for each in over if point == each or point.startswith(each.rstrip(b"/") + b"/")]
     return bool(found) and found[-1] == point
 
 
 NO_DESCRIPTORS = (
-    "this process has as many files open as it may: close those that it does not need, or raise "
+    "this process has reached its limit of open files: close those that it does not need, or raise "
     "the limit (ulimit -n, and LimitNOFILE= in a unit of systemd)"
 )
 # A database, its -wal and its -shm.

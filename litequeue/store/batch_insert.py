@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class BatchJobs:
-    """The jobs of a batch that is being put together; they are pushed at the end."""
+    """Collects the jobs of a new batch, which are pushed at the end of the block."""
 
     def __init__(self) -> None:
         self.id: int | None = None
@@ -41,7 +41,7 @@ class BatchJobs:
         if not fits or isinstance(job, type):
             from litequeue.mistakes import no_job
 
-            # Here, and not at the block's end, where no line says which push it was.
+            # Raised here, so that the traceback shows which push it was.
             raise no_job("batch.push", job)
         given = checked(options, "push") if options else NOTHING_GIVEN
         self._jobs.append(((job, payload or {}) if isinstance(job, str) else job, given))
@@ -75,8 +75,8 @@ class BatchInserts:
     @contextmanager
     def batch_then(self, then: Pushable, options: Options) -> Iterator[BatchJobs]:
         """Collect jobs in the block, and push them in one transaction at its end, with
-        ``then`` to run once when all of them have ended; an exception in the block
-        pushes nothing. Raises OptionError."""
+        ``then`` to run once when all of them have ended; if the block raises,
+        nothing is pushed. Raises OptionError."""
         jobs = BatchJobs()
         follower = self._inserts.row(then, checked(options, "batch"), "batch(then=)")
         if follower["step"] or follower["unique_key"]:
@@ -93,16 +93,16 @@ class BatchInserts:
             self._unblocker.close_batch(jobs.id)
 
     def begin_batch(self, row: JobRow) -> None:
-        """Open the batch that a run plans, where it was pushed by name, by someone who did
-        not know that it is one. Raises RunLost."""
+        """Open the batch that a run plans, if its job was pushed by name alone, so that push
+        did not open it. Raises RunLost."""
         with self._database.transaction():
             self._executions.plan_batch(row)
             self._batches.open(row.id, row.name, self._now())
 
     def plan(self, row: JobRow, jobs: Sequence[Pushed], cursor: object) -> None:
-        """Add a chunk of jobs to the batch that the run of ``row`` plans, with the cursor
-        behind it, in one transaction; after the last, when ``cursor`` is None, the run is
-        over and the row waits for the jobs. Raises RunLost."""
+        """Add a chunk of jobs to the batch that the run of ``row`` plans, and store the cursor
+        after it, in one transaction. After the last chunk, when ``cursor`` is None, the run
+        ends and the row waits for the jobs. Raises RunLost."""
         many = self._inserts.rows(zip(jobs, repeat(NOTHING_GIVEN)))
         last, now = cursor is None, self._now()
         with self._database.transaction():
@@ -115,8 +115,8 @@ class BatchInserts:
             self._unblocker.close_batch(row.id)
 
     def _insert_jobs(self, batch: int, many: list[Alike]) -> tuple[list[int], int]:
-        """Store the jobs of a batch; returns their ids, and how many were stored: one that
-        is unique, and was there before, does not belong to it."""
+        """Store the jobs of a batch; returns their ids, and how many were stored: a unique
+        job that existed before is not part of the batch."""
         highest = self._dependencies.highest_id()
         jobs = [Alike({**each.values, "batch": batch}, each.payloads) for each in many]
         ids = self._inserts.insert_many(jobs)

@@ -1,8 +1,9 @@
-"""Batches: many jobs that count as one, closed when the last of them has ended.
+"""Batches: groups of jobs that are counted together; a batch is closed when its last job has
+ended.
 
 A batch has the id of the row that follows it: the job that plans it, or the job to run
 after it. That row waits until the batch is closed, which happens once, in the
-transaction that ends the last member.
+transaction that ends the last job of the batch.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from litequeue.records import (
     maybe_instant,
 )
 
-# The columns of a record, and what each may hold.
+# The columns of a record and their valid values.
 KINDS = {
     "id": NUMBER,
     "name": TEXT,
@@ -47,7 +48,7 @@ _COUNTERS = {State.DONE: "done", State.FAILED: "failed", State.CANCELLED: "cance
 
 
 class BatchRow(NamedTuple):
-    """One batch as the database has it, at the moment when it was read."""
+    """One batch as it was in the database when it was read."""
 
     id: int
     name: str
@@ -64,25 +65,25 @@ class BatchRow(NamedTuple):
 
     @property
     def ended(self) -> int:
-        """How many members are over, in whatever way."""
+        """How many jobs of the batch have ended, in any state."""
         return self.done + self.failed + self.cancelled
 
     @property
     def percent(self) -> float:
-        """How much of what is planned so far is over, from 0 to 100."""
+        """How many of the jobs planned so far have ended, in percent from 0 to 100."""
         if not self.planned:
             return 0.0 if self.planned_at is None else 100.0
         return 100.0 * self.ended / self.planned
 
     @property
     def rate(self) -> float:
-        """How many members have ended in a second, since the batch was pushed."""
+        """How many jobs have ended per second since the batch was pushed."""
         return self.ended / self.seconds if self.seconds > 0 else 0.0
 
     @property
     def seconds_left(self) -> float | None:
-        """How long the rest of what is planned will take at this rate, in seconds; None
-        while that cannot be said."""
+        """How long the remaining planned jobs will take at this rate, in seconds; None if
+        that is unknown."""
         left = self.planned - self.ended
         if not left:
             return None if self.planned_at is None else 0.0
@@ -90,7 +91,7 @@ class BatchRow(NamedTuple):
 
 
 class Batches:
-    """The batches of one database. What writes here is part of a transaction that the
+    """The batches of one database. Methods that write are part of a transaction that the
     caller has open."""
 
     def __init__(self, database: Database) -> None:
@@ -112,7 +113,7 @@ class Batches:
     where id = :id and planned_at is null"""
 
     def add(self, id: int, count: int, cursor: object, *, last: bool, now: int) -> bool:
-        """Count jobs that were added, and store the planner's cursor; False where the planning
+        """Count jobs that were added, and store the planner's cursor; False if the planning
         was over."""
         values = {
             "id": id,
@@ -123,15 +124,15 @@ class Batches:
         }
         return self._database.change(self.ADD, values) > 0
 
-    # Ignored where the table refuses it: a batch whose counts were edited is not to keep
-    # its members from ending.
+    # Ignored if the table's checks reject it: a batch whose counts were edited must not keep
+    # its jobs from ending.
     COUNT = """
     update or ignore litequeue_batches
     set done = done + :done, failed = failed + :failed, cancelled = cancelled + :cancelled
     where id = :id"""
 
     def count(self, id: int, state: State, by: int = 1) -> None:
-        """Count a member that has ended in ``state``, or with ``by=-1`` no longer has."""
+        """Count a job that has ended in ``state``; ``by=-1`` undoes it."""
         counts = {word: by if state is each else 0 for each, word in _COUNTERS.items()}
         self._database.change(self.COUNT, {"id": id, **counts})
 
@@ -151,7 +152,7 @@ class Batches:
     where id = :id and cancelled_at is null"""
 
     def cancel(self, id: int, now: int) -> None:
-        """Note that the whole batch was cancelled."""
+        """Record that the whole batch was cancelled."""
         self._database.change(self.CANCEL, {"id": id, "now": now})
 
     GET = f"""
@@ -161,7 +162,7 @@ class Batches:
 
     def get(self, id: int, now: int) -> BatchRow:
         """The record of a batch; raises NoSuchJob, and DamagedRow for one that was edited
-        into something that no verb writes."""
+        into something unreadable."""
         rows = self._database.rows(self.GET, {"id": id}) if is_id(id) else []
         if not rows:
             raise NoSuchJob(id=id)
@@ -173,7 +174,7 @@ class Batches:
     where id = :id"""
 
     def is_there(self, id: int) -> bool:
-        """Whether there is a record of a batch, be it readable or not."""
+        """Whether a batch has a record, readable or not."""
         return is_id(id) and bool(self._database.rows(self.IS_THERE, {"id": id}))
 
     IS_OPEN = """
@@ -201,7 +202,8 @@ class Batches:
     where id = :id and {IS_OVER}"""
 
     def forget(self, ids: Sequence[int], before: int) -> None:
-        """Forget those of these batches that were over at ``before``, jobs and all."""
+        """Delete the records of those batches that were over at ``before`` (milliseconds)
+        and have no jobs left."""
         for id in ids:
             self._database.change(self.FORGET, {"id": id, "before": before})
 

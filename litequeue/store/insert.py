@@ -1,4 +1,4 @@
-"""How jobs come in: one, many, after others."""
+"""Storing new jobs: one, many, or with dependencies."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from litequeue.store.batches import Batches
     from litequeue.store.dependencies import Dependencies, Parent
 
-# A longer key is stored as its hash: it stands in an index, and payloads can be long.
+# A longer key is stored as its hash: keys are indexed, and one made of a payload can be long.
 LONGEST_KEY = 200
-# A larger payload is taken, and remarked on.
+# A larger payload is stored, with a warning.
 LARGE_BYTES = 64 * 1024
 # The names of the payloads in a statement that inserts many rows.
 PAYLOADS = [f"payload_{place}" for place in range(64)]
@@ -36,7 +36,7 @@ READY, SCHEDULED = State.READY.code, State.SCHEDULED.code
 
 
 class Pushable(Protocol):
-    """What push takes: a job, or whatever else can say what is to be stored."""
+    """What push accepts: a job, or another object that can give its spec."""
 
     def __litequeue_spec__(self) -> Spec: ...
 
@@ -74,7 +74,7 @@ class Inserts:
         batches: Callable[[], Batches],
         max_payload: int | None = None,
     ) -> None:
-        """``dependencies`` and ``batches`` are asked for by those pushes that need them: most
+        """``dependencies`` and ``batches`` are called only by pushes that need them: most
         producers load neither."""
         self._database = database
         self._clock = clock
@@ -83,7 +83,7 @@ class Inserts:
         self._dependencies = dependencies
         self._batches = batches
         self._max_payload = max_payload
-        # So many characters of four bytes are neither too many nor large.
+        # A payload of this many characters, at most four bytes each, needs no further check.
         self._light = min(max_payload or LARGE_BYTES, LARGE_BYTES) // 4
         self._large: set[str] = set()
         self.declared: dict[str, Options] = {}
@@ -114,15 +114,15 @@ class Inserts:
       name, queue, priority, state, attempts, max_attempts, worker,
       available_at, reserved_at, created_at, options, payload
     )"""
-    # What is null is left out, or made null here: sqlite3 takes six times as long to bind
-    # a None as a number or a text. And by place: to look for each name takes as long again.
+    # Null columns are left out, or made null here: sqlite3 takes six times as long to bind None
+    # as a number or a text. Parameters are positional: looking up names takes as long again.
     PUSH_PLAIN = f"""{INTO} values (
       ?, ?, ?, {READY}, 0, nullif(?, 0), {NOBODY},
       ?, ?, ?, nullif(?, ''), ?
     )"""
 
     def _push_plain(self, spec: Spec, terms: Terms) -> int:
-        """Store a job that is ready at once and linked to no other, as most are."""
+        """Store a job that is ready at once and linked to no other job, as most are."""
         now = self._now()
         id = self._database.insert(
             self.PUSH_PLAIN,
@@ -222,7 +222,7 @@ class Inserts:
 
     def _insert_linked(self, values: Values, after: Sequence[int | Pushable]) -> int:
         """Store a job that is unique, depends on others, or plans a batch."""
-        # An insert that the unique index refuses would use up an id.
+        # An insert that the unique index rejects would use up an id, so check first.
         key = values["unique_key"]
         conflicting = None if key is None else self._lookups.conflicting(str(key))
         if conflicting is not None:
@@ -243,7 +243,7 @@ class Inserts:
         return self._dependencies().parent(parent)
 
     def rows(self, jobs: Iterable[tuple[Pushed, Options]]) -> list[Alike]:
-        """The rows of jobs that are pushed at one moment."""
+        """The rows of jobs that are pushed at the same time."""
         now, rows, last, before = self._clock(), list[Alike](), None, NOTHING_GIVEN
         name, payloads = "", list[str]()
         encode: Callable[[Any], str] = _fields
@@ -265,7 +265,7 @@ class Inserts:
         return rows
 
     def row(self, job: Pushable, given: Options, verb: str = "push") -> Values:
-        """The columns of a job's row; ``verb`` is for the message where it is no job."""
+        """The columns of a job's row; ``verb`` is named in the error if it is not a job."""
         spec = self._spec(job, None, verb)
         values = _values(job, spec, _terms(spec, given), self._clock())
         return {**values, "payload": spec.payload}
@@ -292,8 +292,8 @@ class Inserts:
         return spec
 
     def _weigh(self, name: str, payload: str) -> None:
-        """Refuse a payload that is larger than this queue takes, and remark on a large
-        one, once for each name. Raises PayloadError."""
+        """Check the size of a payload: raise PayloadError if it exceeds the queue's limit,
+        and log a warning for a large one, once for each name."""
         size = len(payload.encode("utf-8", "surrogatepass"))
         if self._max_payload is not None and size > self._max_payload:
             raise PayloadError(
@@ -303,7 +303,7 @@ class Inserts:
             )
         if size > LARGE_BYTES and name not in self._large:
             self._large.add(name)
-            from litequeue.log import logger  # a producer with nothing to remark does without
+            from litequeue.log import logger  # most producers log nothing
 
             logger.warning("%s: a payload of %d KiB is large: %s", name, size // 1024, WAY_OUT)
 
@@ -378,15 +378,15 @@ def _key_of(
     *,
     payload: bool = False,
 ) -> str:
-    """The key that an option asks for; raises OptionError for a callable that gives no
-    text, or was given with a name."""
+    """The key that an option asks for; raises OptionError for a callable that does not
+    return text, or that is used with a job's name instead of a job."""
     if callable(said):
         found = _asked(said, job, spec)
     else:
         found = said if isinstance(said, str) else _own_key(spec, payload)
     if len(found) <= LONGEST_KEY:
         return found
-    import hashlib  # 4 MB that only a long key needs
+    import hashlib  # 4 MB of memory, needed only for a long key
 
     return found[:50] + hashlib.sha256(found.encode("utf-8", "surrogatepass")).hexdigest()
 
@@ -404,7 +404,7 @@ def _asked(said: Callable[..., str], job: Pushable | str, spec: Spec) -> str:
 
 
 def _own_key(spec: Spec, payload: bool) -> str:
-    """The key of a job that names none: its name in any spelling, and its fields in any
-    order."""
+    """The key of a job that names none: its folded name, with ``payload`` also its sorted
+    fields."""
     name = key(spec.name)
     return f"{name} {json.dumps(json.loads(spec.payload), sort_keys=True)}" if payload else name

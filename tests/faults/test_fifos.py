@@ -77,5 +77,5 @@ def test_a_worker_that_shares_a_queue_takes_what_the_other_does_not(world: World
 def test_descriptors_that_are_used_up_are_named_as_such(world: World, spare: int) -> None:
     script = world.start("-c", FEW_DESCRIPTORS, spare)
     script.ends_with(0)
-    assert "as many files open as it may" in script.out()
+    assert "reached its limit of open files" in script.out()
     assert "ulimit -n" in script.out()

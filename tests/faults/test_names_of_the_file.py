@@ -143,4 +143,4 @@ def test_a_worker_ends_when_the_link_on_its_path_is_turned(
     release(world, 2)
     worker.ends_with(2)
     assert "current/jobs.db is no longer the file that this worker has open" in worker.err()
-    assert "a link on its path leads elsewhere" in worker.err()
+    assert "a link on its path was changed" in worker.err()
