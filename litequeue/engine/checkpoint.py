@@ -7,7 +7,7 @@ one process at a time checkpoints, and only in the two ways in which no writer c
 the WAL over: while there is something left to copy, and under the write lock.
 
 The kinds of checkpoint that wait (FULL, RESTART, TRUNCATE) hold the write lock while they
-wait for readers, and every push waits with them. PASSIVE waits for nobody.
+wait for readers, and every push waits with them. PASSIVE never waits.
 """
 
 from __future__ import annotations
@@ -49,11 +49,11 @@ class Checkpoints:
         self._again_at = 0.0
 
     def due(self) -> bool:
-        """Whether the WAL has grown so long that a writer should see to it."""
+        """Whether the WAL has grown so long that a writer should checkpoint it."""
         return self._size() > CHECKPOINT_BYTES and self._clock() >= self._again_at
 
     def due_while_idle(self) -> bool:
-        """The same, for who has nothing else to do."""
+        """The same with a lower limit, for an idle process."""
         return self._size() > IDLE_BYTES and self._clock() >= self._again_at
 
     def run(self) -> bool:

@@ -82,7 +82,7 @@ PRAGMAS = (
     "pragma wal_autocheckpoint = 0",  # see litequeue.engine.checkpoint
     # Debian's SQLite overwrites what it deletes: twice the pages for a large payload.
     "pragma secure_delete = off",
-    # Whoever starts the WAL over shortens it: its size says how much there is to copy.
+    # The writer that restarts the WAL also shortens it, so its size says how much is to copy.
     "pragma journal_size_limit = 0",
     "pragma mmap_size = 0",
     # A large transaction would need a writable folder for temporary files.
@@ -317,7 +317,7 @@ class Database:
         this, keeps a transaction open on the file."""
         import gc
 
-        from litequeue.engine import locks  # most writers never have to wait
+        from litequeue.engine import locks  # most writers never wait
 
         if locks.writer(self.path) not in (None, os.getpid()):
             return False
@@ -343,7 +343,7 @@ class Database:
     def held_by_this_process(self) -> bool:
         """Whether any connection of this process, but those of this, has the write lock;
         False where the system does not say."""
-        from litequeue.engine import locks  # most writers never have to wait
+        from litequeue.engine import locks  # most writers never wait
 
         own = any(_is_in_transaction(link.connection) for link in list(self._links))
         return not own and locks.writer(self.path) == os.getpid()
@@ -377,7 +377,7 @@ class Database:
         path = path_of(target)
         if os.path.lexists(path):
             raise CannotOpen(path=path, problem="a backup is not written over another file")
-        from tempfile import TemporaryDirectory  # who only pushes makes no backup
+        from tempfile import TemporaryDirectory  # a producer makes no backup
 
         where, name = os.path.split(path)
         try:
@@ -449,7 +449,7 @@ class Database:
                     self._tell_of_wait(math.inf)
                     raise self._locked(waited) from busy
             self._tell_of_wait(waited)
-            from random import uniform  # most writers never have to wait
+            from random import uniform  # most writers never wait
 
             self._sleep(min(self._busy_seconds - waited, longest * uniform(0.5, 1)))
             longest = min(2 * longest, LONGEST_LOCK_RETRY_SECONDS)
@@ -470,7 +470,7 @@ class Database:
             raise self._locked(waited) from busy
 
     def _locked(self, waited: float) -> DatabaseBusy:
-        from litequeue.engine import locks  # most writers never have to wait
+        from litequeue.engine import locks  # most writers never wait
 
         pid = locks.writer(self.path)
         if pid is None:

@@ -99,7 +99,7 @@ def _joined(path: str, mode: int) -> int:
     """Open a FIFO, made if need be for those who may write a folder of this ``mode``, and
     hold a shared lock on it for as long as it is open. Raises OSError where there can be
     none."""
-    from litequeue.engine import locks  # who only pushes takes no locks
+    from litequeue.engine import locks  # a producer takes no locks
 
     for _ in range(TRIES):
         made = True
@@ -113,22 +113,22 @@ def _joined(path: str, mode: int) -> int:
             if made:
                 with suppress(OSError):
                     os.fchmod(descriptor, locks.writers(mode))
-            # Whoever removes it holds the lock alone until it is gone.
+            # A process that removes it holds the lock exclusively until it is gone.
             if _shared(descriptor) and locks.leads_to(path, descriptor):
                 return descriptor
             os.close(descriptor)
         time.sleep(0.001)
-    # Somebody is stopped while he removes it.
+    # Another process was stopped while removing it.
     raise BlockingIOError(path)
 
 
 def _shared(descriptor: int) -> bool:
-    from litequeue.engine import locks  # who only pushes takes no locks
+    from litequeue.engine import locks  # a producer takes no locks
 
     try:
         return locks.share(descriptor)
     except OSError:
-        # A system that locks no FIFOs: nobody can tell whether he is the last, and it stays.
+        # This system cannot lock FIFOs: no process knows whether it is the last, so the FIFO stays.
         return True
 
 
@@ -147,7 +147,7 @@ def _opened(path: str) -> int:
 
 
 def _remove_unless_shared(path: str, descriptor: int) -> None:
-    from litequeue.engine import locks  # who only pushes takes no locks
+    from litequeue.engine import locks  # a producer takes no locks
 
     with suppress(OSError):
         if locks.lock(descriptor) and locks.leads_to(path, descriptor):
