@@ -50,6 +50,8 @@ to say how its own run ends.
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 
 class LitequeueError(Exception):
     """{problem}"""
@@ -291,18 +293,18 @@ class DamagedRow(DatabaseRefused):
 
 
 class Retry(Exception):
-    """Raised by a job to run again ``after`` seconds from now (default: the job's backoff), if
+    """Raised by a job to run again ``after`` a duration (default: the job's backoff), if
     attempts are left."""
 
-    def __init__(self, reason: str = "", *, after: float | None = None) -> None:
+    def __init__(self, reason: str = "", *, after: float | timedelta | str | None = None) -> None:
         super().__init__(reason or "the job asked to be retried")
         self.after = after
 
 
 class Snooze(Exception):
-    """Raised by a job to run again ``after`` seconds from now, without using an attempt."""
+    """Raised by a job to run again ``after`` a duration, without using an attempt."""
 
-    def __init__(self, reason: str = "", *, after: float) -> None:
+    def __init__(self, reason: str = "", *, after: float | timedelta | str) -> None:
         super().__init__(reason or "the job asked to be run later")
         self.after = after
 

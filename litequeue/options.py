@@ -1,36 +1,35 @@
-"""The options of a job: one spelling for the class, the decorator and the push."""
+"""The options of a job, as the class, the decorator and the push take them."""
 
 # No "from __future__ import annotations": as texts, the types of the fields would be compiled
 # when this is imported.
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Literal, NamedTuple, TypedDict, cast
 
+from litequeue.durations import FORMS, Duration, is_seconds, seconds_of
 from litequeue.errors import OptionError
 from litequeue.messages import nearest, show
 
-Backoff = float | list[float] | Callable[[int], float]
+Backoff = Duration | Sequence[Duration] | Callable[[int], Duration]
 
 
 class Options(TypedDict, total=False):
-    """What may be said of a job beside its payload; the nearest word wins.
-
-    Push, then class or decorator, then the worker's flags, the environment, DEFAULTS.
-    """
+    """The options of a job. The first of these that gives an option wins: the push, the class
+    or decorator, the worker's flags, the environment, DEFAULTS."""
 
     queue: str
     """The name of the queue."""
     priority: int
-    """Higher runs first; 0 where nothing is said."""
+    """Jobs of a higher priority run first; the default is 0."""
     max_attempts: int
-    """Runs in all, counted when they start, so that a crash counts."""
+    """How often the job may run; attempts are counted at their start, so a crash counts."""
     backoff: Backoff
-    """Seconds before the next attempt: a number, a list whose last item repeats, or a
-    callable of the attempt that has failed."""
-    timeout: float
-    """Seconds that one attempt may take."""
+    """How long to wait before the next attempt: a duration, a list of them whose last item
+    repeats, or a callable that is given the number of the failed attempt and returns one."""
+    timeout: Duration
+    """How long one attempt may take."""
     delay: float | timedelta | datetime | str
     """How long to wait first: seconds, or any form that litequeue.times.parse reads."""
     at: float | timedelta | datetime | str
@@ -38,16 +37,16 @@ class Options(TypedDict, total=False):
     seconds since the epoch."""
     unique: bool | str | Callable[..., str]
     """While a job with this key is unfinished, a push returns its id and stores no second
-    one: True for one of this name and payload, a text, or a callable of the job."""
+    job: True for one of this name and payload, a text, or a callable of the job."""
     without_overlapping: bool | str | Callable[..., str]
     """Jobs with this key never run two at once: True for all of this name, a text, or a
     callable of the job."""
     concurrency: int
-    """How many jobs of the key may run at once; without a key, of this name."""
-    keep: float
-    """Seconds that the finished row and its result stay; 0 deletes it on success."""
+    """How many jobs with the same key may run at once; without a key, of the same name."""
+    keep: Duration
+    """How long the row and its result are kept after success; 0 deletes the row at once."""
     on_failure: Literal["keep", "delete"]
-    """What becomes of the row when the job has failed for good."""
+    """Whether the row is kept when the job has failed for good."""
 
 
 DEFAULTS: Options = {
@@ -58,25 +57,37 @@ DEFAULTS: Options = {
     "on_failure": "keep",
 }
 
-LONGEST_SECONDS = 2**33 - 1
-
-# What a row keeps of its options as JSON; the others are columns or spent at push.
+# The options that a row stores as JSON; the others are columns, or used by the push alone.
 STORED = ("backoff", "timeout", "keep", "on_failure")
 
 
 def checked(given: Mapping[str, object], owner: str) -> Options:
-    """Return ``given`` as options; raises OptionError, naming ``owner``, for an unknown
-    word or a value that the option cannot have."""
+    """Return ``given`` as options, with durations as seconds; raises OptionError, naming
+    ``owner``, for an unknown word or a value that the option cannot have."""
+    options = dict(given)
     for word, value in given.items():
         wanted = _CHECKS.get(word)
         if wanted is None:
             raise OptionError(owner=owner, problem=_unknown(word))
         fits, what = wanted
         if not fits(value):
-            raise OptionError(owner=owner, problem=f"{word} must be {what}, not {show(value)}")
+            # Numbers, which most are, do not come here.
+            options[word] = _in_seconds(value) if word in _DURATIONS else None
+            if not fits(options[word]):
+                raise OptionError(owner=owner, problem=f"{word} must be {what}, not {show(value)}")
     if "delay" in given and "at" in given:
         raise OptionError(owner=owner, problem="give delay or at, not both")
-    return cast(Options, dict(given))
+    return cast(Options, options)
+
+
+def _in_seconds(value: object) -> object:
+    """Return a duration, or a list of them, as seconds; None for what is neither."""
+    try:
+        if isinstance(value, list | tuple):
+            return [seconds_of(each) for each in value]
+        return seconds_of(value)
+    except ValueError:
+        return None
 
 
 def _unknown(word: str) -> str:
@@ -86,20 +97,20 @@ def _unknown(word: str) -> str:
 
 
 def stored_options(found: object) -> Options:
-    """What a row keeps of its options, read back; raises TypeError or OptionError for what
-    was not stored by a push."""
+    """Return the options that a row stores; raises TypeError or OptionError for what no push
+    has stored."""
     if not isinstance(found, dict):
         raise TypeError(found)
-    # Words that are not known here are left alone.
+    # A newer version may have stored options that this one does not know.
     stored = {word: found[word] for word in STORED if word in found}
     return checked(stored, "options") if stored else {}
 
 
 def merged(base: Options, over: Options) -> Options:
-    """Return ``base`` with the words of ``over`` in place of its own."""
+    """Return the options of ``base``, replaced by those of ``over`` where both give one."""
     kept = base
     if "delay" in over or "at" in over:
-        # Two words for one thing: the nearer one wins, whichever it is.
+        # Both set when the job starts, so either replaces the other.
         kept = Options(**base)
         kept.pop("delay", None)
         kept.pop("at", None)
@@ -107,7 +118,7 @@ def merged(base: Options, over: Options) -> Options:
 
 
 class Terms(NamedTuple):
-    """What the options of a push come to, but for what depends on the moment or the job."""
+    """The resolved options of a push, without what depends on the time or the payload."""
 
     queue: str
     priority: int
@@ -121,16 +132,16 @@ class Terms(NamedTuple):
     unique: bool | str | Callable[..., str]
     overlap: bool | str | Callable[..., str]
     plain: bool
-    """Whether the job is ready at once, and has no key; asked at each push."""
+    """Whether the job is ready at once and has no key."""
 
     @property
     def alike(self) -> bool:
-        """Whether two rows of one name and moment differ in their payloads alone."""
+        """Whether two rows of one name and one time differ only in their payloads."""
         return not self.unique and not callable(self.overlap)
 
 
 def terms_of(options: Options) -> Terms:
-    """The terms of options; a job class works out its own once, for all its pushes."""
+    """Resolve options; a job class does so once for all its pushes."""
     stored = {
         word: value for word, value in options.items() if word in STORED and not callable(value)
     }
@@ -165,21 +176,6 @@ def _attempts(value: object) -> bool:
     return _whole(value) and 1 <= value < 2**31  # type: ignore[operator]
 
 
-def is_seconds(value: object) -> bool:
-    """Whether a value is a length of time in seconds, of at most a few centuries."""
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    # A comparison is false for a NaN, and works for an int that is no float.
-    return number and 0 <= value <= LONGEST_SECONDS  # type: ignore[operator]
-
-
-def clipped(value: object) -> float | None:
-    """A wait that a job's own code has asked for, as seconds that can be stored: one
-    below zero is none, and what is no finite number is None."""
-    if not isinstance(value, int | float) or not abs(value) < float("inf"):
-        return None
-    return float(min(max(value, 0), LONGEST_SECONDS))
-
-
 def _more_than_zero(value: object) -> bool:
     return is_seconds(value) and value != 0
 
@@ -199,7 +195,7 @@ def _on_failure(value: object) -> bool:
 
 
 def _anything(value: object) -> bool:
-    # litequeue.times.parse reads these, and says itself what it cannot read.
+    # litequeue.times.parse checks these, with errors of its own.
     return True
 
 
@@ -207,16 +203,18 @@ _CHECKS: dict[str, tuple[Callable[[object], bool], str]] = {
     "queue": (_name, "a name with at least one letter"),
     "priority": (_whole, "a whole number"),
     "max_attempts": (_attempts, "a whole number of at least 1"),
-    "backoff": (_backoff, "seconds, a list of seconds or a callable of the attempt"),
-    "timeout": (_more_than_zero, "seconds, more than 0"),
+    "backoff": (_backoff, f"{FORMS}, a list of these, or a callable of the attempt"),
+    "timeout": (_more_than_zero, f"{FORMS}, more than 0"),
     "delay": (_anything, "a time"),
     "at": (_anything, "a time"),
     "unique": (_key, "true, a text or a callable of the job"),
     "without_overlapping": (_key, "true, a text or a callable of the job"),
     "concurrency": (_attempts, "a whole number of at least 1"),
-    "keep": (is_seconds, "seconds, 0 or more"),
+    "keep": (is_seconds, f"{FORMS}, 0 or more"),
     "on_failure": (_on_failure, "'keep' or 'delete'"),
 }
 
-# All words that an option can be.
+_DURATIONS = ("backoff", "timeout", "keep")
+
+# The names of all options.
 WORDS = tuple(_CHECKS)

@@ -14,11 +14,12 @@ from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import TYPE_CHECKING, overload
 
+from litequeue.durations import Duration, checked_seconds, unbounded_seconds
 from litequeue.engine import schema
 from litequeue.engine.database import BUSY_SECONDS, Connection, Database, Synchronous
 from litequeue.errors import DamagedRow, JobFailed, NoResult, NoSuchJob, OptionError, WaitTimeout
 from litequeue.messages import show
-from litequeue.options import Options, is_seconds
+from litequeue.options import Options
 from litequeue.records import JobRow, State
 from litequeue.store.insert import Pushable, Pushed
 from litequeue.store.lookup import Selection, matching
@@ -51,7 +52,7 @@ class Queue:
         synchronous: Synchronous = "normal",
         create: bool = True,
         max_payload: int | None = None,
-        busy_timeout: float = BUSY_SECONDS,
+        busy_timeout: Duration = BUSY_SECONDS,
         clock: Callable[[], float] = time.time,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -61,21 +62,20 @@ class Queue:
         nothing. With "normal" a power failure can lose the last commits; a killed process
         loses nothing in either mode. With ``create=False`` a missing file is an error. A
         push of a payload of more than ``max_payload`` bytes is refused. While another
-        transaction has the write lock, each call waits up to ``busy_timeout`` seconds and
-        then raises DatabaseBusy. ``clock`` returns seconds since the epoch, and ``sleep``
+        transaction has the write lock, each call waits up to ``busy_timeout``, a duration,
+        and then raises DatabaseBusy. ``clock`` returns seconds since the epoch, and ``sleep``
         waits for seconds; a ``sleep`` that does not wait must advance ``clock``. Raises
         OptionError, WrongArgument and DatabaseError.
         """
         _check_most(max_payload)
         _check_path(path)
-        _check_busy_timeout(busy_timeout)
         # The wall clock may be set back. A custom sleep comes with a custom clock.
         self._steady = time.monotonic if sleep is time.sleep else clock
         database = Database(
             path,
             synchronous=synchronous,
             create=create,
-            busy_timeout=busy_timeout,
+            busy_timeout=checked_seconds(busy_timeout, "Queue", "busy_timeout"),
             sleep=sleep,
             clock=self._steady,
         )
@@ -193,23 +193,25 @@ class Queue:
 
     # Waiting
 
-    def wait(self, id: int, timeout: float | None = None) -> JobRow | None:
-        """Wait until a job has finished, at most ``timeout`` seconds, and return its row.
+    def wait(self, id: int, timeout: Duration | None = None) -> JobRow | None:
+        """Wait until a job has finished, at most ``timeout``, a duration, and return its
+        row.
 
         Returns None where the row is gone, because the job succeeded and was not kept, or
         was deleted. Raises WaitTimeout, and NoSuchJob for an id that was never used.
         """
+        longest = None if timeout is None else unbounded_seconds(timeout, "wait", "timeout")
         started, pause = self._steady(), FIRST_WAIT_SECONDS
         while True:
             row = self._unless_gone(id)
             if row is None or row.state.finished:
                 return row
-            if timeout is not None and self._steady() - started >= timeout:
-                raise WaitTimeout(id=id, state=row.state, timeout=timeout)
+            if longest is not None and self._steady() - started >= longest:
+                raise WaitTimeout(id=id, state=row.state, timeout=longest)
             self._sleep(pause)
             pause = min(2 * pause, LONGEST_WAIT_SECONDS)
 
-    def result(self, id: int, timeout: float | None = None) -> object:
+    def result(self, id: int, timeout: Duration | None = None) -> object:
         """Wait as wait() does, and return the job's result as plain JSON values.
 
         Raises WaitTimeout, NoSuchJob, JobFailed where the job failed or was cancelled, and
@@ -300,8 +302,8 @@ class Queue:
         """
         return self.store.admin.forget(Selection(ids, all, state, queue, name))
 
-    def prune(self, older: float) -> int:
-        """Delete the jobs that finished more than ``older`` seconds ago, including failed and
+    def prune(self, older: Duration) -> int:
+        """Delete the jobs that finished longer than ``older`` ago, including failed and
         cancelled ones, and return how many. Raises OptionError."""
         return self.store.admin.prune(older)
 
@@ -366,12 +368,6 @@ def _check_most(max_payload: object) -> None:
     whole = isinstance(max_payload, int) and not isinstance(max_payload, bool)
     if max_payload is not None and not (whole and max_payload > 0):  # type: ignore[operator]
         problem = f"max_payload must be a whole number of bytes or None, not {max_payload!r}"
-        raise OptionError(owner="Queue", problem=problem)
-
-
-def _check_busy_timeout(seconds: object) -> None:
-    if not is_seconds(seconds):
-        problem = f"busy_timeout must be seconds, 0 or more, not {show(seconds)}"
         raise OptionError(owner="Queue", problem=problem)
 
 

@@ -21,7 +21,7 @@ BANNED_WORDS = {"manager", "helper", "helpers", "util", "utils", "data", "info"}
 
 # From the ground up; a file imports from its own layer and from those above it here.
 LAYERS = (
-    ("version", "errors", "messages", "mistakes", "log", "options", "records"),
+    ("version", "errors", "messages", "mistakes", "log", "durations", "options", "records"),
     ("times", "payloads"),
     ("engine",),
     ("store", "queue"),

@@ -15,6 +15,24 @@ def five(attempt: int) -> float:
 
 
 @pytest.mark.parametrize(
+    ("word", "value", "seconds"),
+    [
+        ("timeout", "30s", 30),
+        ("timeout", timedelta(minutes=2), 120),
+        ("keep", "1h30m", 5400),
+        ("keep", timedelta(days=1), 86_400),
+        ("backoff", "10s", 10),
+        ("backoff", timedelta(seconds=5), 5),
+        ("backoff", [1, "1 minute", timedelta(hours=1)], [1, 60, 3600]),
+    ],
+)
+def test_a_duration_in_any_form_becomes_seconds(
+    word: str, value: object, seconds: float | list[float]
+) -> None:
+    assert checked({word: value}, "push") == {word: seconds}
+
+
+@pytest.mark.parametrize(
     "given",
     [
         {},
@@ -54,13 +72,22 @@ def test_what_an_option_can_be_is_taken_as_it_is(given: dict[str, object]) -> No
         *[("priority", value, "a whole number") for value in (1.0, "1", True, None, 2**63)],
         ("priority", -(2**63) - 1, "a whole number"),
         *[("max_attempts", value, "at least 1") for value in (0, -1, 1.5, "3", True, None, 2**31)],
-        *[("backoff", value, "seconds, a list") for value in (-1, math.nan, math.inf, "10", True)],
-        *[("backoff", value, "seconds, a list") for value in ([], (), [1, -1], [1, "2"], [None])],
-        *[("backoff", value, "seconds, a list") for value in (None, {10, 30}, [[10]], 2**33)],
-        *[("timeout", value, "more than 0") for value in (0, 0.0, -1, math.inf, math.nan, "5")],
+        *[
+            ("backoff", value, "a list of these")
+            for value in (-1, math.nan, math.inf, "soon", True)
+        ],
+        *[("backoff", value, "a list of these") for value in ([], (), [1, -1], [1, "2x"], [None])],
+        *[("backoff", value, "a list of these") for value in (None, {10, 30}, [[10]], 2**33)],
+        *[
+            ("timeout", value, "more than 0")
+            for value in (0, 0.0, -1, math.inf, math.nan, "0s", "-5s", timedelta(0))
+        ],
         *[("timeout", value, "more than 0") for value in (None, True, 2**33)],
-        *[("keep", value, "0 or more") for value in (-1, -0.1, math.nan, math.inf, "1d", None)],
-        *[("keep", value, "0 or more") for value in (False, timedelta(1), 10**400)],
+        *[
+            ("keep", value, "0 or more")
+            for value in (-1, -0.1, math.nan, math.inf, "1 month", None)
+        ],
+        *[("keep", value, "0 or more") for value in (False, timedelta(-1), 10**400)],
         *[("on_failure", value, "'keep' or 'delete'") for value in ("drop", "", None, True)],
         ("on_failure", ["keep"], "'keep' or 'delete'"),
     ],

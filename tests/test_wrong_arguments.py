@@ -75,7 +75,7 @@ MISTAKES: list[tuple[Callable[[Any], object], str]] = [
     (lambda q: q.cancel(q.get(q.push(GREET))), "write its id, 1"),
     (lambda q: q.wait(None), "an id is a number, not None: write what push returned"),
     (lambda q: q.pause(7), "queue must be a name"),
-    (lambda q: q.prune("7d"), "older is in seconds, not '7d'"),
+    (lambda q: q.prune("soon"), "older must be seconds, a timedelta or text"),
     (lambda q: Worker("jobs.db", [Greet]), "write Worker(Queue('jobs.db'), ...)"),
     (lambda q: Worker([Greet], q), "Worker takes a Queue first, not list"),
     (lambda q: Worker(q, Greet), "not the class Greet: write Worker(queue, [Greet])"),

@@ -7,10 +7,9 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple, NoReturn, TypedDict
 
-from litequeue.errors import WhenError
+from litequeue.durations import seconds_of
 from litequeue.messages import SHOWN_CHARACTERS, did_you_mean, one_line, show
 from litequeue.records import State
-from litequeue.times.parse import length
 from litequeue.version import VERSION
 from litequeue.worker.memory import parse_bytes
 
@@ -234,11 +233,8 @@ def size(text: str) -> int:
 def seconds(text: str) -> float:
     """A length of time: seconds, or text such as 30s, 15m, 7d."""
     try:
-        found = length(text)
-    except WhenError:
-        found = -1.0
-    if found < 0:
+        return seconds_of(text)
+    except ValueError:
         raise argparse.ArgumentTypeError(
             f"{show(text)} is not a length of time; write seconds, or 30s, 15m, 2h, 7d"
-        )
-    return found
+        ) from None

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 
+from litequeue.durations import Duration, checked_seconds
 from litequeue.engine.database import Database
-from litequeue.errors import NoSuchJob, OptionError
-from litequeue.messages import show
-from litequeue.options import checked, is_seconds
+from litequeue.errors import NoSuchJob
+from litequeue.options import checked
 from litequeue.records import BLOCKED, NOBODY, State
 from litequeue.store.batches import Batches
 from litequeue.store.bulk import Bulk
@@ -118,12 +118,10 @@ class Admin:
     order by id
     limit :at_once"""
 
-    def prune(self, older: float) -> int:
-        """Delete the jobs that finished more than ``older`` seconds ago, including failed
-        and cancelled ones; returns how many."""
-        if not is_seconds(older):
-            raise OptionError(owner="prune", problem=f"older is in seconds, not {show(older)}")
-        before = self._now() - int(older * 1000)
+    def prune(self, older: Duration) -> int:
+        """Delete the jobs that finished longer than ``older`` ago, including failed and
+        cancelled ones; returns how many."""
+        before = self._now() - int(checked_seconds(older, "prune", "older") * 1000)
         pruned = self._bulk.change_matching(
             "prune", self.FINISHED_BEFORE, self.PRUNE, {"before": before}
         )

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from litequeue.durations import FORMS, Duration, clipped, seconds_of
 from litequeue.errors import OptionError
-from litequeue.options import Backoff, clipped
+from litequeue.messages import show
+from litequeue.options import Backoff
 
 FIRST_SECONDS = 10.0
 CAP_SECONDS = 3600.0
@@ -15,33 +17,34 @@ JITTER = 0.25
 def pause(backoff: Backoff | None, attempt: int, random: Callable[[], float]) -> float:
     """Return the seconds to wait after attempt number ``attempt`` (1 is the first).
 
-    A number is that many seconds; a list gives one item an attempt, the last repeated; a
-    callable is asked; None is exponential(). ``random`` gives a number from 0 up to 1.
-    Raises OptionError where a callable returns something else than seconds.
+    A duration is used for every attempt; a list has one for each, and its last item
+    repeats; a callable is called with ``attempt``; None is exponential(). ``random``
+    gives a number from 0 up to 1. Raises OptionError where a callable does not return a duration.
     """
     if backoff is None:
         return exponential(attempt, random)
     if callable(backoff):
         return _asked(backoff, attempt)
     if isinstance(backoff, list | tuple):
-        return float(backoff[min(attempt, len(backoff)) - 1])
-    return float(backoff)
+        return float(seconds_of(backoff[min(attempt, len(backoff)) - 1]))
+    return float(seconds_of(backoff))
 
 
 def exponential(attempt: int, random: Callable[[], float]) -> float:
     """Return 10 s, 20 s, 40 s, ... up to an hour, spread by a quarter either way.
 
-    The spread keeps jobs that failed together from coming back together: Marc Brooker,
+    The spread keeps jobs that failed together from running again together: Marc Brooker,
     "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
     """
-    # Beyond 2**20 the cap has long been reached, and a float would overflow at last.
+    # The cap is reached long before 2**20; a larger exponent would overflow the float.
     seconds = min(CAP_SECONDS, FIRST_SECONDS * 2.0 ** min(attempt - 1, 20))
     return seconds * (1 + JITTER * (2 * random() - 1))
 
 
-def _asked(backoff: Callable[[int], float], attempt: int) -> float:
+def _asked(backoff: Callable[[int], Duration], attempt: int) -> float:
     seconds = backoff(attempt)
     wait = clipped(seconds)
     if wait is not None:
         return wait
-    raise OptionError(owner="backoff", problem=f"the callable must return seconds, not {seconds!r}")
+    problem = f"the callable must return {FORMS}, not {show(seconds)}"
+    raise OptionError(owner="backoff", problem=problem)

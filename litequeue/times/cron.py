@@ -30,6 +30,7 @@ from itertools import pairwise
 from math import floor
 from typing import TypeAlias
 
+from litequeue.durations import Duration, seconds_of
 from litequeue.errors import ScheduleError
 from litequeue.messages import show
 
@@ -52,13 +53,8 @@ _NICKNAMES = {
     "@yearly": "0 0 1 1 *",
     "@annually": "0 0 1 1 *",
 }
-_SIZES = {"w": 7 * _DAY_SECONDS, "d": _DAY_SECONDS, "h": 3600, "m": 60, "s": 1}
 _PART = re.compile(r"(?i)(?:\*|([0-9a-z]+)(?:-([0-9a-z]+))?)(?:/([0-9]{1,9}))?")
-_NUMBER = r"(?:[0-9]+(?:\.[0-9]+)?|\.[0-9]+)"
-_UNIT = r"(?:s(?:ecs?|econds?)?|m(?:ins?|inutes?)?|h(?:rs?|ours?)?|d(?:ays?)?|w(?:eeks?)?)(?![a-z])"
-_TERM = re.compile(rf"({_NUMBER})\s?({_UNIT})")
 _ZONE = re.compile(r"(?:CRON_)?TZ=(\S+)|([A-Za-z_]+/[A-Za-z_/+-]+|UTC|GMT)")
-_PERIOD = re.compile(rf"(?:{_NUMBER}\s?{_UNIT}\s?)+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,10 +189,10 @@ def parse_cron(text: str) -> Cron:
         raise ScheduleError(value=show(text), problem=str(error)) from None
 
 
-def parse_every(value: str | float | timedelta) -> Every:
+def parse_every(value: Duration) -> Every:
     """Return the period that "15m", "1h30m", 900 or a timedelta means."""
     try:
-        seconds = _seconds(value)
+        seconds = seconds_of(value)
         if not 1 <= seconds <= LONGEST_DAYS * _DAY_SECONDS:
             raise ValueError(f"a period is from 1 second to {LONGEST_DAYS} days long")
         return Every(float(seconds))
@@ -295,21 +291,6 @@ def _wrong_count(fields: Sequence[str]) -> str:
     found = _ZONE.fullmatch(fields[0]) or _ZONE.fullmatch(fields[-1])
     zone = show(found[1] or found[2] if found else "Europe/Berlin").replace("'", '"')
     return f'{problem}; there are no seconds (every="10s" has them), and a zone goes in tz={zone}'
-
-
-def _seconds(value: str | float | timedelta) -> float:
-    if isinstance(value, timedelta):
-        return value.total_seconds()
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return value
-    if not isinstance(value, str):
-        raise ValueError("it is no length of time")
-    text = " ".join(value.lower().split())
-    if re.fullmatch(_NUMBER, text):
-        return float(text)
-    if not _PERIOD.fullmatch(text):
-        raise ValueError("a period is made of seconds, minutes, hours, days and weeks")
-    return sum(float(number) * _SIZES[unit[0]] for number, unit in _TERM.findall(text))
 
 
 def _wall(instant: float, tz: tzinfo | None) -> datetime:

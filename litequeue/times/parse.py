@@ -49,17 +49,6 @@ def due_at(value: When, now: float) -> float:
     raise WhenError(value=show(value), problem=problem + hint)
 
 
-def length(text: str) -> float:
-    """Return the seconds that a length of time in words means: "30", "15m", "7d". Raises
-    `WhenError`."""
-    from litequeue.times.phrases import read_length
-
-    try:
-        return read_length(" ".join(text.split()))
-    except (ValueError, OverflowError, OSError) as error:
-        raise WhenError(value=show(text), problem=_problem(error)) from error
-
-
 def _due(value: When, now: float) -> float:
     try:
         instant = float(_instant(value, now))

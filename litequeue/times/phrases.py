@@ -10,37 +10,28 @@ from __future__ import annotations
 import re
 from datetime import date, datetime, time, timedelta, timezone, tzinfo
 
+from litequeue.durations import NUMBER, UNIT_SECONDS
 from litequeue.messages import did_you_mean, show
 
 _DAY_SECONDS = 86_400
 _LARGEST = 1e15
 
-# Every spelling in full: a rule for plurals would make "500ms" five hundred minutes.
+# Months, days and seconds of each unit. Days and weeks are days of the calendar here.
 _UNITS: dict[str, tuple[int, int, int]] = {
-    name: size
-    for names, size in (
-        # months, days, seconds
-        ("s sec secs second seconds", (0, 0, 1)),
-        ("m min mins minute minutes", (0, 0, 60)),
-        ("h hr hrs hour hours", (0, 0, 3600)),
-        ("d day days", (0, 1, 0)),
-        ("w week weeks", (0, 7, 0)),
-        ("mon mons month months", (1, 0, 0)),
-        ("y yr yrs year years", (12, 0, 0)),
-    )
-    for name in names.split()
+    name: (0, *divmod(seconds, _DAY_SECONDS)) for name, seconds in UNIT_SECONDS.items()
 }
+_UNITS |= dict.fromkeys(["mon", "mons", "month", "months"], (1, 0, 0))
+_UNITS |= dict.fromkeys(["y", "yr", "yrs", "year", "years"], (12, 0, 0))
 _SIGNS = {"+": 1, "-": -1}
 _WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 # No part can match where its neighbour could, so no text takes long to refuse.
 _FLAGS = re.ASCII | re.IGNORECASE | re.VERBOSE
-_NUMBER = r"(?:\d+(?:\.\d+)?|\.\d+)"
 _SIGN = r"(?:[+-]\s?)?"
-_EPOCH_TEXT = re.compile(rf"@\s?(-?{_NUMBER})", _FLAGS)
-_TERM = re.compile(rf"({_SIGN})({_NUMBER})\s?([a-z]*)", _FLAGS)
+_EPOCH_TEXT = re.compile(rf"@\s?(-?{NUMBER})", _FLAGS)
+_TERM = re.compile(rf"({_SIGN})({NUMBER})\s?([a-z]*)", _FLAGS)
 _SPAN = re.compile(
-    rf"(?:in\s)? {_SIGN}{_NUMBER} (?:\s?[a-z]+ (?:\s?{_SIGN}{_NUMBER}\s?[a-z]+)*)?", _FLAGS
+    rf"(?:in\s)? {_SIGN}{NUMBER} (?:\s?[a-z]+ (?:\s?{_SIGN}{NUMBER}\s?[a-z]+)*)?", _FLAGS
 )
 _MOMENT = re.compile(
     r"""
@@ -81,14 +72,6 @@ def read(text: str, now: float) -> float:
     if _SPAN.fullmatch(text):
         return _after_span(text.lower(), now)
     raise ValueError("it is neither a length of time nor a date or time of day")
-
-
-def read_length(text: str) -> float:
-    """Return the seconds of a length of time; raises ValueError and OverflowError."""
-    if _SPAN.fullmatch(text):
-        # Seen from 1970, an instant is its distance.
-        return _after_span(text.lower(), 0.0)
-    raise ValueError("it is no length of time")
 
 
 def no_such_zone(name: str) -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import zoneinfo
 from dataclasses import dataclass
-from datetime import timedelta, timezone, tzinfo
+from datetime import timezone, tzinfo
 
+from litequeue.durations import Duration
 from litequeue.errors import ScheduleError
 from litequeue.messages import show
 from litequeue.times.cron import Cron, Schedule, parse_cron, parse_every
@@ -43,9 +44,7 @@ class Timing:
         return self._schedule.words() + zone
 
 
-def timing(
-    cron: str | None, every: str | float | timedelta | None, tz: str | None
-) -> Timing | None:
+def timing(cron: str | None, every: Duration | None, tz: str | None) -> Timing | None:
     """Read the keywords of a job class; None where they name no time. Raises
     ScheduleError."""
     if cron is not None and every is not None:

@@ -11,6 +11,7 @@ from contextlib import suppress
 from types import AsyncGeneratorType, GeneratorType
 from typing import Protocol, TypeVar
 
+from litequeue.durations import seconds_of
 from litequeue.errors import (
     DatabaseBusy,
     DatabaseFull,
@@ -107,7 +108,7 @@ class Executor:
     @property
     def keep(self) -> float:
         """For how many seconds a job stays after its success that does not say."""
-        return self._flags.get("keep", 0)
+        return seconds_of(self._flags.get("keep", 0))
 
     def attempt(self, row: JobRow, report_to: int) -> Attempt:
         """Run a reserved job, and leave it to be written down how it ended. Raises

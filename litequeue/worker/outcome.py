@@ -8,8 +8,9 @@ from collections.abc import Callable
 from enum import Enum
 from typing import NamedTuple
 
+from litequeue.durations import clipped, seconds_of
 from litequeue.errors import Fail, JobTimeout, PayloadError, Retry, Snooze, UnknownJob, WorkerDied
-from litequeue.options import DEFAULTS, Backoff, Options, clipped
+from litequeue.options import DEFAULTS, Backoff, Options
 from litequeue.records import JobRow, reason_of
 from litequeue.times.backoff import pause
 
@@ -61,11 +62,12 @@ def policy(row: JobRow, declared: Options, flags: Options) -> Policy:
     if row.max_attempts is not None:
         own["max_attempts"] = row.max_attempts
     said: Options = {**DEFAULTS, **flags, **declared, **own}
+    timeout = said.get("timeout")
     return Policy(
         max_attempts=said["max_attempts"],
         backoff=said.get("backoff"),
-        timeout=said.get("timeout"),
-        keep=said["keep"],
+        timeout=None if timeout is None else seconds_of(timeout),
+        keep=seconds_of(said["keep"]),
         on_failure=said["on_failure"],
     )
 

@@ -8,9 +8,10 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import ModuleType, TracebackType
 
+from litequeue.durations import Duration, unbounded_seconds
 from litequeue.engine.notifier import Listener
 from litequeue.engine.prefetch_log import MOST
 from litequeue.engine.presence import STOPPED, Registration
@@ -81,10 +82,16 @@ class Limits:
     """After so many looks for work."""
     jobs: int | None = None
     """After so many jobs."""
-    seconds: float | None = None
+    seconds: Duration | None = None
     """After so long."""
     memory: int | None = None
     """When, after a job, the process holds more bytes than this."""
+    longest_seconds: float = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        longest = float("inf") if self.seconds is None else self.seconds
+        seconds = unbounded_seconds(longest, "Limits", "seconds")
+        object.__setattr__(self, "longest_seconds", seconds)
 
 
 class Worker:
@@ -108,8 +115,8 @@ class Worker:
         jobs: Jobs,
         *,
         queues: Sequence[str] = (),
-        sleep: float = 1.0,
-        grace: float = GRACE_SECONDS,
+        sleep: Duration = 1.0,
+        grace: Duration = GRACE_SECONDS,
         prefetch: int = MOST,
         limits: Limits = Limits(),
         flags: Options | None = None,
@@ -119,15 +126,15 @@ class Worker:
         """Make a worker for the ``jobs`` of a package by name, of a module, or classes.
 
         It serves ``queues`` strictly in that order, or all by priority and age. ``sleep``
-        is the longest time between two looks for work, ``grace`` what a job has to end in
-        after its timeout or a stop, both in seconds. Short jobs are claimed up to
-        ``prefetch`` at once, with ``synchronous="full"`` one by one. ``flags`` are options
-        for jobs without their own. Raises NoJobsFound, DuplicateJob and OptionError.
-        """
+        is the longest time between two polls; after its timeout or a stop, a job has
+        ``grace`` to end. Up to ``prefetch`` short jobs are claimed at once, but one by one
+        with ``synchronous="full"``. ``flags`` are the default options of jobs. Raises
+        NoJobsFound, DuplicateJob and OptionError."""
         self.queue, self.queues = _checked(queue, queues)
         self._store = queue.store
         self.found = _found(jobs)
-        self._sleep, self._grace, self._limits = sleep, grace, limits
+        self._limits, self._sleep = limits, unbounded_seconds(sleep, "Worker", "sleep")
+        self._grace = grace = unbounded_seconds(grace, "Worker", "grace")
         self._shutdown = stop or Shutdown(grace=grace)
         self._executor = Executor(
             queue,
@@ -306,7 +313,7 @@ class Worker:
         limits = self._limits
         if self._shutdown.requested:
             return True
-        if limits.seconds is not None and self._seconds_left() <= 0:
+        if self._seconds_left() <= 0:
             return True
         if limits.polls is not None and self._polls >= limits.polls:
             return True
@@ -320,8 +327,7 @@ class Worker:
         return self._done - self._executor.put_back
 
     def _seconds_left(self) -> float:
-        seconds = self._limits.seconds
-        return float("inf") if seconds is None else self._started_at + seconds - time.monotonic()
+        return self._started_at + self._limits.longest_seconds - time.monotonic()
 
     def _next(self, worker: int, listener: Listener, rung: bool) -> list[JobRow]:
         """Claim a job, or several that are short. A byte in the FIFO may be for a job

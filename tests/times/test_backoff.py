@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 import random
+from datetime import timedelta
 
 import pytest
 
@@ -26,6 +27,10 @@ def never() -> float:
         ([10], [10, 10, 10]),
         ([10, 30, 60], [10, 30, 60, 60, 60]),
         ((1, 2), [1, 2, 2]),
+        ("30s", [30]),
+        ([1, "1m"], [1, 60]),
+        (lambda attempt: f"{attempt}m", [60, 120]),
+        (lambda attempt: timedelta(hours=attempt), [3600]),
         (lambda attempt: attempt**2, [1, 4, 9, 16]),
         (lambda attempt: -attempt, [0, 0]),
         (lambda attempt: True, [1, 1]),
@@ -37,9 +42,9 @@ def test_a_backoff_gives_these_pauses(backoff: object, pauses: list[float]) -> N
     assert all(type(seconds) is float for seconds in found)
 
 
-@pytest.mark.parametrize("seconds", [None, "10", math.nan, math.inf, -math.inf, [10], 1j])
+@pytest.mark.parametrize("seconds", [None, "soon", math.nan, math.inf, -math.inf, [10], 1j])
 def test_a_callable_that_returns_no_seconds_is_refused(seconds: object) -> None:
-    with pytest.raises(OptionError, match=r"^backoff: the callable must return seconds, not "):
+    with pytest.raises(OptionError, match=r"^backoff: the callable must return seconds, .*, not "):
         pause(lambda attempt: seconds, 1, never)  # type: ignore[arg-type, return-value]
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from litequeue import Job, Queue
 from litequeue.errors import WhenError
-from litequeue.times.parse import due, due_at, length
+from litequeue.times.parse import due, due_at
 
 PAGE = Path(__file__).parents[2] / "docs" / "delays.md"
 WEDNESDAY = "2030-01-16 14:00"
@@ -184,13 +184,6 @@ def test_a_push_tells_at_from_delay(tmp_path: Path) -> None:
                 queue.push("greet", **options)  # type: ignore[arg-type]
         # The nearer word wins, and says what the number is.
         assert queue.get(queue.push(Greet(), delay=60)).available_at.timestamp() == 1_700_000_060.0
-
-
-def test_a_length_of_time_is_no_instant() -> None:
-    assert [length(text) for text in ("30", "15m", "in 2h", "7d")] == [30, 900, 7200, 604_800]
-    for text in ("2030-01-01", "tomorrow 10:00", "now", "@1893456000", "soon", "x" * 10**6):
-        with pytest.raises(WhenError):
-            length(text)
 
 
 # Lengths of time

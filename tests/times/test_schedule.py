@@ -92,8 +92,8 @@ def test_a_tz_changes_nothing_about_a_period(made: Made) -> None:
         ({"cron": 5}, "not text"),
         ({"cron": ""}, "0 fields"),
         ({"every": "0s"}, "from 1 second"),
-        ({"every": "often"}, "a period is made of"),
-        ({"every": True}, "no length of time"),
+        ({"every": "often"}, "a duration is made of"),
+        ({"every": True}, "not a duration"),
         ({"every": float("nan")}, "from 1 second"),
     ],
 )

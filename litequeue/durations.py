@@ -1,0 +1,94 @@
+"""How long something takes: seconds, a ``timedelta``, or text such as "1h30m"."""
+
+# No "from __future__ import annotations", as in options, which producers load too.
+
+import re
+from datetime import timedelta
+
+from litequeue.errors import OptionError
+from litequeue.messages import show
+
+Duration = float | timedelta | str
+
+FORMS = 'seconds, a timedelta or text such as "30s" or "1h30m"'
+LONGEST_SECONDS = 2**33 - 1
+
+# Every spelling in full: a rule for plurals would make "500ms" five hundred minutes.
+UNIT_SECONDS = {
+    name: seconds
+    for names, seconds in (
+        ("s sec secs second seconds", 1),
+        ("m min mins minute minutes", 60),
+        ("h hr hrs hour hours", 3600),
+        ("d day days", 86_400),
+        ("w week weeks", 7 * 86_400),
+    )
+    for name in names.split()
+}
+
+# Compiled by re when the first text is read: most processes read none.
+NUMBER = r"(?:[0-9]+(?:\.[0-9]+)?|\.[0-9]+)"
+_TERM = rf"({NUMBER}) ?([a-z]+)"
+_TEXT = rf"(?:in |\+ ?)?(?:({NUMBER})|(?:{NUMBER} ?[a-z]+ ?)+)"
+
+
+def seconds_of(value: object) -> float:
+    """Return the seconds that a duration means; raises ValueError for what is none.
+
+    A day is 24 hours and a week seven days. A number is returned as it is.
+    """
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return value
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if isinstance(value, str):
+        return _read(" ".join(value.lower().split()))
+    raise ValueError("it is not a duration")
+
+
+def checked_seconds(value: object, owner: str, word: str) -> float:
+    """Return the seconds of a duration of 0 or more; raises OptionError, which names
+    ``owner`` and ``word``."""
+    try:
+        seconds = seconds_of(value)
+    except ValueError:
+        seconds = -1
+    if not is_seconds(seconds):
+        problem = f"{word} must be {FORMS}, 0 or more, not {show(value)}"
+        raise OptionError(owner=owner, problem=problem)
+    return seconds
+
+
+def unbounded_seconds(value: object, owner: str, word: str) -> float:
+    """As checked_seconds, but a number may be below zero or infinite."""
+    return value if isinstance(value, int | float) else checked_seconds(value, owner, word)
+
+
+def is_seconds(value: object) -> bool:
+    """Whether a value is a number of seconds from 0 to LONGEST_SECONDS."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    # A comparison is false for a NaN, and works for an int that is no float.
+    return number and 0 <= value <= LONGEST_SECONDS  # type: ignore[operator]
+
+
+def clipped(value: object) -> float | None:
+    """Return the seconds of a wait that a job's own code has asked for, limited to what can
+    be stored: a negative wait is 0, and what is not a finite duration is None."""
+    if isinstance(value, str | timedelta):
+        try:
+            value = seconds_of(value)
+        except ValueError:
+            return None
+    if not isinstance(value, int | float) or not abs(value) < float("inf"):
+        return None
+    return float(min(max(value, 0), LONGEST_SECONDS))
+
+
+def _read(text: str) -> float:
+    found = re.fullmatch(_TEXT, text)
+    terms = re.findall(_TERM, text) if found else ()
+    if not found or any(unit not in UNIT_SECONDS for _, unit in terms):
+        raise ValueError("a duration is made of seconds, minutes, hours, days and weeks")
+    if found[1]:
+        return float(found[1])
+    return sum(float(number) * UNIT_SECONDS[unit] for number, unit in terms)
