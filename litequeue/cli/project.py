@@ -182,7 +182,7 @@ def _as_json(found: Found) -> dict[str, object]:
             {
                 "name": cls.__litequeue__.name,
                 "aliases": list(cls.__litequeue__.aliases),
-                "where": cls.__litequeue__.place,
+                "where": cls.__litequeue__.location,
                 "queue": cls.__litequeue__.options.get("queue", DEFAULTS["queue"]),
                 "expression": timing.text if (timing := cls.__litequeue__.timing) else None,
                 "zone": timing.zone if timing else None,
@@ -288,7 +288,7 @@ def _taken(name: str, path: Path, package: str, *, force: bool) -> str:
     cls = discover_quietly([package]).jobs.get(key(name)) if path.parent.is_dir() else None
     if cls is None or cls.__module__ == f"{package}.{path.stem}":
         return ""
-    return f"{cls.__litequeue__.place} answers to {name} already; choose another name."
+    return f"{cls.__litequeue__.location} answers to {name} already; choose another name."
 
 
 def _write(path: Path, text: str) -> None:

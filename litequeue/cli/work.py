@@ -32,7 +32,7 @@ from litequeue.options import Options, checked
 from litequeue.queue import Queue
 from litequeue.records import State, key
 from litequeue.worker.parent_pipe import FINISHED, RECYCLED, WRONG_USE, ParentPipe
-from litequeue.worker.shutdown import LAST_SECONDS, Shutdown
+from litequeue.worker.shutdown import FORCED_STOP_SECONDS, Shutdown
 from litequeue.worker.worker import GRACE_SECONDS, Limits, Worker
 
 # Exit status of a supervised worker that has reached --max-jobs or --memory-limit.
@@ -187,7 +187,7 @@ def _shutdown(args: argparse.Namespace, parent: ParentPipe | None) -> Shutdown:
     if parent is None:
         return Shutdown(grace=args.grace, say=say)
     # The supervisor kills the worker before that time is over, and releases its job.
-    return Shutdown(parent.descriptor, grace=args.grace, last=2 * LAST_SECONDS, say=say)
+    return Shutdown(parent.descriptor, grace=args.grace, last=2 * FORCED_STOP_SECONDS, say=say)
 
 
 def _work_for(parent: ParentPipe, args: argparse.Namespace, stop: Shutdown) -> int:

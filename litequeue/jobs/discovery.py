@@ -60,10 +60,10 @@ def discover(packages: Sequence[str] = (), folder: str | os.PathLike[str] = ".")
     Raises NoJobsFound where there is no such package, DuplicateJob where two jobs answer
     to one name.
     """
-    place = os.path.abspath(folder)
-    if place not in sys.path:
-        sys.path.insert(0, place)
-    named = tuple(packages) or _from_environment() or _default(place)
+    root = os.path.abspath(folder)
+    if root not in sys.path:
+        sys.path.insert(0, root)
+    named = tuple(packages) or _from_environment() or _default(root)
     found = Found(packages=named)
     for package in named:
         _exists(package)
@@ -90,8 +90,8 @@ def collect(classes: Iterable[type[Job]], found: Found) -> None:
             if other is not cls:
                 raise DuplicateJob(
                     name=cls.__litequeue__.spelling(name),
-                    first=other.__litequeue__.place,
-                    second=cls.__litequeue__.place,
+                    first=other.__litequeue__.location,
+                    second=cls.__litequeue__.location,
                 )
 
 
@@ -108,13 +108,13 @@ def _from_environment() -> tuple[str, ...]:
     return tuple(name.strip() for name in names if name.strip())
 
 
-def _default(place: str) -> tuple[str, ...]:
+def _default(root: str) -> tuple[str, ...]:
     for package in DEFAULT_PACKAGES:
         # Looked for as a file: another "jobs" may be installed somewhere.
-        path = os.path.join(place, *package.split("."))
+        path = os.path.join(root, *package.split("."))
         if os.path.isdir(path) or os.path.isfile(f"{path}.py"):
             return (package,)
-    raise NoJobsFound(problem=f"{place} has neither a jobs nor an app/jobs package")
+    raise NoJobsFound(problem=f"{root} has neither a jobs nor an app/jobs package")
 
 
 def _exists(package: str) -> None:

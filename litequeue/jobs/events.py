@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 P = ParamSpec("P")
-Told = tuple[type[Job], dict[str, object], Options]
+Push = tuple[type[Job], dict[str, object], Options]
 
 
 def on(
@@ -75,14 +75,14 @@ class Event(Job):
         """Push the listeners' jobs and end, in one transaction."""
         made = type(self).__litequeue__
         assert isinstance(made, FanOut)
-        run, told = current(), made.told(made.fields(self))
+        run, pushes = current(), made.pushes(made.fields(self))
         with run.transaction():
-            for subscriber, fields, options in told:
+            for subscriber, fields, options in pushes:
                 run.push(subscriber.__litequeue__.name, fields, **options)
 
 
 class FanOut(Definition):
-    """What an event says of itself: its listeners, and fields of any kind."""
+    """The definition of an event: its listeners, and fields of any kind."""
 
     def __init__(self, event: str, module: str) -> None:
         cls: type[Job] = type("Event", (Event,), {"__module__": module})
@@ -92,25 +92,25 @@ class FanOut(Definition):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The event's."""
+        """The name of the event."""
         return (self.name,)
 
     @property
-    def place(self) -> str:
-        """The places of the listeners."""
-        return f"the event of {', '.join(each.__litequeue__.place for each in self.subscribers)}"
+    def location(self) -> str:
+        """The locations of the listeners."""
+        return f"the event of {', '.join(each.__litequeue__.location for each in self.subscribers)}"
 
     def fields(self, job: Job) -> Mapping[str, object]:
-        """The payload that an event came with."""
+        """The payload of the event."""
         found: Mapping[str, object] = vars(job)["payload"]
         return found
 
-    def told(self, fields: Mapping[str, object]) -> list[Told]:
-        """What to push: each listener with the fields that it takes. One that nobody takes
-        goes to all: it is likely misspelt, and is not to be lost in silence."""
+    def pushes(self, fields: Mapping[str, object]) -> list[Push]:
+        """The jobs to push: each listener with the fields that it takes. A field that no listener
+        takes goes to all of them, so that a misspelt field fails instead of being ignored."""
         takes = [_fields(subscriber) for subscriber in self.subscribers]
         nobodys = set(fields).difference(*takes)
-        found: list[Told] = []
+        found: list[Push] = []
         for subscriber, names in zip(self.subscribers, takes, strict=True):
             own = {name: fields[name] for name in fields if name in names | nobodys}
             found.append((subscriber, own, _options(subscriber, own)))

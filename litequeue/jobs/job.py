@@ -82,7 +82,7 @@ class Definition:
         self.timing = timing
 
     @property
-    def place(self) -> str:
+    def location(self) -> str:
         """Where the class is written, as messages name it."""
         return f"{self.cls.__module__}.{self.cls.__qualname__}"
 
@@ -106,7 +106,7 @@ class Definition:
         annotation may name what is defined later. Raises PayloadError, and JobError for a
         class that has no work to do."""
         if not self.cls.is_whole():
-            raise JobError(job=self.place, problem=self.cls.what_is_missing())
+            raise JobError(job=self.location, problem=self.cls.what_is_missing())
         return Codec(self.cls, self.name)
 
     @cached_property
@@ -314,7 +314,7 @@ def _timing(
 
     for each in dataclasses.fields(cls):
         if each.init and each.default is each.default_factory is dataclasses.MISSING:
-            problem = f"it comes by itself, and nothing gives it its field {each.name}"
+            problem = f"a periodic job takes no arguments: field {each.name} needs a default"
             raise JobError(job=f"{cls.__module__}.{cls.__qualname__}", problem=problem)
     return timing(cron, every, tz)
 

@@ -44,7 +44,7 @@ OVERDUE = "timed out, still running"
 
 
 class Observer(Protocol):
-    """Who is told of each run; what it raises is logged and passed over."""
+    """Receives the start and end of each run; an exception that it raises is logged and ignored."""
 
     def started(self, row: JobRow, max_attempts: int) -> None: ...
 
@@ -66,7 +66,7 @@ class Attempt:
         self.error = error
 
     def has_hook(self) -> bool:
-        """Whether the job wants to be told how it has ended."""
+        """Whether the job has a hook for its end."""
         if self.job is None:
             return False
         cls = type(self.job)
@@ -360,7 +360,7 @@ class Executor:
 
 
 def has_hook(cls: type[Job]) -> bool:
-    """Whether a job class wants to be told when it has succeeded."""
+    """Whether a job class has a hook for its success."""
     return cls.succeeded is not Job.succeeded
 
 
@@ -374,5 +374,5 @@ def _no_generator(result: object, job: Job) -> object:
     if isinstance(result, GeneratorType | AsyncGeneratorType):
         # Where handle itself has a yield, its class was refused; a decorator can hide one.
         problem = "handle() returned a generator, and nothing of that has run"
-        raise JobError(job=type(job).__litequeue__.place, problem=problem)
+        raise JobError(job=type(job).__litequeue__.location, problem=problem)
     return result

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 NEVER = float("inf")
 EDITED = instant(0)
-# How soon a worker sees what others, say an operator, have changed on the timetable.
-LOOK_SECONDS = 1.0
+# How often a worker reads the schedules that others, such as an operator, may have changed.
+SCHEDULE_CHECK_SECONDS = 1.0
 # A clock that was set back by less repeats no fixed time; by more, it counts from the new time.
 SET_BACK_SECONDS = 3 * 3600
 # What goes on by the clock or by a period does so at once, but for the small steps by which
@@ -283,7 +283,7 @@ class PeriodicPusher:
         if now < self._looked_at:
             # The clock was set back, and the timetable may be far ahead of it.
             self.begin()
-        elif now < min(self._due_at, self._looked_at + LOOK_SECONDS):
+        elif now < min(self._due_at, self._looked_at + SCHEDULE_CHECK_SECONDS):
             return
         for line in self._own_lines():
             if line.due(now):

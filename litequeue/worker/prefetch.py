@@ -19,8 +19,8 @@ from litequeue.worker.leftovers import Leftovers
 from litequeue.worker.prefetch_size import PREFETCH_SECONDS, PrefetchSize
 from litequeue.worker.shutdown import ForcedShutdown, block_signals
 
-# What the watch has to end in, and how long it rests after an error.
-LAST_SECONDS = 2.0
+# How long the thread may take to stop, and how long it waits after an error.
+WATCH_STOP_SECONDS = 2.0
 
 
 class PrefetchRunner:
@@ -152,8 +152,8 @@ class PrefetchWatch:
         self._ended.set()
         self._armed.set()
         if self._thread is not None:
-            # It may wait for a lock that somebody else keeps.
-            self._thread.join(LAST_SECONDS)
+            # The thread may be waiting for a lock that another process holds.
+            self._thread.join(WATCH_STOP_SECONDS)
 
     def _run(self) -> None:
         block_signals()
@@ -175,6 +175,6 @@ class PrefetchWatch:
             self._reclaim_late()
         except LitequeueError as error:
             logger.warning("%s", error)
-            self._ended.wait(LAST_SECONDS)
+            self._ended.wait(WATCH_STOP_SECONDS)
             return False
         return True

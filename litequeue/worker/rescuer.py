@@ -19,8 +19,8 @@ from litequeue.worker.executor import DeathOfRun, Executor
 # How long a worker may run one job while others that it has claimed wait.
 LATE_SECONDS = 0.05
 UNKNOWN_CAUSE = "killed, or unable to write how the job ended"
-# How a worker may end that was asked to stop and whose job is not to blame: by whoever did
-# not wait for it, or by itself, when the job did not end. A crash meanwhile still counts.
+# How a worker may end after a request to stop without the job being to blame: another process
+# killed it, or it ended itself because the job did not end. A crash still counts.
 ENDS_OF_A_STOP = {None, "signal 9", *(f"signal {n}" for n in STOPS)}
 ENDS_OF_A_STOP |= {f"exit code {128 + n}" for n in STOPS}
 

@@ -37,9 +37,9 @@ from litequeue.worker.signal_state import (
 SIGNALS = tuple(
     int(getattr(signal, name)) for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name)
 )
-# What a job has to end in once ForcedShutdown was raised in it; then the process ends. With the
-# grace before it, this is less than the ten seconds that container engines wait.
-LAST_SECONDS = 1.0
+# How long a job may take to end after ForcedShutdown was raised in it; then the process ends.
+# Together with the grace this is less than the ten seconds that container engines wait.
+FORCED_STOP_SECONDS = 1.0
 GRACE, FORCED, LAST = "grace", "forced stop", "last"
 
 logger = logging.getLogger("litequeue")
@@ -53,7 +53,7 @@ def block_signals() -> None:
 
 
 class ForcedShutdown(BaseException):
-    """Raised inside a running job that is to end now; its run is given back."""
+    """Raised in a running job that must end now; the job is released."""
 
 
 class Shutdown:
@@ -70,7 +70,7 @@ class Shutdown:
         parent_pipe: int | None = None,
         *,
         grace: float | None = None,
-        last: float = LAST_SECONDS,
+        last: float = FORCED_STOP_SECONDS,
         say: Callable[[str], None] = logger.warning,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:

@@ -19,9 +19,9 @@ from types import FrameType
 # hundred times as long.
 _getsignal: Callable[[int], object] = _signal.getsignal
 
-# A mask or a timer costs a system call to look at: after jobs that are shorter than this,
-# several are looked at together.
-LOOK_SECONDS = 0.0005
+# Reading the signal mask or a timer costs a system call: for jobs that are shorter than this,
+# it is done once for several jobs.
+SIGNAL_CHECK_SECONDS = 0.0005
 
 
 def _numbers(*names: str) -> tuple[int, ...]:
@@ -66,7 +66,7 @@ class SignalState:
         if self._main:
             faulthandler.cancel_dump_traceback_later()
             changed = _handlers() != self._handlers
-        if not changed and 0 <= perf_counter() - self._looked_at < LOOK_SECONDS:
+        if not changed and 0 <= perf_counter() - self._looked_at < SIGNAL_CHECK_SECONDS:
             self._passed_over = True
             return ""
         left = [*self._restore_handlers(), *self._restore_mask(), *self._restore_timers()]

@@ -23,7 +23,7 @@ from litequeue.engine.notifier import Notifier
 from litequeue.engine.presence import STOPPED
 from litequeue.store.store import Store
 from litequeue.worker.parent_pipe import FINISHED, RECYCLED, WRONG_USE, Reports
-from litequeue.worker.shutdown import LAST_SECONDS, Shutdown
+from litequeue.worker.shutdown import FORCED_STOP_SECONDS, Shutdown
 
 # What a supervisor exits with where its workers cannot work as they were started.
 WRONG_USE_STATUS = 2
@@ -50,8 +50,8 @@ class Child:
 
 
 @dataclass(slots=True)
-class Place:
-    """One of the N places: the process in it, or when the next one is to start."""
+class WorkerSlot:
+    """One of the N slots: the process in it, or when the next one is to start."""
 
     child: Child | None = None
     start_at: float = 0.0
@@ -74,7 +74,7 @@ class Supervisor:
         complain: Callable[[str], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Make ``count`` places for processes of ``python -m litequeue`` + ``command``.
+        """Make ``count`` slots for processes of ``python -m litequeue`` + ``command``.
 
         With ``until_done``, one that ends by itself is not replaced. On a stop they have
         ``grace`` seconds for their jobs. ``complain`` takes lines for people; ``clock``
@@ -87,7 +87,7 @@ class Supervisor:
         self._shutdown = stop
         self._complain = complain
         self._clock = clock
-        self._places = [Place() for _ in range(count)]
+        self._slots = [WorkerSlot() for _ in range(count)]
         self._ever_registered = False
         self._status = 0
         self._oom_kills = _oom_kills()
@@ -97,7 +97,7 @@ class Supervisor:
         status. Raises DatabaseMoved, and CannotOpen for a file that has got a second name."""
         with self._shutdown.on_signals(), self._told_of_deaths():
             try:
-                while not self._shutdown.requested and not all(p.finished for p in self._places):
+                while not self._shutdown.requested and not all(p.finished for p in self._slots):
                     # A new worker would make a new, empty file in the place of one that
                     # was deleted.
                     self._store.database.check_place()
@@ -118,9 +118,9 @@ class Supervisor:
 
     def _fill(self) -> None:
         now = self._clock()
-        for place in self._places:
-            if place.child is None and not place.finished and place.start_at <= now:
-                place.child = self._start(now)
+        for slot in self._slots:
+            if slot.child is None and not slot.finished and slot.start_at <= now:
+                slot.child = self._start(now)
 
     def _start(self, now: float) -> Child:
         ours, theirs = socket.socketpair()
@@ -137,7 +137,7 @@ class Supervisor:
 
     def _seconds_left(self) -> float:
         """How long to sleep: until a worker is to start, or to be ended."""
-        waiting = [p.start_at for p in self._places if p.child is None and not p.finished]
+        waiting = [p.start_at for p in self._slots if p.child is None and not p.finished]
         ending = [child.kill_at for child in self._children()]
         at = min(waiting + ending, default=math.inf)
         return min(SETTLED_SECONDS, max(0.0, at - self._clock()))
@@ -146,30 +146,30 @@ class Supervisor:
         return [each for child in self._children() for each in child.reports.descriptors()]
 
     def _children(self) -> list[Child]:
-        return [place.child for place in self._places if place.child is not None]
+        return [slot.child for slot in self._slots if slot.child is not None]
 
     def _collect(self) -> None:
-        for place in self._places:
-            if place.child is not None:
+        for slot in self._slots:
+            if slot.child is not None:
                 # In this order: what a dead one has said is all there then.
-                status = place.child.process.poll()
-                place.child.reports.read()
+                status = slot.child.process.poll()
+                slot.child.reports.read()
                 if status is not None:
-                    self._ended(place, place.child, status)
-                elif place.child.reports.ended is not None:
-                    self._hasten(place.child)
+                    self._ended(slot, slot.child, status)
+                elif slot.child.reports.ended is not None:
+                    self._hasten(slot.child)
 
     def _hasten(self, child: Child) -> None:
         """See to it that a worker whose work is over ends: it does so by itself within the
         grace, unless what a job has left behind keeps it even from that."""
         if child.kill_at == math.inf:
-            child.kill_at = self._clock() + self._grace + LAST_SECONDS
+            child.kill_at = self._clock() + self._grace + FORCED_STOP_SECONDS
         elif child.kill_at <= self._clock():
             _kill_all(child)
 
-    def _ended(self, place: Place, child: Child, status: int) -> None:
+    def _ended(self, slot: WorkerSlot, child: Child, status: int) -> None:
         lived = self._clock() - child.started_at
-        place.child = None
+        slot.child = None
         child.reports.close()
         how = child.reports.ended
         self._ever_registered = self._ever_registered or child.reports.worker is not None
@@ -178,21 +178,21 @@ class Supervisor:
             self._status = WRONG_USE_STATUS
             self._shutdown.request()
         elif how == RECYCLED:
-            place.deaths = 0
+            slot.deaths = 0
         elif how == FINISHED:
-            place.finished = self._until_done
+            slot.finished = self._until_done
         else:
-            self._died(place, child, status, lived)
+            self._died(slot, child, status, lived)
 
-    def _died(self, place: Place, child: Child, status: int, lived: float) -> None:
+    def _died(self, slot: WorkerSlot, child: Child, status: int, lived: float) -> None:
         cause = death_of(status, self._out_of_memory())
         worker = child.reports.worker
         seated = worker is not None and self._store.presence.set_cause(worker, cause)
         # An idle worker rescues its jobs now, without waiting for its next look.
         Notifier(self._store.presence.folder).notify_all()
-        place.deaths = 0 if seated or lived >= SETTLED_SECONDS else place.deaths + 1
-        pause = self._pause(place.deaths)
-        place.start_at = self._clock() + pause
+        slot.deaths = 0 if seated or lived >= SETTLED_SECONDS else slot.deaths + 1
+        pause = self._pause(slot.deaths)
+        slot.start_at = self._clock() + pause
         when = f"in {pause:.1f} s" if pause else "now"
         self._complain(f"Worker process {child.pid} died ({cause}); another starts {when}")
 
@@ -215,7 +215,7 @@ class Supervisor:
         self._signal_all(number)
         if not self._wait(math.inf if target else self._grace):
             self._signal_all(number)
-            if not self._wait(LAST_SECONDS):
+            if not self._wait(FORCED_STOP_SECONDS):
                 for child in self._living():
                     self._kill(child)
 

@@ -45,8 +45,8 @@ from litequeue.worker.prefetch_size import PrefetchSize
 from litequeue.worker.rescuer import Rescuer
 from litequeue.worker.shutdown import ForcedShutdown, Shutdown
 
-# How often a worker looks for others that have died, and whether the file is still there.
-LOOK_SECONDS = 0.5
+# How often a worker looks for dead workers, and checks that the file is still there.
+RESCUE_CHECK_SECONDS = 0.5
 # How long a worker waits after the file was locked, or the disk full, for too long.
 TROUBLE_SECONDS = 1.0
 # With the stop's own last second, less than the ten that container engines wait.
@@ -290,18 +290,18 @@ class Worker:
 
     def _loop(self, runner: PrefetchRunner, listener: Listener) -> bool:
         """Work until it is over; False where the seat was lost and a new one is needed."""
-        rung = False
+        notified = False
         while not self._over():
             if not runner.registration.still_held():
                 logger.error("the lock file of this worker was removed; it takes another")
                 return False
             rows: list[JobRow] = []
             try:
-                rows = self._next(runner.worker, listener, rung)
+                rows = self._next(runner.worker, listener, notified)
                 if not rows:
                     if self._limits.drain or self._over():
                         break
-                    rung = self._idle(runner.registration, listener)
+                    notified = self._idle(runner.registration, listener)
             except (DatabaseBusy, DatabaseFull) as error:
                 logger.error("%s", error)
                 self._shutdown.sleep(TROUBLE_SECONDS)
@@ -329,19 +329,19 @@ class Worker:
     def _seconds_left(self) -> float:
         return self._started_at + self._limits.longest_seconds - time.monotonic()
 
-    def _next(self, worker: int, listener: Listener, rung: bool) -> list[JobRow]:
+    def _next(self, worker: int, listener: Listener, notified: bool) -> list[JobRow]:
         """Claim a job, or several that are short. A byte in the FIFO may be for a job
         that came after the look, or for a worker that has died."""
         self._polls += 1
         self._pusher.tick()
-        if time.monotonic() - self._looked_at > LOOK_SECONDS:
+        if time.monotonic() - self._looked_at > RESCUE_CHECK_SECONDS:
             self._look_around(worker)
         rows = self._fetch(worker)
-        if not rows and (rung or listener.drain()):
-            rung = True
+        if not rows and (notified or listener.drain()):
+            notified = True
             self._look_around(worker)
             rows = self._fetch(worker)
-        if rows and rung and self._store.claims.has_ready(self.queues):
+        if rows and notified and self._store.claims.has_ready(self.queues):
             # One byte may have stood for many jobs: wake the next who sleeps.
             listener.notify()
         return rows
@@ -377,9 +377,9 @@ class Worker:
         # By a clock that nobody sets back. A sleep may be longer than it was meant to be.
         until = time.monotonic() + self._idle_seconds()
         while (left := until - time.monotonic()) > 0 and not self._shutdown.requested:
-            rung = self._shutdown.sleep(min(left, LOOK_SECONDS), listener.descriptors())
+            notified = self._shutdown.sleep(min(left, RESCUE_CHECK_SECONDS), listener.descriptors())
             if (
-                (rung and listener.take())
+                (notified and listener.take())
                 or self._look_around(registration.worker)
                 or not registration.still_held()
             ):
@@ -402,8 +402,8 @@ class Worker:
             logger.warning("%s", error)
 
     def _look_around(self, worker: int) -> int:
-        """Bring back what dead workers have left, and what others have put back for want of
-        a class that is here, and see that the file is still there; returns how many jobs."""
+        """Reclaim the jobs of dead workers and adopt those that other workers released because they
+        lack the class, and check that the file is still there; return the number of jobs."""
         self._looked_at = time.monotonic()
         self._store.database.check_place()
         return self._rescuer.rescue(worker) + self._store.claims.adopt(self._knows, self.queues)
@@ -497,7 +497,7 @@ def _classes(jobs: Iterable[type[Job]]) -> list[type[Job]]:
         if not isinstance(cls, type) or not issubclass(cls, Job) or cls is Job:
             raise no_class(cls)
         if not cls.is_whole():
-            raise JobError(job=cls.__litequeue__.place, problem=cls.what_is_missing())
+            raise JobError(job=cls.__litequeue__.location, problem=cls.what_is_missing())
     return classes
 
 

@@ -31,7 +31,7 @@ def names(found: Found) -> list[str]:
 
 
 def places(found: Found) -> list[str]:
-    return [cls.__litequeue__.place for cls in found.classes]
+    return [cls.__litequeue__.location for cls in found.classes]
 
 
 # Where jobs are

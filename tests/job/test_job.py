@@ -200,8 +200,8 @@ def test_a_given_name_replaces_it_and_all_names_are_answered_to() -> None:
 
 
 def test_the_place_of_a_job_is_where_it_is_written() -> None:
-    assert SendMail.__litequeue__.place == f"{HERE}SendMail"
-    assert resize.__litequeue__.place == f"{HERE}resize"  # type: ignore[attr-defined]
+    assert SendMail.__litequeue__.location == f"{HERE}SendMail"
+    assert resize.__litequeue__.location == f"{HERE}resize"  # type: ignore[attr-defined]
 
 
 def test_aliases_given_as_one_text_are_refused() -> None:

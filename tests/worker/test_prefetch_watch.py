@@ -54,7 +54,7 @@ def test_a_hand_that_has_moved_is_watched_further(watched: Watched) -> None:
 def test_a_recall_that_failed_is_tried_again(
     watched: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("litequeue.worker.prefetch.LAST_SECONDS", 0.01)
+    monkeypatch.setattr("litequeue.worker.prefetch.WATCH_STOP_SECONDS", 0.01)
     watched.error = DatabaseBusy(path="jobs.db", waited=1)
     watched.prefetch_log.begin([1, 2])
     watched.watch.begin()
