@@ -46,7 +46,7 @@ class State(str, Enum):
 # From 2 on: SQLite stores 0 and 1 in no bytes at all, and a column that changes its
 # width makes the whole row move.
 _CODES = {state: code for code, state in enumerate(State, start=2)}
-# Ready, and held back because as many jobs of its key run as may.
+# Ready, but blocked: the concurrency limit of its key is reached.
 BLOCKED = 9
 _STATES = {code: state for state, code in _CODES.items()} | {BLOCKED: State.READY}
 
@@ -472,5 +472,5 @@ def worker_name(worker: int) -> str:
 
 
 def workers_folder(path: str) -> str:
-    """The folder beside a database in which its workers have their locks and bells."""
+    """The folder beside a database in which its workers have their locks and FIFOs."""
     return f"{path}-workers"

@@ -273,7 +273,7 @@ def _snapshot(whole: mmap.mmap) -> Snapshot:
     # The log last: what has its line in it is done, and no result is to be missed.
     words = list(_numbers(whole, _COUNT, _STARTED, _DONE, _LOGGED))
     if not words[0]:
-        # Dead between two hands, or before all of one was written down.
+        # The worker died between two claims, or before one was written completely.
         return Snapshot(0)
     count, started, done, logged = (word >> 32 for word in words)
     if not (done <= started <= done + 1 and started <= count <= MOST and logged <= SIZE - LOG_AT):

@@ -105,9 +105,9 @@ class Presence:
         return Path(self._folder)
 
     def register(self, queues: Sequence[str], keep: float = 0) -> Registration:
-        """Take a seat for a new worker, which keeps for ``keep`` seconds what does not say so
-        itself; raises CannotOpen where the folder beside the database cannot be written, or
-        cannot be trusted."""
+        """Register a new worker. It keeps results for ``keep`` seconds where neither the job
+        nor its class says how long. Raises CannotOpen where the folder beside the database
+        cannot be written or trusted."""
         worker = FIRST_WORKER + int.from_bytes(os.urandom(8), "big") % WORKERS
         try:
             self._make_folder()
@@ -228,7 +228,7 @@ class Presence:
     where id = :worker"""
 
     def _strike(self, worker: int) -> None:
-        """Take a dead worker off the list, and remove the FIFOs that it alone slept on."""
+        """Deregister a dead worker, and remove the FIFOs that no other worker listens on."""
         for (queues,) in self._database.rows(self.SERVED, {"worker": worker}):
             if isinstance(queues, str):
                 remove_unheard(self._folder, queues.split("\n") if queues else ())

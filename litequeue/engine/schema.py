@@ -10,8 +10,8 @@ from litequeue.engine.database import Database
 from litequeue.errors import ForeignTables, SchemaNewer
 
 # State codes are those of record.State: 2 waiting, 3 ready, 4 scheduled, 5 running,
-# 6 done, 7 failed, 8 cancelled; 9 is ready too, and held back because as many jobs of
-# its key run as may.
+# 6 done, 7 failed, 8 cancelled; 9 is ready too, but blocked: the concurrency
+# limit of its key is reached.
 #
 # Every column that a claim changes keeps its stored width: codes of one byte, instants
 # in milliseconds and worker ids of six. The payload behind them then stays where it
