@@ -229,7 +229,7 @@ class UnreadableRow(NamedTuple):
 
 
 class WorkerRow(NamedTuple):
-    """One worker as the database has it; whether it lives, the roster knows."""
+    """One worker as the database has it; Presence says whether it is alive."""
 
     id: int
     pid: int

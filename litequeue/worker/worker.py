@@ -248,7 +248,8 @@ class Worker:
 
     @contextmanager
     def _session(self) -> Iterator[PrefetchRunner]:
-        """A seat, the dead buried, and signals that mean a stop; a hard stop ends it."""
+        """Register, rescue what dead workers left, and let signals mean a stop; a forced one
+        ends it."""
         with (
             self._shutdown.on_signals(),
             suppress(ForcedShutdown),
@@ -289,7 +290,7 @@ class Worker:
             listener.close()
 
     def _loop(self, runner: PrefetchRunner, listener: Listener) -> bool:
-        """Work until it is over; False where the seat was lost and a new one is needed."""
+        """Work until it is over; False if the registration was lost and a new one is needed."""
         notified = False
         while not self._over():
             if not runner.registration.still_held():
