@@ -74,7 +74,7 @@ class Shutdown:
         say: Callable[[str], None] = logger.warning,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """The end of file of the descriptor ``leash``, the end of a pipe that another
+        """The end of file of the descriptor ``parent_pipe``, the end of a pipe that another
         process holds, asks for a stop as well. After SIGTERM and SIGHUP a job has ``grace``
         seconds to end, then ForcedShutdown is raised in it, and ``last`` seconds later the process
         ends; without a grace, and after SIGINT, it has as long as it takes. ``say`` is told
