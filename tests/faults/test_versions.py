@@ -160,7 +160,7 @@ def earlier(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         pytest.skip(f"no git history with {request.param}")
     folder = tmp_path_factory.mktemp(request.param)
     with tarfile.open(fileobj=io.BytesIO(made.stdout)) as archive:
-        archive.extractall(folder)
+        archive.extractall(folder, filter="data")
     return folder
 
 
