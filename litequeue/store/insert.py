@@ -31,7 +31,6 @@ WAY_OUT = "store the file, and push its path"
 
 NOTHING_GIVEN = Options()
 NOTHING_SAID = terms_of(NOTHING_GIVEN)
-NO_SPEC = Spec("", "{}")
 READY, SCHEDULED = State.READY.code, State.SCHEDULED.code
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import select
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -27,27 +27,6 @@ from litequeue.records import NOBODY
 pytestmark = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no FIFOs")
 
 LONG = [f"a-queue-with-quite-a-long-name-{number}" for number in range(20)]
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    path = tmp_path / "jobs.db-workers"
-    path.mkdir()
-    return path
-
-
-@pytest.fixture
-def hang(folder: Path) -> Iterator[Callable[..., Listener]]:
-    """Hangs up bells for lists of queues; they are closed after the test."""
-    bells: list[Listener] = []
-
-    def hang(*queues: str) -> Listener:
-        bells.append(Listener(folder, queues))
-        return bells[-1]
-
-    yield hang
-    for listener in bells:
-        listener.close()
 
 
 def rings(listener: Listener) -> bool:

@@ -6,7 +6,7 @@ import os
 import select
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -17,27 +17,6 @@ from litequeue.engine.notifier import FIFO_TRUST_SECONDS, MOST_KEPT, Listener, N
 from litequeue.queue import Queue
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no FIFOs")
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    path = tmp_path / "jobs.db-workers"
-    path.mkdir()
-    return path
-
-
-@pytest.fixture
-def hang(folder: Path) -> Iterator[Callable[..., Listener]]:
-    """Hangs up bells for lists of queues; they are closed after the test."""
-    bells: list[Listener] = []
-
-    def hang(*queues: str) -> Listener:
-        bells.append(Listener(folder, queues))
-        return bells[-1]
-
-    yield hang
-    for listener in bells:
-        listener.close()
 
 
 def rung(listener: Listener) -> bool:
