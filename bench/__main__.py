@@ -17,6 +17,7 @@ from bench.growth import growth
 from bench.idle import idle
 from bench.imports import imports
 from bench.latency import latency
+from bench.ordinary import ordinary
 from bench.payloads import payloads
 from bench.processes import processes
 from bench.profile_of_a_job import profile
@@ -43,6 +44,7 @@ def ratios(sizes: Sizes, folder: Path) -> Iterator[Table]:
 
 CHAPTERS: dict[str, Chapter] = {
     "ratios": ratios,
+    "ordinary": ordinary,
     "growth": growth,
     "payloads": payloads,
     "threads": threads,

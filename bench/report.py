@@ -32,11 +32,11 @@ class Table:
         yield ""
 
 
-def of_ratios(rows: Iterable[Row]) -> Table:
+def of_ratios(rows: Iterable[Row], title: str = "Ratios") -> Table:
     """The table in which each figure stands beside its floor and its target."""
     answers = {None: "", True: "yes", False: "NO"}
     return Table(
-        "Ratios",
+        title,
         ("what", "litequeue", "beside it", "ratio", "best", "target", "reached"),
         [
             (row.what, row.ours, row.beside, row.ratio, row.best, row.target, answers[row.reached])

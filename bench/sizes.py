@@ -15,6 +15,8 @@ class Sizes:
     pushes: int
     bulk: int
     drain: int
+    ordinary: int
+    """Drained of each kind of job."""
     shared: int
     """Drained by several processes, and by one."""
     backlog: int
@@ -34,6 +36,7 @@ FULL = Sizes(
     pushes=4_000,
     bulk=50_000,
     drain=20_000,
+    ordinary=4_000,
     shared=30_000,
     backlog=300_000,
     growth=(1_000, 10_000, 100_000, 1_000_000),
@@ -51,6 +54,7 @@ QUICK = Sizes(
     pushes=500,
     bulk=5_000,
     drain=1_000,
+    ordinary=400,
     shared=1_000,
     backlog=20_000,
     growth=(1_000, 10_000),
@@ -69,6 +73,7 @@ TINY = Sizes(
     pushes=20,
     bulk=50,
     drain=50,
+    ordinary=20,
     shared=50,
     backlog=100,
     growth=(100,),

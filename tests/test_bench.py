@@ -17,6 +17,7 @@ LONGEST_SECONDS = 120
 
 HEADINGS = (
     "Ratios",
+    "Ordinary jobs, drained by one worker",
     "One job among many that are ready",
     "All at once",
     "Payloads",
