@@ -295,3 +295,16 @@ def test_a_queue_has_about_25_public_methods_and_each_is_documented() -> None:
     }
     assert len(methods) <= 27
     assert [name for name, node in methods.items() if not ast.get_docstring(node)] == []
+
+
+# Tests
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "tests" / "contract").glob("*.py")), ids=relative)
+def test_the_contract_reaches_the_store_only_through_the_workers_side(path: Path) -> None:
+    reaching = [
+        node.lineno
+        for node in ast.walk(tree_of(path))
+        if isinstance(node, ast.Attribute) and node.attr == "store"
+    ]
+    assert not reaching, f"{relative(path)} uses .store in {reaching}: see tests/worker_side.py"

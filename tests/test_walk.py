@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 from waiting import Clock
-from worker_side import claim_one
+from worker_side import WorkerSide, claim_one
 
 from litequeue.errors import NoSuchJob, RunLost, WrongState
 from litequeue.queue import Queue
@@ -167,7 +167,7 @@ class Walk:
             assert ids == [self.model.push(queue, priority, delay) for _ in many]
 
     def lose_a_push(self) -> None:
-        with suppress(ZeroDivisionError), self.queue.store.database.transaction():
+        with suppress(ZeroDivisionError), WorkerSide(self.queue).transaction():
             self.queue.push("x", {}, queue="a")
             self.queue.cancel(all=True)
             raise ZeroDivisionError
@@ -189,12 +189,10 @@ class Walk:
             verb = "fail"
         after, keep = self.random.choice([0, 3, 30]), self.random.choice([0, 5, 50])
         ways: dict[str, Callable[[], object]] = {
-            "complete": lambda: self.queue.store.executions.complete(row, result="1", keep=keep),
-            "fail": lambda: self.queue.store.executions.fail(row, "boom"),
-            "retry_later": lambda: self.queue.store.executions.retry_later(
-                row, "boom", after=after
-            ),
-            "release": lambda: self.queue.store.executions.release(row, after=after),
+            "complete": lambda: WorkerSide(self.queue).complete(row, result="1", keep=keep),
+            "fail": lambda: WorkerSide(self.queue).fail(row, "boom"),
+            "retry_later": lambda: WorkerSide(self.queue).retry_later(row, "boom", after=after),
+            "release": lambda: WorkerSide(self.queue).release(row, after=after),
         }
         left = ways[verb]()
         self.model.end(row.id, verb, after, keep)
@@ -212,11 +210,11 @@ class Walk:
             return
         late = self.random.choice(
             [
-                lambda: self.queue.store.executions.complete(row),
-                lambda: self.queue.store.executions.fail(row, "late"),
-                lambda: self.queue.store.executions.retry_later(row, "late", after=0),
-                lambda: self.queue.store.executions.release(row),
-                lambda: self.queue.store.executions.progress(row, 1, 1),
+                lambda: WorkerSide(self.queue).complete(row),
+                lambda: WorkerSide(self.queue).fail(row, "late"),
+                lambda: WorkerSide(self.queue).retry_later(row, "late", after=0),
+                lambda: WorkerSide(self.queue).release(row),
+                lambda: WorkerSide(self.queue).progress(row, 1, 1),
             ]
         )
         with pytest.raises(RunLost):
@@ -224,8 +222,8 @@ class Walk:
 
     def look_busy(self) -> None:
         for row in self.runs.values():
-            self.queue.store.executions.progress(row, 1, 2)
-            assert self.queue.store.executions.wanted(row) is not self.model.jobs[row.id].cancelled
+            WorkerSide(self.queue).progress(row, 1, 2)
+            assert WorkerSide(self.queue).wanted(row) is not self.model.jobs[row.id].cancelled
 
     def alter(self) -> None:
         verb = self.random.choice(list(LEAVES))
@@ -254,7 +252,7 @@ class Walk:
     def sweep(self) -> None:
         now = self.clock.now
         if self.random.random() < 0.5:
-            assert self.queue.store.admin.expire() == self.model.drop(
+            assert WorkerSide(self.queue).expire() == self.model.drop(
                 lambda fact: fact.expires_at is not None and fact.expires_at <= now
             )
         else:
@@ -282,7 +280,7 @@ class Walk:
         }, step
         assert self.queue.check() == [], step
         assert self.queue.paused() == sorted(self.model.paused), step
-        running = [row for worker in WORKERS for row in self.queue.store.claims.running(worker)]
+        running = [row for worker in WORKERS for row in WorkerSide(self.queue).running(worker)]
         assert {row.id for row in running} == self.runs.keys(), step
 
     def _words(self) -> tuple[str, int, float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from worker_side import WorkerSide
 
 from litequeue.queue import Queue
 
@@ -17,4 +18,4 @@ def queue(make_queue: Callable[..., Queue]) -> Queue:
 @pytest.fixture
 def table(queue: Queue) -> Callable[[], list[tuple[object, ...]]]:
     """All that the table holds, to show that nothing of it was changed."""
-    return lambda: queue.store.database.rows("select * from litequeue_jobs order by id")
+    return lambda: WorkerSide(queue).rows("select * from litequeue_jobs order by id")

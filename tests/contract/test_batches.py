@@ -32,7 +32,7 @@ def sound(queue: Queue) -> Iterator[None]:
     queue.forget(all=True)
     queue.prune(0)
     for table in ("edges", "batches"):
-        assert queue.store.database.rows(f"select * from litequeue_{table}") == []
+        assert WorkerSide(queue).rows(f"select * from litequeue_{table}") == []
 
 
 def counts(queue: Queue, id: int) -> Counts:
@@ -121,7 +121,7 @@ def test_a_chunk_is_stored_with_its_cursor_or_not_at_all(
 
 def retaken(queue: Queue, row: JobRow) -> None:
     queue.retry(row.id, force=True)
-    assert queue.store.claims.claim_job(WORKER + 1, row.id) is not None
+    assert WorkerSide(queue).claim_job(WORKER + 1, row.id) is not None
 
 
 def ended(queue: Queue, row: JobRow) -> None:
@@ -174,7 +174,7 @@ def test_a_planner_gives_up_its_key_while_it_waits(queue: Queue) -> None:
     row = running(queue, id)
     other = queue.push("other", {}, without_overlapping="shop", priority=5)
     WorkerSide(queue).plan(row, [Step("a")], 1)
-    assert queue.store.claims.claim_job(WORKER, other) is None
+    assert WorkerSide(queue).claim_job(WORKER, other) is None
     WorkerSide(queue).plan(row, [], None)
     found = claim_one(queue, WORKER)
     assert found is not None

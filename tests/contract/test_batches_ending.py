@@ -23,7 +23,7 @@ def sound(queue: Queue) -> Iterator[None]:
     queue.forget(all=True)
     queue.prune(0)
     for table in ("edges", "batches"):
-        assert queue.store.database.rows(f"select * from litequeue_{table}") == []
+        assert WorkerSide(queue).rows(f"select * from litequeue_{table}") == []
 
 
 # Members that end
@@ -75,9 +75,9 @@ def test_a_member_that_is_tried_again_is_not_over(queue: Queue) -> None:
 def test_a_member_that_cannot_be_read_is_counted_as_failed(queue: Queue) -> None:
     id, (member,) = planned(queue, 1)
     spoil = "update litequeue_jobs set options = :text where batch = :id"
-    queue.store.database.rows(spoil, {"id": id, "text": "["})
-    assert queue.store.claims.claim_job(WORKER, member) is None
-    queue.store.database.rows(spoil, {"id": id, "text": None})
+    WorkerSide(queue).rows(spoil, {"id": id, "text": "["})
+    assert WorkerSide(queue).claim_job(WORKER, member) is None
+    WorkerSide(queue).rows(spoil, {"id": id, "text": None})
     assert (counts(queue, id), states(queue, id)) == ((1, 0, 1, 0), ["ready"])
 
 
@@ -119,11 +119,11 @@ def test_a_member_that_others_are_cancelled_with_is_counted(queue: Queue) -> Non
     (member,) = members(queue, id)
     queue.cancel(member)
     queue.retry(member)
-    queue.store.database.rows(
+    WorkerSide(queue).rows(
         "insert into litequeue_edges values (:child, 0, :parent, null, null)",
         {"child": member, "parent": first},
     )
-    queue.store.database.rows("update litequeue_jobs set state = 2 where id = :id", {"id": member})
+    WorkerSide(queue).rows("update litequeue_jobs set state = 2 where id = :id", {"id": member})
     queue.cancel(first)
     assert counts(queue, id) == (1, 0, 0, 1)
 
@@ -140,7 +140,7 @@ def test_cancelling_a_batch_cancels_its_members_and_what_follows(queue: Queue) -
     assert states(queue, id, *ids, after) == [
         *("cancelled", "gone", "running", "cancelled", "cancelled", "cancelled")
     ]
-    assert not queue.store.executions.wanted(row)
+    assert not WorkerSide(queue).wanted(row)
     WorkerSide(queue).fail(row, "stopped")
     assert counts(queue, id) == (4, 1, 0, 3)
     assert queue.batch(id).cancelled_at is not None

@@ -43,7 +43,7 @@ def mixed(queue: Queue) -> None:
         row = claim_one(queue, WORKER)
         assert row is not None
         WorkerSide(queue).fail(row, "ValueError: no")
-    row = queue.store.claims.claim_job(WORKER, failed)
+    row = WorkerSide(queue).claim_job(WORKER, failed)
     assert row is not None
     WorkerSide(queue).fail(row, "ValueError: no")
     queue.cancel(*[row.id for row in queue.find(name="plain", state=State.READY, limit=5)])
@@ -52,8 +52,7 @@ def mixed(queue: Queue) -> None:
 def contents(queue: Queue) -> list[list[tuple[object, ...]]]:
     tables = ("jobs", "edges", "batches")
     return [
-        queue.store.database.rows(f"select * from litequeue_{name} order by 1, 2")
-        for name in tables
+        WorkerSide(queue).rows(f"select * from litequeue_{name} order by 1, 2") for name in tables
     ]
 
 
@@ -123,16 +122,20 @@ def test_within_a_transaction_a_bulk_verb_does_not_pause(
     naps: list[float] = []
     queue = make_queue(sleep=naps.append)
     queue.push_many([("a", {})] * MANY)
-    with queue.store.database.transaction():
+    with WorkerSide(queue).transaction():
         assert queue.cancel(all=True) == MANY
     assert naps == []
 
 
 def test_prune_forgets_batches_by_the_thousand(queue: Queue, clock: Clock) -> None:
-    with queue.store.database.transaction():
-        for number in range(AT_ONCE + 5):
-            queue.store.batches.open(number + 1, "gone", queue.store.now())
+    WorkerSide(queue).rows(
+        """
+        insert into litequeue_batches (id, name, planned, done, failed, cancelled, created_at)
+        with recursive ids (id) as (select 1 union all select id + 1 from ids where id < :count)
+        select id, 'gone', 0, 0, 0, 0, :now from ids""",
+        {"count": AT_ONCE + 5, "now": int(clock.now * 1000)},
+    )
     queue.push("a")  # has the id of a batch, which is then not over
     clock.advance(60)
     queue.prune(30)
-    assert queue.store.database.rows("select id from litequeue_batches") == [(1,)]
+    assert WorkerSide(queue).rows("select id from litequeue_batches") == [(1,)]

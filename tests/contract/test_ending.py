@@ -26,8 +26,8 @@ ENDINGS: dict[str, Act] = {
     "retry later": lambda queue, row: WorkerSide(queue).retry_later(row, "boom", after=5),
     "release": lambda queue, row: WorkerSide(queue).release(row),
     "release for later": lambda queue, row: WorkerSide(queue).release(row, after=5),
-    "put back": lambda queue, row: queue.store.executions.put_back(row, after=5),
-    "progress": lambda queue, row: queue.store.executions.progress(row, 1, 2),
+    "put back": lambda queue, row: WorkerSide(queue).put_back(row, after=5),
+    "progress": lambda queue, row: WorkerSide(queue).progress(row, 1, 2),
 }
 
 
@@ -86,7 +86,7 @@ def test_a_stale_worker_cannot_end_a_run_that_was_lost(
     with pytest.raises(RunLost, match=f"Attempt 1 of job {row.id}"):
         end(queue, row)
     assert table() == before
-    assert not queue.store.executions.wanted(row)
+    assert not WorkerSide(queue).wanted(row)
 
 
 @every_ending
@@ -134,10 +134,10 @@ def test_a_kept_job_goes_when_its_time_is_over_and_not_before(
 ) -> None:
     WorkerSide(queue).complete(row, keep=60)
     clock.advance(59.999)
-    assert queue.store.admin.expire() == 0
+    assert WorkerSide(queue).expire() == 0
     assert queue.get(row.id).state is State.DONE
     clock.advance(0.001)
-    assert queue.store.admin.expire() == 1
+    assert WorkerSide(queue).expire() == 1
     assert queue.find() == []
 
 
@@ -150,7 +150,7 @@ def test_expiry_takes_a_bounded_number_at_a_time_and_all_in_the_end(
         assert row is not None
         WorkerSide(queue).complete(row, keep=1 + seconds % 2)
     clock.advance(2)
-    assert [queue.store.admin.expire() for _ in range(4)] == [100, 100, 50, 0]
+    assert [WorkerSide(queue).expire() for _ in range(4)] == [100, 100, 50, 0]
 
 
 def test_only_what_is_done_expires(queue: Queue, clock: Clock) -> None:
@@ -160,7 +160,7 @@ def test_only_what_is_done_expires(queue: Queue, clock: Clock) -> None:
     WorkerSide(queue).fail(row, "boom")
     queue.cancel(2)
     clock.advance(10**6)
-    assert queue.store.admin.expire() == 0
+    assert WorkerSide(queue).expire() == 0
     assert len(queue.find()) == 3
 
 
@@ -228,16 +228,16 @@ def test_a_retried_run_that_succeeds_ends_as_any_other(queue: Queue, row: JobRow
 
 def test_progress_is_written_on_the_running_row(queue: Queue, row: JobRow) -> None:
     assert queue.get(row.id).progress is None
-    queue.store.executions.progress(row, 3, 10)
+    WorkerSide(queue).progress(row, 3, 10)
     assert queue.get(row.id).progress == (3, 10)
-    queue.store.executions.progress(row, 10, 10)
+    WorkerSide(queue).progress(row, 10, 10)
     assert queue.get(row.id).progress == (10, 10)
 
 
 def test_a_run_is_wanted_until_it_is_cancelled(queue: Queue, row: JobRow) -> None:
-    assert queue.store.executions.wanted(row)
+    assert WorkerSide(queue).wanted(row)
     queue.cancel(row.id)
-    assert not queue.store.executions.wanted(row)
+    assert not WorkerSide(queue).wanted(row)
 
 
 def test_a_cancelled_run_goes_on_running(queue: Queue, row: JobRow, clock: Clock) -> None:
@@ -246,8 +246,7 @@ def test_a_cancelled_run_goes_on_running(queue: Queue, row: JobRow, clock: Clock
     asked = queue.get(row.id)
     assert (asked.state, asked.cancelled_at) == (State.RUNNING, at(clock.now))
     assert asked.finished_at is None
-    claims = queue.store.claims
-    assert list(map(claims.with_payload, claims.running(WORKER))) == [asked]
+    assert WorkerSide(queue).running(WORKER) == [asked]
     assert queue.check() == []
 
 
@@ -293,8 +292,7 @@ def test_the_running_jobs_of_a_worker_are_its_own(queue: Queue) -> None:
     queue.push_many([("a", {})] * 3)
     mine = [claim_one(queue, WORKER), claim_one(queue, WORKER)]
     theirs = claim_one(queue, RIVAL)
-    claims = queue.store.claims
-    assert list(map(claims.with_payload, claims.running(WORKER))) == mine
-    assert list(map(claims.with_payload, claims.running(RIVAL))) == [theirs]
-    assert {row.payload for row in claims.running(WORKER)} == {""}
-    assert claims.running(NOBODY + 3) == []
+    side = WorkerSide(queue)
+    assert side.running(WORKER) == mine
+    assert side.running(RIVAL) == [theirs]
+    assert side.running(NOBODY + 3) == []

@@ -23,7 +23,7 @@ def anything(row: JobRow) -> bool:
 
 
 def fetched(queue: Queue, most: int, queues: Sequence[str] = (), worker: int = WORKER) -> list[int]:
-    return [row.id for row in queue.store.claims.claim(worker, queues, most, anything)]
+    return [row.id for row in WorkerSide(queue).claim(worker, queues, most, anything)]
 
 
 def states(queue: Queue, ids: Sequence[int]) -> list[str]:
@@ -44,11 +44,11 @@ def states(queue: Queue, ids: Sequence[int]) -> list[str]:
 def test_jobs_that_are_fetched_are_as_reserved_ones(queue: Queue, clock: Clock) -> None:
     ids = [queue.push("a", {"x": 1}, max_attempts=4), queue.push("b", keep=5), queue.push("c")]
     clock.advance(3)
-    rows = queue.store.claims.claim(WORKER, (), 9, anything)
+    rows = WorkerSide(queue).claim(WORKER, (), 9, anything)
     assert [row.id for row in rows] == ids
     assert rows == [queue.get(id) for id in ids]
     assert {(row.state, row.worker, row.attempts) for row in rows} == {(State.RUNNING, WORKER, 1)}
-    assert queue.store.claims.claim(OTHER, (), 9, anything) == []
+    assert WorkerSide(queue).claim(OTHER, (), 9, anything) == []
     assert queue.check() == []
 
 
@@ -76,14 +76,14 @@ def test_queues_that_take_turns_fill_a_hand(queue: Queue, most: int) -> None:
 
 def test_what_does_not_fit_is_left_and_all_behind_it(queue: Queue) -> None:
     ids = [queue.push(name) for name in "aabaa"]
-    rows = queue.store.claims.claim(WORKER, (), 9, lambda row: row.name == "a")
+    rows = WorkerSide(queue).claim(WORKER, (), 9, lambda row: row.name == "a")
     assert [row.id for row in rows] == ids[:2]
     assert states(queue, ids[2:]) == ["ready"] * 3
 
 
 def test_a_first_that_fits_with_none_comes_alone(queue: Queue) -> None:
     ids = [queue.push(name) for name in "baa"]
-    rows = queue.store.claims.claim(WORKER, (), 9, lambda row: row.name == "a")
+    rows = WorkerSide(queue).claim(WORKER, (), 9, lambda row: row.name == "a")
     assert [row.id for row in rows] == ids[:1]
 
 
@@ -108,7 +108,7 @@ def told_its_progress(queue: Queue) -> int:
     id = queue.push("first", priority=99)
     row = claim_one(queue, WORKER)
     assert row is not None
-    queue.store.executions.progress(row, 1, 3)
+    WorkerSide(queue).progress(row, 1, 3)
     WorkerSide(queue).release(row)
     return id
 
@@ -149,8 +149,8 @@ DAMAGES = [
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_row_fails_alone_and_holds_up_nobody(damage: str, queue: Queue) -> None:
     ids = [queue.push("a") for _ in range(5)]
-    queue.store.database.rows("pragma ignore_check_constraints = on")
-    queue.store.database.rows(f"update litequeue_jobs set {damage} where id = {ids[2]}")
+    WorkerSide(queue).rows("pragma ignore_check_constraints = on")
+    WorkerSide(queue).rows(f"update litequeue_jobs set {damage} where id = {ids[2]}")
     assert fetched(queue, 9) == ids[:2]
     # The damaged one is claimed by itself, and fails; the others come after it.
     found: list[int] = []
@@ -158,7 +158,7 @@ def test_a_damaged_row_fails_alone_and_holds_up_nobody(damage: str, queue: Queue
         found += rows
     assert found == ids[3:]
     sql = f"select state from litequeue_jobs where id = {ids[2]}"
-    assert queue.store.database.rows(sql) == [(State.FAILED.code,)]
+    assert WorkerSide(queue).rows(sql) == [(State.FAILED.code,)]
 
 
 # In order, whatever there is

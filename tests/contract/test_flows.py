@@ -36,7 +36,7 @@ def sound(queue: Queue) -> Iterator[None]:
     assert queue.check() == []
     queue.retry(state="running", force=True)
     queue.forget(all=True)
-    assert queue.store.database.rows("select * from litequeue_edges") == []
+    assert WorkerSide(queue).rows("select * from litequeue_edges") == []
 
 
 def states(queue: Queue, *ids: int) -> list[str]:
@@ -46,7 +46,7 @@ def states(queue: Queue, *ids: int) -> list[str]:
 
 
 def running(queue: Queue, id: int) -> JobRow:
-    row = queue.store.claims.claim_job(WORKER, id)
+    row = WorkerSide(queue).claim_job(WORKER, id)
     assert row is not None, f"job {id} is {states(queue, id)[0]}"
     return row
 
@@ -81,7 +81,7 @@ def test_no_worker_gets_a_job_that_waits(queue: Queue) -> None:
     assert running(queue, parent)
     assert claim_one(queue, WORKER) is None
     assert claim_one(queue, WORKER, ["default"]) is None
-    assert queue.store.claims.claim_job(WORKER, child) is None
+    assert WorkerSide(queue).claim_job(WORKER, child) is None
 
 
 def test_a_chain_runs_one_after_another(queue: Queue) -> None:
@@ -222,7 +222,7 @@ def test_a_parent_that_has_succeeded_long_ago_and_was_deleted_is_met(
     parent = queue.push("parent", {})
     succeed(queue, parent, keep=60)
     clock.advance(3600)
-    assert queue.store.admin.expire() == 1
+    assert WorkerSide(queue).expire() == 1
     assert states(queue, queue.push("child", {}, after=[parent])) == ["ready"]
 
 
@@ -232,8 +232,8 @@ def test_the_kept_result_of_a_parent_that_is_done_is_at_hand(queue: Queue, clock
         succeed(queue, parent, result=f"{number}", keep=60)
     child = queue.push("child", {}, after=parents)
     clock.advance(3600)
-    queue.store.admin.expire()
-    assert queue.store.dependencies.results(child) == ["0", "1"]
+    WorkerSide(queue).expire()
+    assert WorkerSide(queue).results(child) == ["0", "1"]
 
 
 def test_a_parent_that_has_failed_is_waited_for(queue: Queue) -> None:
@@ -241,7 +241,7 @@ def test_a_parent_that_has_failed_is_waited_for(queue: Queue) -> None:
     fail(queue, parent)
     child = queue.push("child", {}, after=[parent])
     assert states(queue, child) == ["waiting"]
-    assert queue.store.dependencies.unsatisfied(child) == [parent]
+    assert WorkerSide(queue).unsatisfied(child) == [parent]
 
 
 @pytest.mark.parametrize("id", [0, -1, 2, HIGHEST, HIGHEST + 1, 10**30])
@@ -358,7 +358,7 @@ def test_a_flow_is_part_of_the_callers_transaction(
     assert [row.id for row in queue.find()] == [parent]
     connection.execute(end)
     waiting = len(queue.find(state="waiting"))
-    edges = len(queue.store.database.rows("select * from litequeue_edges"))
+    edges = len(WorkerSide(queue).rows("select * from litequeue_edges"))
     assert (waiting > 0, edges > 0) == (end == "commit",) * 2
 
 

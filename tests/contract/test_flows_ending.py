@@ -22,7 +22,7 @@ def sound(queue: Queue) -> Iterator[None]:
     assert queue.check() == []
     queue.retry(state="running", force=True)
     queue.forget(all=True)
-    assert queue.store.database.rows("select * from litequeue_edges") == []
+    assert WorkerSide(queue).rows("select * from litequeue_edges") == []
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def test_a_failure_leaves_the_rest_waiting(queue: Queue, chain: list[int]) -> No
     succeed(queue, chain[0])
     fail(queue, chain[1])
     assert states(queue, *chain) == ["gone", "failed", "waiting", "waiting"]
-    assert queue.store.dependencies.unsatisfied(chain[2]) == [chain[1]]
+    assert WorkerSide(queue).unsatisfied(chain[2]) == [chain[1]]
     assert claim_one(queue, WORKER) is None
 
 
@@ -83,7 +83,7 @@ def test_one_failed_parent_of_several_holds_the_child_up(queue: Queue) -> None:
     fail(queue, parents[1])
     succeed(queue, parents[2])
     assert states(queue, child) == ["waiting"]
-    assert queue.store.dependencies.unsatisfied(child) == [parents[1]]
+    assert WorkerSide(queue).unsatisfied(child) == [parents[1]]
     queue.retry(parents[1])
     succeed(queue, parents[1])
     assert states(queue, child) == ["ready"]
@@ -178,7 +178,7 @@ def test_forgetting_and_expiring_a_parent_that_has_succeeded_changes_nothing(
     fail(queue, failed)
     queue.forget(first)
     clock.advance(61)
-    assert queue.store.admin.expire() == 1
+    assert WorkerSide(queue).expire() == 1
     assert states(queue, *children) == ["ready", "waiting"]
 
 
@@ -206,7 +206,7 @@ def test_a_whole_flow_is_taken_by_a_bulk_verb(queue: Queue, chain: list[int], ve
 
 def test_a_rolled_back_end_changes_nothing_for_the_rest(queue: Queue, chain: list[int]) -> None:
     for end in (succeed, by_failing_for_good, ENDS["cancel"]):
-        with pytest.raises(ZeroDivisionError), queue.store.database.transaction():
+        with pytest.raises(ZeroDivisionError), WorkerSide(queue).transaction():
             end(queue, chain[0])
             raise ZeroDivisionError
     assert states(queue, *chain) == ["ready", "waiting", "waiting", "waiting"]

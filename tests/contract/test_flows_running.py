@@ -83,7 +83,7 @@ def sound(queue: Queue) -> Iterator[None]:
     yield
     assert queue.check() == []
     queue.forget(all=True)
-    assert queue.store.database.rows("select * from litequeue_edges") == []
+    assert WorkerSide(queue).rows("select * from litequeue_edges") == []
 
 
 def drain(queue: Queue) -> None:
@@ -108,7 +108,7 @@ def test_results_are_at_hand_in_a_later_attempt_and_after_a_retry(queue: Queue) 
     child = queue.push(Gather(failures=3), after=parents, max_attempts=2)
     drain(queue)
     assert states(queue, *parents, child) == ["gone", "gone", "failed"]
-    queue.store.database.rows("update litequeue_jobs set payload = '{\"failures\": 1}'")
+    WorkerSide(queue).rows("update litequeue_jobs set payload = '{\"failures\": 1}'")
     queue.retry(child)
     drain(queue)
     assert queue.result(child, timeout=0) == ["a", "b"]
@@ -146,7 +146,7 @@ def test_steps_that_have_run_are_not_run_again(queue: Queue) -> None:
     ids = queue.chain(Give(1), Broken(), Gather())
     drain(queue)
     assert states(queue, *ids) == ["gone", "failed", "waiting"]
-    queue.store.database.rows("update litequeue_jobs set name = 'Give' where state = 7")
+    WorkerSide(queue).rows("update litequeue_jobs set name = 'Give' where state = 7")
     queue.retry(ids[1])
     Worker(queue, JOBS, limits=Limits(jobs=2)).run()
     assert queue.result(ids[2], timeout=0) == [None]
@@ -208,13 +208,14 @@ def test_a_child_that_is_pushed_while_its_parent_ends_always_runs(queue: Queue) 
 ENDER = """
 import sys
 from litequeue.queue import Queue
+from worker_side import WorkerSide
 queue = Queue(sys.argv[1])
 worker = int(sys.argv[2])
 print("here", flush=True)
 for line in sys.stdin:
-    row = queue.store.claims.claim_job(worker, int(line))
+    row = WorkerSide(queue).claim_job(worker, int(line))
     print("running", flush=True)
-    queue.store.executions.complete(row)
+    WorkerSide(queue).complete(row)
     print("ended", flush=True)
 """
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 import pytest
+from waiting import Clock
 from worker_side import WorkerSide
 
 from litequeue.engine.prefetch_log import Snapshot
@@ -24,7 +25,7 @@ def anything(row: JobRow) -> bool:
 
 
 def fetched(queue: Queue, most: int, queues: Sequence[str] = (), worker: int = WORKER) -> list[int]:
-    return [row.id for row in queue.store.claims.claim(worker, queues, most, anything)]
+    return [row.id for row in WorkerSide(queue).claim(worker, queues, most, anything)]
 
 
 def states(queue: Queue, ids: Sequence[int]) -> list[str]:
@@ -51,7 +52,7 @@ class Spec:
 
 def test_runs_that_are_completed_together_are_gone(queue: Queue) -> None:
     ids = [queue.push("a") for _ in range(5)]
-    rows = queue.store.claims.claim(WORKER, (), 9, anything)
+    rows = WorkerSide(queue).claim(WORKER, (), 9, anything)
     assert WorkerSide(queue).complete_all([(row, None) for row in rows[:4]]) == []
     assert states(queue, ids) == ["gone"] * 4 + ["running"]
     assert queue.check() == []
@@ -59,7 +60,7 @@ def test_runs_that_are_completed_together_are_gone(queue: Queue) -> None:
 
 def test_a_run_that_was_lost_is_named_and_the_others_are_completed(queue: Queue) -> None:
     ids = [queue.push("a") for _ in range(4)]
-    rows = queue.store.claims.claim(WORKER, (), 9, anything)
+    rows = WorkerSide(queue).claim(WORKER, (), 9, anything)
     queue.retry(ids[0], force=True)
     queue.retry(ids[1], force=True)
     assert fetched(queue, 1, worker=OTHER) == ids[:1]
@@ -70,8 +71,8 @@ def test_a_run_that_was_lost_is_named_and_the_others_are_completed(queue: Queue)
 
 def test_runs_of_different_attempts_are_completed_together(queue: Queue) -> None:
     ids = [queue.push("a") for _ in range(3)]
-    queue.store.database.rows(f"update litequeue_jobs set attempts = 2 where id = {ids[1]}")
-    rows = queue.store.claims.claim(WORKER, (), 9, anything)
+    WorkerSide(queue).rows(f"update litequeue_jobs set attempts = 2 where id = {ids[1]}")
+    rows = WorkerSide(queue).claim(WORKER, (), 9, anything)
     assert [row.attempts for row in rows] == [1, 3, 1]
     assert WorkerSide(queue).complete_all([(row, None) for row in rows]) == []
     assert states(queue, ids) == ["gone"] * 3
@@ -81,10 +82,10 @@ def test_those_who_wait_have_the_results_and_run_when_the_last_is_there(queue: Q
     one, two, late = (queue.push("parent") for _ in range(3))
     both = queue.push("child", after=[one, two])
     waits = queue.push("child", after=[two, late])
-    rows = {row.id: row for row in queue.store.claims.claim(WORKER, (), 3, anything)}
+    rows = {row.id: row for row in WorkerSide(queue).claim(WORKER, (), 3, anything)}
     assert WorkerSide(queue).complete_all([(rows[one], '"1"'), (rows[two], None)]) == []
     assert states(queue, [both, waits]) == ["ready", "waiting"]
-    assert queue.store.dependencies.results(both) == ['"1"', None]
+    assert WorkerSide(queue).results(both) == ['"1"', None]
     WorkerSide(queue).complete(rows[late], result='"3"')
     assert states(queue, [both, waits]) == ["ready", "ready"]
     assert queue.check() == []
@@ -94,10 +95,10 @@ def test_what_a_job_came_after_is_forgotten_when_it_is_completed(queue: Queue) -
     parent = queue.push("parent")
     children = [queue.push("child", after=[parent]) for _ in range(3)]
     for expected in ([parent], children):
-        rows = queue.store.claims.claim(WORKER, (), 9, anything)
+        rows = WorkerSide(queue).claim(WORKER, (), 9, anything)
         assert [row.id for row in rows] == expected
         WorkerSide(queue).complete_all([(row, None) for row in rows])
-    assert queue.store.database.rows("select * from litequeue_edges") == []
+    assert WorkerSide(queue).rows("select * from litequeue_edges") == []
     assert queue.check() == []
 
 
@@ -105,12 +106,12 @@ def test_a_batch_counts_each_member_once_and_is_closed_by_the_last(queue: Queue)
     with queue.batch(then=Spec()) as batch:
         for _ in range(4):
             batch.push("member")
-    rows = queue.store.claims.claim(WORKER, (), 9, anything)
+    rows = WorkerSide(queue).claim(WORKER, (), 9, anything)
     queue.retry(rows[3].id, force=True)
     assert WorkerSide(queue).complete_all([(row, None) for row in rows]) == [rows[3]]
     assert queue.batch(batch.id).done == 3
     assert states(queue, [batch.id]) == ["waiting"]
-    again = queue.store.claims.claim(WORKER, (), 9, anything)
+    again = WorkerSide(queue).claim(WORKER, (), 9, anything)
     assert WorkerSide(queue).complete_all([(row, None) for row in [*rows[:3], *again]]) == rows[:3]
     assert queue.batch(batch.id).done == 4
     assert states(queue, [batch.id]) == ["ready"]
@@ -139,7 +140,7 @@ def in_hand(queue: Queue, registration: Registration, count: int = 5) -> list[Jo
     is running."""
     for _ in range(count):
         queue.push("job")
-    rows = queue.store.claims.claim(registration.worker, (), count, anything)
+    rows = WorkerSide(queue).claim(registration.worker, (), count, anything)
     begin(registration, rows)
     for result in ('"1"', None):
         registration.prefetch_log.finish(result)
@@ -155,7 +156,7 @@ def test_a_recall_completes_the_finished_and_gives_back_the_unstarted(
     assert WorkerSide(queue).reclaim() == 4
     assert states(queue, ids) == ["gone", "gone", "running", "ready", "ready"]
     assert {queue.get(id).attempts for id in ids[3:]} == {0}
-    assert queue.store.dependencies.results(child) == ['"1"']
+    assert WorkerSide(queue).results(child) == ['"1"']
     assert not registration.prefetch_log.start()
     assert queue.check() == []
 
@@ -225,7 +226,7 @@ def test_a_member_of_a_batch_that_was_had_back_is_counted_once(
     with queue.batch(then=Spec()) as batch:
         for _ in range(3):
             batch.push("member")
-    rows = queue.store.claims.claim(registration.worker, (), 9, anything)
+    rows = WorkerSide(queue).claim(registration.worker, (), 9, anything)
     begin(registration, rows)
     registration.prefetch_log.finish()
     assert registration.prefetch_log.start()
@@ -241,7 +242,7 @@ def test_a_fetched_job_that_was_asked_to_cancel_is_cancelled_when_it_is_had_back
 ) -> None:
     ids = [row.id for row in in_hand(queue, registration)]
     sql = f"update litequeue_jobs set cancelled_at = 1 where id = {ids[4]}"
-    queue.store.database.rows(sql)
+    WorkerSide(queue).rows(sql)
     WorkerSide(queue).reclaim()
     assert states(queue, ids)[3:] == ["ready", "cancelled"]
 
@@ -270,18 +271,18 @@ def test_to_a_verb_a_job_that_was_only_fetched_does_not_run(
 
 @pytest.mark.parametrize("verb", ["retry", "cancel"])
 def test_what_is_fetched_between_two_steps_of_a_bulk_verb_does_not_run_to_it(
-    verb: str, queue: Queue, registration: Registration, monkeypatch: pytest.MonkeyPatch
+    verb: str, queue: Queue, registration: Registration, clock: Clock
 ) -> None:
     queue.push_many([("job", {})] * AT_ONCE, delay=60)
     ids = [queue.push("job", queue="now") for _ in range(3)]
 
     def fetch() -> None:
         if not registration.prefetch_log.count:
-            rows = queue.store.claims.claim(registration.worker, ["now"], 3, anything)
+            rows = WorkerSide(queue).claim(registration.worker, ["now"], 3, anything)
             assert [row.id for row in rows] == ids
             begin(registration, rows)
 
-    monkeypatch.setattr(queue.store, "yield_lock", fetch)
+    clock.after(0.0001, fetch)  # a bulk verb sleeps between two steps
     if verb == "retry":
         queue.retry(all=True, force=True)
         expected = ["ready"] * 3
@@ -295,10 +296,10 @@ def test_what_is_fetched_between_two_steps_of_a_bulk_verb_does_not_run_to_it(
 
 def test_take_back_leaves_what_nobody_noted(queue: Queue) -> None:
     ids = [queue.push("a") for _ in range(4)]
-    reserved_at = queue.store.claims.claim(WORKER, (), 9, anything)[0].reserved_at
+    reserved_at = WorkerSide(queue).claim(WORKER, (), 9, anything)[0].reserved_at
     assert reserved_at is not None
     note = Snapshot(ids[1], {ids[0]: None}, (ids[2],), claimed_at=reserved_at.timestamp())
-    assert queue.store.reclaimer.settle(WORKER, Snapshot(None)) == 0
-    assert queue.store.reclaimer.settle(WORKER, note._replace(claimed_at=note.claimed_at - 1)) == 0
-    assert queue.store.reclaimer.settle(WORKER, note) == 2
+    assert WorkerSide(queue).settle(WORKER, Snapshot(None)) == 0
+    assert WorkerSide(queue).settle(WORKER, note._replace(claimed_at=note.claimed_at - 1)) == 0
+    assert WorkerSide(queue).settle(WORKER, note) == 2
     assert states(queue, ids) == ["gone", "running", "ready", "running"]

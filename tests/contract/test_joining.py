@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from worker_side import WorkerSide
 
 from litequeue.errors import DatabaseError, LitequeueError, NoSuchJob, OtherDatabase
 from litequeue.queue import Queue
@@ -48,14 +49,14 @@ def connect(queue: Queue) -> Iterator[Connect]:
         opened.append(sqlite3.connect(path, **how))
         return opened[-1]
 
-    queue.store.database.rows("create table orders (name text)")
+    WorkerSide(queue).rows("create table orders (name text)")
     yield connect
     for connection in opened:
         connection.close()
 
 
 def orders(queue: Queue) -> list[str]:
-    return [name for (name,) in queue.store.database.rows("select name from orders")]
+    return [name for (name,) in WorkerSide(queue).rows("select name from orders")]
 
 
 def end(connection: sqlite3.Connection, word: str) -> None:
@@ -229,7 +230,7 @@ def test_what_is_refused_at_push_is_not_in_the_callers_transaction(
 def test_push_many_that_fails_midway_leaves_none_of_them_in_the_callers_transaction(
     queue: Queue, connect: Connect
 ) -> None:
-    queue.store.database.rows(
+    WorkerSide(queue).rows(
         "create trigger refuse before insert on litequeue_jobs when new.name = 'c' "
         "begin select raise(abort, 'no c here'); end"
     )
@@ -248,4 +249,4 @@ def test_the_queue_itself_goes_on_with_its_own_connection(queue: Queue, connect:
     job_id = queue.push("ours")
     assert [row.id for row in queue.find()] == [job_id]
     assert queue.counts() == {"default": {State.READY: 1}}
-    assert not queue.store.database.in_transaction()
+    assert not WorkerSide(queue).in_transaction()

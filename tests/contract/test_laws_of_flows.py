@@ -62,7 +62,7 @@ def test_the_check_names_the_law_and_the_job(
 ) -> None:
     assert queue.check() == []
     used = {name: id for name, id in flow.items() if f":{name}" in statement}
-    queue.store.database.rows(statement, used)
+    WorkerSide(queue).rows(statement, used)
     assert f"{law}: not so for {flow[named]}" in queue.check()
 
 
@@ -120,9 +120,7 @@ class Walk:
     def meddle(self) -> None:
         known = [row.id for row in self.queue.find(limit=30)] or [1]
         id = self.chance.choice(known)
-        batches = [
-            id for (id,) in self.queue.store.database.rows("select id from litequeue_batches")
-        ]
+        batches = [id for (id,) in WorkerSide(self.queue).rows("select id from litequeue_batches")]
         self.chance.choice(
             [
                 lambda: self.queue.cancel(id),
@@ -131,7 +129,7 @@ class Walk:
                 lambda: self.queue.retry(id, force=True),
                 lambda: self.queue.retry(all=True),
                 lambda: self.queue.prune(self.chance.choice([5, 20])),
-                lambda: self.queue.store.admin.expire(),
+                lambda: WorkerSide(self.queue).expire(),
                 lambda: self.queue.cancel_batch(self.chance.choice(batches or [0])),
             ]
         )()
@@ -168,7 +166,7 @@ def come_to_an_end(queue: Queue, clock: Clock) -> None:
     queue.prune(0)
     assert queue.counts() == {}
     for table in ("edges", "batches"):
-        assert queue.store.database.rows(f"select * from litequeue_{table}") == []
+        assert WorkerSide(queue).rows(f"select * from litequeue_{table}") == []
 
 
 def test_a_failed_member_and_a_failed_parent_break_no_law(

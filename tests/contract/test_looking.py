@@ -68,7 +68,7 @@ def test_an_id_that_was_never_given_is_no_job(queue: Queue, job_id: int) -> None
     for ask in (queue.get, queue.wait, queue.result, queue.cancel, queue.retry, queue.forget):
         with pytest.raises(NoSuchJob, match=f"There is no job {job_id}:"):
             ask(job_id)
-    assert queue.store.claims.claim_job(WORKER, 99) is None
+    assert WorkerSide(queue).claim_job(WORKER, 99) is None
 
 
 def test_a_row_can_be_got_in_every_state(queue: Queue) -> None:
@@ -253,7 +253,7 @@ def test_a_result_is_waited_for_where_a_living_worker_keeps_all(queue: Queue) ->
 
 def test_the_flag_of_a_worker_is_heeded(queue: Queue) -> None:
     with Worker(queue, [Sum], flags={"keep": 60}).in_background():
-        wait_until(queue.store.presence.keeps, within=20)
+        wait_until(WorkerSide(queue).keeps, within=20)
         assert queue.result(queue.push(Sum(1, 2)), timeout=20) == 3
 
 
@@ -300,8 +300,8 @@ def test_each_law_that_is_broken_is_told_with_its_job(
     queue: Queue, state: str, damage: str, law: str
 ) -> None:
     job_id = one_of_each(queue)[State(state)]
-    queue.store.database.rows("pragma ignore_check_constraints = on")
-    queue.store.database.rows(f"update litequeue_jobs set {damage} where id = {job_id}")
+    WorkerSide(queue).rows("pragma ignore_check_constraints = on")
+    WorkerSide(queue).rows(f"update litequeue_jobs set {damage} where id = {job_id}")
     told = [sentence for sentence in queue.check() if sentence.startswith(law)]
     assert len(told) == 1
     assert told[0].endswith(f": not so for {job_id}")
@@ -325,14 +325,14 @@ def test_a_row_that_cannot_be_read_is_told_with_its_column(
 ) -> None:
     job_id = queue.push("a")
     queue.push("b")
-    queue.store.database.rows("pragma ignore_check_constraints = on")
-    queue.store.database.rows(f"update litequeue_jobs set {damage} where id = {job_id}")
+    WorkerSide(queue).rows("pragma ignore_check_constraints = on")
+    WorkerSide(queue).rows(f"update litequeue_jobs set {damage} where id = {job_id}")
     assert f"job {job_id} cannot be read: {what}" in queue.check()
 
 
 def test_a_law_that_many_jobs_break_names_ten_of_them(queue: Queue) -> None:
     queue.push_many([("a", {})] * 13)
-    queue.store.database.rows("update litequeue_jobs set finished_at = 1")
+    WorkerSide(queue).rows("update litequeue_jobs set finished_at = 1")
     (told,) = queue.check()
     assert told.endswith(": not so for 1, 2, 3, 4, 5, 6, 7, 8, 9, 10 and 3 more")
 
@@ -344,8 +344,8 @@ def test_looking_changes_nothing(queue: Queue, table: Callable[[], object]) -> N
     queue.counts()
     queue.check()
     queue.wait(ids[State.DONE])
-    queue.store.claims.has_ready()
-    queue.store.claims.next_due()
+    WorkerSide(queue).has_ready()
+    WorkerSide(queue).next_due()
     with pytest.raises(WrongState):
         queue.retry(ids[State.READY])
     assert table() == before

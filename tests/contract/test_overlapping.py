@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -13,13 +12,9 @@ from worker_side import WorkerSide, claim_one
 
 from litequeue import Batch, Job, Queue
 from litequeue.errors import LitequeueError, RunLost
-from litequeue.monitor.status import why_not_running
 from litequeue.options import Options
 from litequeue.records import NOBODY, JobRow, State
-from litequeue.worker.executor import Executor
-from litequeue.worker.rescuer import Rescuer
-from litequeue.worker.shutdown import Shutdown
-from litequeue.worker.worker import LogObserver, Worker
+from litequeue.worker.worker import Worker
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -50,7 +45,7 @@ def ids(queue: Queue, worker: int = TWO) -> list[int]:
 
 
 def held(queue: Queue) -> list[int]:
-    rows = queue.store.database.rows("select id from litequeue_jobs where state = 9 order by id")
+    rows = WorkerSide(queue).rows("select id from litequeue_jobs where state = 9 order by id")
     return [id for (id,) in rows]
 
 
@@ -86,7 +81,7 @@ def test_of_the_jobs_of_a_key_only_so_many_are_had_at_once(
     # Each that starts from now on has the slot of one that has ended.
     ended = 0
     while runs:
-        one.store.executions.complete(runs.pop(0))
+        WorkerSide(one).complete(runs.pop(0))
         runs += [row] if (row := claim_one(two, TWO)) is not None else []
         ended += 1
         assert claim_one(one, THREE) is None
@@ -101,7 +96,7 @@ def test_those_that_may_not_run_are_ready_wherever_one_looks(queue: Queue) -> No
     assert {queue.get(id).state for id in others} == {State.READY}
     assert [row.id for row in queue.find(state="ready")] == others[::-1]
     assert queue.counts() == {"default": {State.RUNNING: 1, State.READY: 3}}
-    shown = queue.store.database.rows(
+    shown = WorkerSide(queue).rows(
         "select id from litequeue_list where state = 'ready' order by id"
     )
     assert [id for (id,) in shown] == others
@@ -128,7 +123,7 @@ def test_of_a_held_job_it_is_said_why_it_does_not_run(queue: Queue) -> None:
     registration = WorkerSide(queue).register([])
     taken(queue, worker=registration.worker)
     assert claim_one(queue, TWO) is None
-    why = why_not_running(queue.store, queue.get(2), "jobs.db")
+    why = WorkerSide(queue).why_not_running(2)
     with pytest.raises(LitequeueError) as caught:
         Worker(queue, [Mail]).run_job(2)
     registration.leave()
@@ -158,7 +153,7 @@ def test_any_number_of_held_ones_hold_nobody_else_up(queue: Queue, queues: list[
     assert [taken(queue, *queues).id for _ in "12"] == [other, plain]
     assert claim_one(queue, TWO, queues) is None
     assert len(held(queue)) == 2_000
-    assert not queue.store.claims.has_ready(queues)
+    assert not WorkerSide(queue).has_ready(queues)
 
 
 def test_a_claim_past_the_held_ones_and_the_end_of_a_run_cost_the_same_however_many(
@@ -190,7 +185,7 @@ def test_a_claim_past_the_held_ones_and_the_end_of_a_run_cost_the_same_however_m
 def test_the_claim_that_holds_many_lets_other_writers_in_between(queue: Queue) -> None:
     push(queue, 2_001)
     taken(queue)
-    with queue.store.database.transaction() as connection:
+    with WorkerSide(queue).transaction() as connection:
         pass
     steps = [0]
 
@@ -209,27 +204,12 @@ def test_the_claim_that_holds_many_lets_other_writers_in_between(queue: Queue) -
     assert max(steps) < 30_000
 
 
-@pytest.mark.parametrize("statement", ["TAKEN", "BLOCK", "UNBLOCK"])
-def test_the_jobs_of_a_key_are_found_by_its_index_and_in_its_order(
-    queue: Queue, statement: str
-) -> None:
-    sql = getattr(queue.store.slots, statement)
-    parameters = dict.fromkeys(re.findall(r":(\w+)", sql), 1)
-    steps = [
-        step for *_, step in queue.store.database.rows(f"explain query plan {sql}", parameters)
-    ]
-    assert any("litequeue_keyed (overlap_key=? AND state=?" in step for step in steps), steps
-    assert not [step for step in steps if "SCAN litequeue" in step or "TEMP B-TREE" in step]
-
-
 # Freed at once.
 
 
 def end_for_dead(queue: Queue, row: JobRow) -> None:
-    observer, stop = LogObserver(), Shutdown()
-    executor = Executor(queue, {}, flags={}, grace=1, stop=stop, observer=observer)
     # No lock file has this worker: it is dead.
-    assert Rescuer(queue.store, executor).rescue(TWO) == 1
+    assert WorkerSide(queue).rescue(TWO) == 1
 
 
 def cancel_running(queue: Queue, row: JobRow) -> None:
@@ -326,10 +306,10 @@ def test_a_held_job_is_not_had_by_its_id_and_stays_held(queue: Queue) -> None:
     row = taken(queue)
     assert claim_one(queue, TWO) is None
     before = queue.get(2)
-    assert queue.store.claims.claim_job(TWO, 2) is None
+    assert WorkerSide(queue).claim_job(TWO, 2) is None
     assert (queue.get(2), held(queue)) == (before, [2, 3])
     WorkerSide(queue).complete(row)
-    assert [taken(queue).id, queue.store.claims.claim_job(TWO, 3)] == [2, None]
+    assert [taken(queue).id, WorkerSide(queue).claim_job(TWO, 3)] == [2, None]
 
 
 def test_a_scheduled_job_that_is_not_had_by_its_id_stays_scheduled(
@@ -339,7 +319,7 @@ def test_a_scheduled_job_that_is_not_had_by_its_id_stays_scheduled(
     (later,) = push(queue, 1, delay=60)
     row = taken(queue)
     before = queue.get(later)
-    assert queue.store.claims.claim_job(TWO, later) is None
+    assert WorkerSide(queue).claim_job(TWO, later) is None
     assert queue.get(later) == before
     WorkerSide(queue).complete(row)
     assert ids(queue) == []
@@ -351,7 +331,7 @@ def test_a_row_that_cannot_be_read_keeps_no_other_of_its_key_from_running(queue:
     push(queue, 3)
     row = taken(queue)
     assert claim_one(queue, TWO) is None
-    queue.store.database.rows("update litequeue_jobs set options = '[' where id = 2")
+    WorkerSide(queue).rows("update litequeue_jobs set options = '[' where id = 2")
     WorkerSide(queue).complete(row)
     assert ids(queue) == [3]
 

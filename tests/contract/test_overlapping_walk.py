@@ -39,7 +39,7 @@ class Walk:
         self.random.choice([*acts, self.alter, self.pause, self.by_id, self.wait])()
 
     def push(self) -> None:
-        if self.queue.store.database.rows(LEFT)[0][0] < 60:
+        if WorkerSide(self.queue).rows(LEFT)[0][0] < 60:
             key = self.random.choice(list(LIMITS))
             queue, priority = self.random.choice("pq"), self.random.randint(0, 2)
             options = {"queue": queue, "priority": priority, "delay": self.random.choice([0, 0, 9])}
@@ -52,7 +52,7 @@ class Walk:
         self._had(row)
 
     def by_id(self) -> None:
-        self._had(self.queue.store.claims.claim_job(THREE, self._any("ready", "scheduled")))
+        self._had(WorkerSide(self.queue).claim_job(THREE, self._any("ready", "scheduled")))
 
     def end(self) -> None:
         if self.runs:
@@ -89,7 +89,7 @@ class Walk:
         self.clock.advance(100)
         for name in "pq":
             self.queue.resume(name)
-        while self.runs or self.queue.store.claims.has_ready():
+        while self.runs or WorkerSide(self.queue).has_ready():
             self._had(claim_one(self.queue, FOUR))
             WorkerSide(self.queue).complete(self.runs.pop())
 
@@ -103,7 +103,7 @@ class Walk:
 
 def check(queue: Queue) -> None:
     """No more run than may; and where jobs are held there is one that will let them go."""
-    count = Counter(queue.store.database.rows(CODES))
+    count = Counter(WorkerSide(queue).rows(CODES))
     running: Counter[str] = Counter()
     for (key, _, state), number in count.items():
         running[key] += number if state == 5 else 0
@@ -123,7 +123,7 @@ def test_on_a_random_walk_nothing_overlaps_and_nothing_is_ever_stuck(
         check(queue)
         most_held = max(most_held, len(held(queue)))
     walk.drain()
-    assert queue.store.database.rows(LEFT) == [(0,)]
+    assert WorkerSide(queue).rows(LEFT) == [(0,)]
     # A walk on which none was held would show nothing.
     assert most_held > 10
 

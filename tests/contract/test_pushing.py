@@ -204,14 +204,14 @@ def test_push_many_is_all_or_nothing_where_a_job_raises(queue: Queue, table: Tab
 
 
 def test_push_many_is_all_or_nothing_where_a_row_is_refused(queue: Queue, table: Table) -> None:
-    queue.store.database.rows(
+    WorkerSide(queue).rows(
         "create trigger refuse before insert on litequeue_jobs when new.name = 'c' "
         "begin select raise(abort, 'no c here'); end"
     )
     with pytest.raises(LitequeueError, match="no c here"):
         queue.push_many([("a", {}), ("b", {}), ("c", {})])
     assert table() == []
-    assert not queue.store.database.in_transaction()
+    assert not WorkerSide(queue).in_transaction()
 
 
 def test_fifty_thousand_jobs_are_one_call(queue: Queue) -> None:

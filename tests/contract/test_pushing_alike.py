@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from waiting import Clock
+from worker_side import WorkerSide
 
 from litequeue import Batch, Job, job
 from litequeue.errors import LitequeueError, PayloadError
@@ -107,7 +108,7 @@ GIVEN: list[Options] = [
 
 
 def rows(queue: Queue) -> list[tuple[object, ...]]:
-    return queue.store.database.rows("select * from litequeue_jobs order by id")
+    return WorkerSide(queue).rows("select * from litequeue_jobs order by id")
 
 
 def compare(make_queue: MakeQueue, jobs: list[Any], given: Options) -> None:
@@ -180,7 +181,7 @@ def test_many_in_a_transaction_of_the_caller_go_with_it(make_queue: MakeQueue) -
 
 def test_many_that_sqlite_refuses_leave_nothing_and_a_sentence(make_queue: MakeQueue) -> None:
     queue = make_queue()
-    queue.store.database.rows(
+    WorkerSide(queue).rows(
         "create trigger refuse before insert on litequeue_jobs when new.payload like '%66%' "
         "begin select raise(abort, 'no 66 here'); end"
     )
@@ -189,7 +190,7 @@ def test_many_that_sqlite_refuses_leave_nothing_and_a_sentence(make_queue: MakeQ
     with pytest.raises(LitequeueError, match="no 66 here"):
         queue.push(Plain(66))
     assert rows(queue) == []
-    assert not queue.store.database.in_transaction()
+    assert not WorkerSide(queue).in_transaction()
 
 
 def test_the_members_of_a_batch_are_stored_together(make_queue: MakeQueue) -> None:

@@ -52,7 +52,7 @@ def test_a_job_is_reserved_once(make_queue: Callable[..., Queue]) -> None:
     assert taken(queue).name == "a"
     assert claim_one(rival, OTHER) is None
     assert claim_one(rival, OTHER, ["default"]) is None
-    assert rival.store.claims.claim_job(OTHER, 1) is None
+    assert WorkerSide(rival).claim_job(OTHER, 1) is None
 
 
 @pytest.mark.parametrize(
@@ -115,9 +115,9 @@ def test_a_paused_queue_is_passed_over_until_it_is_resumed(queue: Queue, queues:
     queue.push("a", {}, queue="low", priority=9)
     queue.push("b", {}, queue="high")
     queue.pause("low")
-    assert queue.store.claims.has_ready(queues)
+    assert WorkerSide(queue).has_ready(queues)
     assert names(queue, queues) == "b"
-    assert not queue.store.claims.has_ready(queues)
+    assert not WorkerSide(queue).has_ready(queues)
     queue.resume("low")
     assert names(queue, queues) == "a"
 
@@ -177,18 +177,18 @@ def test_any_number_of_jobs_may_come_due_at_once(queue: Queue, clock: Clock) -> 
 def test_the_next_due_instant_is_that_of_the_first_scheduled_job(
     queue: Queue, clock: Clock
 ) -> None:
-    assert queue.store.claims.next_due() is None
+    assert WorkerSide(queue).next_due() is None
     queue.push("ready")
-    assert queue.store.claims.next_due() is None
+    assert WorkerSide(queue).next_due() is None
     queue.push("b", {}, delay=20.123)
     queue.push("a", {}, delay=10.456)
-    assert queue.store.claims.next_due() == clock.now + 10.456
+    assert WorkerSide(queue).next_due() == clock.now + 10.456
 
 
 @pytest.mark.parametrize("delay", [0.001, 0.29, 1.001, 4.35, 33.333, 86399.999])
 def test_at_the_next_due_instant_the_job_is_there(queue: Queue, clock: Clock, delay: float) -> None:
     queue.push("a", {}, delay=delay)
-    due = queue.store.claims.next_due()
+    due = WorkerSide(queue).next_due()
     assert due is not None
     clock.now = due
     assert names(queue) == "a"
@@ -209,14 +209,14 @@ def test_has_ready_says_whether_a_worker_of_these_queues_would_find_a_job(
 ) -> None:
     for name in there:
         queue.push("x", {}, queue=name)
-    assert queue.store.claims.has_ready(queues) is ready
+    assert WorkerSide(queue).has_ready(queues) is ready
 
 
 @pytest.mark.parametrize("delay", [0, 60])
 def test_one_job_can_be_reserved_by_its_id_due_or_not(queue: Queue, delay: float) -> None:
     queue.push("first", {}, priority=9)
     job_id = queue.push("a", {}, delay=delay)
-    row = queue.store.claims.claim_job(WORKER, job_id)
+    row = WorkerSide(queue).claim_job(WORKER, job_id)
     assert row is not None
     assert (row.id, row.state, row.attempts, row.worker) == (job_id, State.RUNNING, 1, WORKER)
 
@@ -231,7 +231,7 @@ def test_a_job_that_is_running_finished_or_gone_cannot_be_reserved_by_its_id(
     queue.forget(gone)
     before = table()
     for job_id in (running, failed, cancelled, gone, 99):
-        assert queue.store.claims.claim_job(OTHER, job_id) is None
+        assert WorkerSide(queue).claim_job(OTHER, job_id) is None
     assert table() == before
 
 
@@ -242,6 +242,6 @@ def test_due_jobs_of_one_name_are_listed_in_the_order_of_running(
     plain = queue.push("send-mail")
     urgent = queue.push("send_mail", {}, priority=1)
     queue.push("send-mails")
-    assert queue.store.claims.due_named("sendmail") == [urgent, plain]
+    assert WorkerSide(queue).due_named("sendmail") == [urgent, plain]
     clock.advance(10)
-    assert queue.store.claims.due_named("sendmail") == [urgent, later, plain]
+    assert WorkerSide(queue).due_named("sendmail") == [urgent, later, plain]

@@ -26,21 +26,20 @@ def other(queue: Queue, make_queue: Callable[..., Queue]) -> Queue:
 @pytest.fixture
 def listener(queue: Queue) -> Iterator[Listener]:
     """What an idle worker sleeps on."""
-    queue.store.presence.folder.mkdir()
-    with closing(Listener(queue.store.presence.folder, ())) as listener:
+    with closing(WorkerSide(queue).listen()) as listener:
         yield listener
 
 
 @contextmanager
 def rolled_back(queue: Queue) -> Iterator[None]:
     """A transaction that an exception ends after the block."""
-    with suppress(ZeroDivisionError), queue.store.database.transaction():
+    with suppress(ZeroDivisionError), WorkerSide(queue).transaction():
         yield
         raise ZeroDivisionError
 
 
 def test_a_push_inside_a_transaction_is_seen_when_it_commits(queue: Queue, other: Queue) -> None:
-    with queue.store.database.transaction():
+    with WorkerSide(queue).transaction():
         ids = [queue.push("a"), *queue.push_many([("b", {}), ("c", {})])]
         assert other.find() == []
         assert len(queue.find()) == 3
@@ -52,7 +51,7 @@ def test_a_push_inside_a_transaction_rolls_back_with_it(queue: Queue, other: Que
         queue.push("a")
         queue.push_many([("b", {}), ("c", {})])
     assert queue.find() == other.find() == []
-    assert not queue.store.database.in_transaction()
+    assert not WorkerSide(queue).in_transaction()
 
 
 def test_every_verb_can_be_part_of_one_transaction(queue: Queue, other: Queue) -> None:
@@ -74,19 +73,19 @@ def test_every_verb_can_be_part_of_one_transaction(queue: Queue, other: Queue) -
 
 
 def test_an_inner_transaction_is_part_of_the_outer_one(queue: Queue, other: Queue) -> None:
-    with queue.store.database.transaction():
-        with queue.store.database.transaction():
+    with WorkerSide(queue).transaction():
+        with WorkerSide(queue).transaction():
             queue.push("a")
-        assert queue.store.database.in_transaction()
+        assert WorkerSide(queue).in_transaction()
         assert other.find() == []
     assert [row.name for row in other.find()] == ["a"]
 
 
 def test_an_error_that_leaves_both_blocks_rolls_back_both(queue: Queue) -> None:
     def write() -> None:
-        with queue.store.database.transaction():
+        with WorkerSide(queue).transaction():
             queue.push("outer")
-            with queue.store.database.transaction():
+            with WorkerSide(queue).transaction():
                 queue.push("inner")
                 raise ZeroDivisionError
 
@@ -98,7 +97,7 @@ def test_an_error_that_leaves_both_blocks_rolls_back_both(queue: Queue) -> None:
 def test_after_a_rollback_the_next_transaction_is_a_new_one(queue: Queue) -> None:
     with rolled_back(queue):
         queue.push("lost")
-    with queue.store.database.transaction():
+    with WorkerSide(queue).transaction():
         queue.push("kept")
     queue.push("alone")
     assert [row.name for row in queue.find()] == ["alone", "kept"]
@@ -106,23 +105,23 @@ def test_after_a_rollback_the_next_transaction_is_a_new_one(queue: Queue) -> Non
 
 def test_a_transaction_that_was_ended_by_hand_is_an_error(queue: Queue) -> None:
     def write() -> None:
-        with queue.store.database.transaction() as connection:
+        with WorkerSide(queue).transaction() as connection:
             queue.push("a")
             connection.execute("commit")
 
     with pytest.raises(DatabaseError):
         write()
-    assert not queue.store.database.in_transaction()
+    assert not WorkerSide(queue).in_transaction()
     queue.push("b")
     assert [row.name for row in queue.find()] == ["b", "a"]
 
 
 def test_in_transaction_says_whether_this_thread_has_one_open(queue: Queue, other: Queue) -> None:
-    assert not queue.store.database.in_transaction()
-    with queue.store.database.transaction():
-        assert queue.store.database.in_transaction()
-        assert not other.store.database.in_transaction()
-    assert not queue.store.database.in_transaction()
+    assert not WorkerSide(queue).in_transaction()
+    with WorkerSide(queue).transaction():
+        assert WorkerSide(queue).in_transaction()
+        assert not WorkerSide(other).in_transaction()
+    assert not WorkerSide(queue).in_transaction()
 
 
 def test_a_transaction_holds_the_write_lock_from_its_beginning(
@@ -135,7 +134,7 @@ def test_a_transaction_holds_the_write_lock_from_its_beginning(
         raise Waits
 
     other = make_queue(sleep=waits)
-    with queue.store.database.transaction(), pytest.raises(Waits):
+    with WorkerSide(queue).transaction(), pytest.raises(Waits):
         other.push("a")
     assert other.find() == []
     assert other.push("a") == 1
@@ -153,7 +152,7 @@ def test_a_push_wakes_a_worker(queue: Queue, listener: Listener, many: bool) -> 
 def test_a_worker_is_woken_after_the_commit_and_once_for_a_queue(
     queue: Queue, listener: Listener
 ) -> None:
-    with queue.store.database.transaction():
+    with WorkerSide(queue).transaction():
         queue.push("a")
         queue.push("b")
         queue.push_many([("c", {}), ("d", {})])
@@ -165,7 +164,7 @@ def test_a_worker_is_woken_after_the_commit_and_once_for_a_queue(
 def test_a_rolled_back_push_wakes_nobody_ever(queue: Queue, listener: Listener) -> None:
     with rolled_back(queue):
         queue.push("a")
-    with queue.store.database.transaction():
+    with WorkerSide(queue).transaction():
         queue.pause("elsewhere")
     assert not listener.take()
 

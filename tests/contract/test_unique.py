@@ -14,7 +14,6 @@ from worker_side import WorkerSide, claim_one
 from litequeue import Job, Queue, job
 from litequeue.errors import KeyTaken, OptionError
 from litequeue.records import NOBODY, JobRow, State
-from litequeue.store.lookup import Lookups
 
 WORKER = NOBODY + 1
 Table = Callable[[], list[tuple[object, ...]]]
@@ -198,7 +197,7 @@ def hold(queue: Queue) -> int:
     id = queue.push(Sync(1), without_overlapping="k")
     taken(queue)
     assert claim_one(queue, WORKER) is None
-    assert queue.store.database.rows("select id from litequeue_jobs where state = 9") == [(id,)]
+    assert WorkerSide(queue).rows("select id from litequeue_jobs where state = 9") == [(id,)]
     return id
 
 
@@ -358,6 +357,7 @@ RACER = """
 import sys
 from litequeue.queue import Queue
 from litequeue.records import NOBODY
+from worker_side import WorkerSide
 
 LIVING = "select count(*) from litequeue_jobs where unique_key = 'k' and state in (2, 3, 4, 5, 9)"
 queue, number, ends = Queue(sys.argv[1]), int(sys.argv[2]), sys.argv[3] == "ends"
@@ -366,10 +366,10 @@ input()
 ids, most = set(), 0
 for turn in range(60):
     ids.add(queue.push("x", {"from": number}, unique="k"))
-    most = max(most, queue.store.database.rows(LIVING)[0][0])
-    row = next(iter(queue.store.claims.claim(NOBODY + 1 + number)), None) if ends else None
+    most = max(most, WorkerSide(queue).rows(LIVING)[0][0])
+    row = next(iter(WorkerSide(queue).claim(NOBODY + 1 + number)), None) if ends else None
     if row is not None:
-        runs = queue.store.executions
+        runs = WorkerSide(queue)
         runs.complete(row, keep=3600) if turn % 2 else runs.fail(row, "boom")
 print(most, *ids)
 queue.close()
@@ -389,12 +389,5 @@ def test_of_eight_processes_that_push_one_key_no_two_store_it(
     assert max(most for most, *_ in told) == 1
     given = {id for _, *ids in told for id in ids}
     # All rows are kept: each that was stored is one whose id was given, and no more.
-    assert given == {id for (id,) in queue.store.database.rows("select id from litequeue_jobs")}
+    assert given == {id for (id,) in WorkerSide(queue).rows("select id from litequeue_jobs")}
     assert (len(given) > 8) if ends == "ends" else (given == {1})
-
-
-def test_who_has_the_key_is_found_by_the_unique_index(queue: Queue) -> None:
-    sql = Lookups.CONFLICTING
-    parameters = dict.fromkeys(re.findall(r":(\w+)", sql), "k")
-    ((*_, step),) = queue.store.database.rows(f"explain query plan {sql}", parameters)
-    assert "USING INDEX litequeue_unique (unique_key=?)" in step.replace("COVERING ", "")

@@ -33,7 +33,7 @@ def in_state(queue: Queue, state: State, name: str = "a", line: str = "default")
     if state is State.CANCELLED:
         queue.cancel(job_id)
     if state in (State.RUNNING, State.DONE, State.FAILED):
-        row = queue.store.claims.claim_job(WORKER, job_id)
+        row = WorkerSide(queue).claim_job(WORKER, job_id)
         assert row is not None
         _end(queue, row, state)
     assert queue.get(job_id).state is state
@@ -94,7 +94,7 @@ def test_one_missing_job_among_many_and_nothing_is_changed(
     with pytest.raises(NoSuchJob, match="There is no job 99:"):
         getattr(queue, verb)(*right, 99)
     assert table() == before
-    assert not queue.store.database.in_transaction()
+    assert not WorkerSide(queue).in_transaction()
 
 
 @every_verb
@@ -103,12 +103,12 @@ def test_inside_a_transaction_too_a_refused_verb_changes_nothing(
 ) -> None:
     right = [in_state(queue, state) for state in LEAVES[verb]]
     before = table()
-    with queue.store.database.transaction():
+    with WorkerSide(queue).transaction():
         with pytest.raises(NoSuchJob):
             getattr(queue, verb)(*right, 99)
-        queue.store.database.rows("create table mine (x)")
+        WorkerSide(queue).rows("create table mine (x)")
     assert table() == before
-    assert queue.store.database.rows("select * from mine") == []
+    assert WorkerSide(queue).rows("select * from mine") == []
 
 
 @every_verb

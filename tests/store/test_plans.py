@@ -17,6 +17,7 @@ from litequeue.queue import Queue
 from litequeue.records import COLUMNS, State
 from litequeue.store.admin import Admin
 from litequeue.store.claim import Claims
+from litequeue.store.concurrency import Slots
 from litequeue.store.finish import Executions
 from litequeue.store.lookup import Lookups
 
@@ -89,6 +90,22 @@ def test_the_list_of_workers_finds_orphans_by_the_running_index(
 ) -> None:
     steps = " ".join(plan(make_queue(), Presence.LISTED))
     assert f"USING COVERING INDEX {RUNNING}" in steps or f"USING INDEX {RUNNING}" in steps
+
+
+@pytest.mark.parametrize("statement", ["TAKEN", "BLOCK", "UNBLOCK"])
+def test_the_jobs_of_a_key_are_found_by_its_index_and_in_its_order(
+    make_queue: Callable[..., Queue], statement: str
+) -> None:
+    steps = plan(make_queue(), getattr(Slots, statement))
+    assert any("litequeue_keyed (overlap_key=? AND state=?" in step for step in steps), steps
+    assert not [step for step in steps if "SCAN litequeue" in step or "TEMP B-TREE" in step]
+
+
+def test_the_job_that_has_a_unique_key_is_found_by_the_unique_index(
+    make_queue: Callable[..., Queue],
+) -> None:
+    (step,) = plan(make_queue(), Lookups.CONFLICTING)
+    assert "USING INDEX litequeue_unique (unique_key=?)" in step.replace("COVERING ", "")
 
 
 # Steps of SQLite's virtual machine: exact, where times are not.
