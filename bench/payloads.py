@@ -38,10 +38,10 @@ def _line(name: str, length: int, count: int, rounds: int, folder: Path) -> list
 
     def ours() -> float:
         with fresh(folder) as inside, Queue(inside / "jobs.db") as queue:
-            before = _bytes_written()
+            before = bytes_written()
             seconds = timed(lambda: [queue.push(Text(text)) for _ in range(count)])
             drains["ours"].append(drained(queue, count))
-            written.append(_bytes_written() - before)
+            written.append(bytes_written() - before)
             return seconds
 
     def bare() -> float:
@@ -53,7 +53,7 @@ def _line(name: str, length: int, count: int, rounds: int, folder: Path) -> list
 
     pushes = alternated(rounds, {"bare": bare, "ours": ours})
     columns = [*_beside(pushes, count), *_beside(Sides(drains), count)]
-    return [name, str(count), *columns, _size(min(written) / count)]
+    return [name, str(count), *columns, size(min(written) / count)]
 
 
 def _beside(sides: Sides, count: int) -> list[str]:
@@ -61,7 +61,8 @@ def _beside(sides: Sides, count: int) -> list[str]:
     return [*times, f"{sides.ratio('ours', 'bare'):.2f}"]
 
 
-def _bytes_written() -> int:
+def bytes_written() -> int:
+    """How much this process has handed to the kernel so far; 0 where nothing says it."""
     try:
         lines = Path("/proc/self/io").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -69,5 +70,6 @@ def _bytes_written() -> int:
     return next(int(line.split()[1]) for line in lines if line.startswith("wchar"))
 
 
-def _size(number: float) -> str:
+def size(number: float) -> str:
+    """A number of bytes, to be read: 4.4 kB, 1.9 MB."""
     return f"{number / 1024:.1f} kB" if number < 1024**2 else f"{number / 1024**2:.1f} MB"

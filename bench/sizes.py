@@ -26,6 +26,8 @@ class Sizes:
     imports: int
     payloads: tuple[tuple[str, int, int], ...]
     """For each payload its name, its bytes, and how many jobs have it."""
+    pages: tuple[tuple[str, int, int, int], ...]
+    """The same, and how many more are in the file."""
     naps: int
     profile: int
 
@@ -44,6 +46,14 @@ FULL = Sizes(
     idle_seconds=30,
     imports=15,
     payloads=(("100 B", 100, 3_000), ("10 kB", 10_000, 1_500), ("1 MB", 1_000_000, 30)),
+    pages=(
+        ("100 B", 100, 3_000, 1_000_000),
+        ("300 B", 300, 3_000, 300_000),
+        ("1 kB", 1_000, 3_000, 300_000),
+        ("2 kB", 2_000, 2_000, 150_000),
+        ("10 kB", 10_000, 1_000, 30_000),
+        ("100 kB", 100_000, 100, 3_000),
+    ),
     naps=2_000,
     profile=5_000,
 )
@@ -62,6 +72,7 @@ QUICK = Sizes(
     idle_seconds=2,
     imports=3,
     payloads=(("100 B", 100, 300), ("10 kB", 10_000, 100), ("1 MB", 1_000_000, 3)),
+    pages=(("1 kB", 1_000, 500, 5_000), ("100 kB", 100_000, 20, 100)),
     naps=200,
     profile=500,
 )
@@ -81,6 +92,7 @@ TINY = Sizes(
     idle_seconds=0.1,
     imports=1,
     payloads=(("100 B", 100, 5), ("1 MB", 1_000_000, 1)),
+    pages=(("1 kB", 1_000, 5, 20),),
     naps=10,
     profile=20,
 )
