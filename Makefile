@@ -9,7 +9,7 @@ ALONE = $(foreach name,attribution hands hands_from_outside storm supervision,te
 .PHONY: help venv check lint test faults crash-report bench bench-peers
 
 # What `make bench-peers` measures beside litequeue; redis-server is not among it.
-PEERS = huey persist-queue tinyjobs potatoq rq
+PEERS = huey persist-queue tinyjobs potatoq rq celery[redis]
 
 help:  ## show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

@@ -17,6 +17,7 @@ from bench.growth import growth
 from bench.idle import idle
 from bench.imports import imports
 from bench.latency import latency
+from bench.memory import memory
 from bench.ordinary import ordinary
 from bench.page_sizes import page_sizes
 from bench.payloads import payloads
@@ -28,6 +29,7 @@ from bench.sizes import FULL, QUICK, TINY, Sizes
 from bench.syncing import syncing
 from bench.syscalls import syscalls
 from bench.threads import threads
+from bench.waiting import waiting
 from bench.workers import ROOT
 
 Chapter = Callable[[Sizes, Path], Iterator[Table]]
@@ -49,6 +51,7 @@ CHAPTERS: dict[str, Chapter] = {
     "growth": growth,
     "payloads": payloads,
     "threads": threads,
+    "waiting": waiting,
     "syncing": syncing,
     "profile": profile,
     "syscalls": syscalls,
@@ -56,6 +59,7 @@ CHAPTERS: dict[str, Chapter] = {
 # What takes long and decides something once: it runs when it is named.
 APART: dict[str, Chapter] = {
     "page_sizes": page_sizes,
+    "memory": memory,
 }
 
 

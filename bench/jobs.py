@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import json
 import os
+import threading
 import time
 from pathlib import Path
 
@@ -51,6 +52,19 @@ class Napping(Job):
         _count()
 
 
+class NappingAsync(Job):
+    """Waits as a coroutine, and counts itself."""
+
+    seconds: float
+
+    async def handle(self) -> None:
+        # Here, for an idle worker is measured with this module, and is to have no more.
+        import asyncio
+
+        await asyncio.sleep(self.seconds)
+        _count()
+
+
 class Stamped(Job):
     """Tells when it started, by the clock that all processes share."""
 
@@ -62,15 +76,18 @@ class Stamped(Job):
             starts.write(f"{self.number} {now}\n")
 
 
+# Jobs may count themselves in several threads.
+_counting = threading.Lock()
 _tally = {"pid": os.getpid(), "count": 0, "first": 0, "last": 0}
 
 
 def _count() -> None:
     now = time.monotonic_ns()
-    if not _tally["count"]:
-        _tally["first"] = now
-    _tally["last"] = now
-    _tally["count"] += 1
+    with _counting:
+        if not _tally["count"]:
+            _tally["first"] = now
+        _tally["last"] = now
+        _tally["count"] += 1
 
 
 @atexit.register

@@ -28,6 +28,12 @@ class Sizes:
     """For each payload its name, its bytes, and how many jobs have it."""
     pages: tuple[tuple[str, int, int, int], ...]
     """The same, and how many more are in the file."""
+    memory: tuple[tuple[str, int, int], ...]
+    """For each payload its name, its bytes, and how many a worker drains."""
+    at_once: tuple[int, ...]
+    """How many jobs that wait run at once."""
+    waits: int
+    """How many of them each has to do."""
     naps: int
     profile: int
 
@@ -54,6 +60,14 @@ FULL = Sizes(
         ("10 kB", 10_000, 1_000, 30_000),
         ("100 kB", 100_000, 100, 3_000),
     ),
+    memory=(
+        ("100 B", 100, 1_000),
+        ("100 B", 100, 100_000),
+        ("20 kB", 20_000, 1_000),
+        ("20 kB", 20_000, 100_000),
+    ),
+    at_once=(4, 16, 64),
+    waits=100,
     naps=2_000,
     profile=5_000,
 )
@@ -73,6 +87,9 @@ QUICK = Sizes(
     imports=3,
     payloads=(("100 B", 100, 300), ("10 kB", 10_000, 100), ("1 MB", 1_000_000, 3)),
     pages=(("1 kB", 1_000, 500, 5_000), ("100 kB", 100_000, 20, 100)),
+    memory=(("100 B", 100, 1_000), ("20 kB", 20_000, 1_000)),
+    at_once=(4, 16),
+    waits=20,
     naps=200,
     profile=500,
 )
@@ -93,6 +110,9 @@ TINY = Sizes(
     imports=1,
     payloads=(("100 B", 100, 5), ("1 MB", 1_000_000, 1)),
     pages=(("1 kB", 1_000, 5, 20),),
+    memory=(("20 kB", 20_000, 10),),
+    at_once=(2,),
+    waits=2,
     naps=10,
     profile=20,
 )

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 from bench.jobs import NOTES
@@ -20,6 +21,14 @@ from litequeue.monitor.status import active_workers
 ROOT = Path(__file__).parents[1]
 START_SECONDS = 30.0
 LOOK_SECONDS = 0.01
+
+
+@cache
+def has_threads() -> bool:
+    """Whether `litequeue work` has the flag --threads."""
+    command = [sys.executable, "-m", "litequeue", "work", "--help"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    return "--threads" in done.stdout
 
 
 @dataclass(slots=True)

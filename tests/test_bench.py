@@ -22,10 +22,17 @@ HEADINGS = (
     "All at once",
     "Payloads",
     "Threads and processes",
+    "Jobs that wait for 20 ms",
     "Waiting for the disk at each commit",
     "One push, to a file that nobody listens on",
     "One job that does nothing, drained by one worker",
     "System calls a job",
+)
+# Of the chapters that run only when they are named.
+HEADINGS_APART = (
+    "Page sizes, in a new file",
+    "Page sizes, with many jobs in the file",
+    "The memory of a worker",
 )
 
 
@@ -49,6 +56,13 @@ def test_every_chapter_runs_and_writes_its_tables(tmp_path: Path) -> None:
     for heading in HEADINGS:
         assert f"\n{heading}\n{'-' * len(heading)}\n" in printed
     assert [path.name for path in tmp_path.iterdir()] == ["results.txt"]
+
+
+def test_the_chapters_that_are_named_run_alone(tmp_path: Path) -> None:
+    printed = run("bench", "--tiny", "--folder", tmp_path, "--only", "page_sizes", "memory")
+    for heading in HEADINGS_APART:
+        assert f"\n{heading}\n{'-' * len(heading)}\n" in printed
+    assert "\nRatios\n" not in printed
 
 
 def test_libraries_that_are_not_installed_are_named(tmp_path: Path) -> None:

@@ -12,12 +12,16 @@ from functools import partial
 from pathlib import Path
 
 from bench import machine
+from bench.footprint import Footprint
 from bench.measuring import grouped
 from bench.peers import playing
 from bench.peers.kills import after_sigkill
 from bench.peers.libraries import LIBRARIES, Library
 from bench.peers.server import there_is_redis
 from bench.report import Table
+from bench.workers import has_threads
+
+NAPS = 10
 
 
 @dataclass(slots=True)
@@ -26,6 +30,9 @@ class Found:
 
     pushes: list[float] = field(default_factory=list)
     drains: list[float] = field(default_factory=list)
+    ordinary_pushes: list[float] = field(default_factory=list)
+    ordinary_drains: list[float] = field(default_factory=list)
+    naps: list[tuple[float, Footprint]] = field(default_factory=list)
     settings: str = ""
     killed: str = ""
 
@@ -43,6 +50,7 @@ def main() -> None:
         found = _measured(chosen, args.jobs, args.rounds, folder)
         _kill_all(found, args.patience, folder)
     lines += _table(found, args.jobs, args.rounds).lines()
+    lines += _table_of_ordinary(found, args.jobs, args.rounds).lines()
     lines += [f"Not measured: {title}: {why}" for title, why in missing.items()]
     print("\n".join(lines))
     if args.output is not None:
@@ -65,11 +73,27 @@ def _measured(
         for library in libraries if number % 2 == 0 else libraries[::-1]:
             print(f"round {number + 1}: {library.title}", file=sys.stderr, flush=True)
             with playing.field(library, folder, jobs) as place:
-                found[library].pushes.append(float(place.ask("push", str(jobs))))
+                found[library].pushes.append(float(place.ask("push", "nothing", str(jobs))))
                 found[library].drains.append(place.drained(jobs))
                 if not found[library].settings:
                     found[library].settings = place.ask("settings")
+            _measure_ordinary(library, found[library], jobs, folder)
+            _measure_naps(library, found[library], folder)
     return found
+
+
+def _measure_ordinary(library: Library, found: Found, jobs: int, folder: Path) -> None:
+    if library.ordinary:
+        with playing.field(library, folder, jobs) as place:
+            found.ordinary_pushes.append(float(place.ask("push", "ordinary", str(jobs))))
+            found.ordinary_drains.append(place.drained(jobs))
+
+
+def _measure_naps(library: Library, found: Found, folder: Path) -> None:
+    if library.crowd:
+        with playing.field(library, folder) as place:
+            place.ask("push", "nap", str(NAPS))
+            found.naps.append(place.rested(NAPS))
 
 
 def _kill_all(found: dict[Library, Found], patience: float, folder: Path) -> None:
@@ -112,6 +136,44 @@ def _rows(found: dict[Library, Found], jobs: int) -> Iterator[Sequence[str]]:
             each.settings,
             each.killed,
         )
+
+
+def _table_of_ordinary(found: dict[Library, Found], jobs: int, rounds: int) -> Table:
+    ours = next(iter(found.values()))
+    rows = []
+    for library, each in found.items():
+        columns = ["", "", "", ""]
+        if each.ordinary_pushes:
+            push, drain = min(each.ordinary_pushes), min(each.ordinary_drains)
+            columns = [
+                grouped(jobs / push),
+                f"{push / min(ours.ordinary_pushes):.1f}",
+                grouped((jobs - 1) / drain),
+                f"{drain / min(ours.ordinary_drains):.1f}",
+            ]
+        seconds, memory = min(each.naps, key=lambda nap: nap[0]) if each.naps else (None, "")
+        rows.append([
+            library.title, *columns, "" if seconds is None else f"{seconds:.2f} s", str(memory)
+        ])  # fmt: skip
+    return Table(
+        f"{grouped(jobs)} ordinary jobs, and {NAPS} that sleep; the best of {rounds} rounds",
+        ("library", "push", "x", "drain", "x", f"{NAPS} sleep 1 s", "RSS / PSS"),
+        rows,
+        (
+            "",
+            "An ordinary job has a timeout of 30 s, a result that is kept, and three attempts.",
+            f"{NAPS} sleep 1 s: from the first start to the last end, by one worker that may run",
+            f"ten at a time: {_in_threads()}.",
+            "RSS / PSS: the memory of all processes of the worker when it runs them.",
+            "",
+        ),
+    )
+
+
+def _in_threads() -> str:
+    if has_threads():
+        return "in threads, but in processes with rq"
+    return "in threads, but in processes with litequeue, which has no --threads, and with rq"
 
 
 def _parser() -> argparse.ArgumentParser:

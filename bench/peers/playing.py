@@ -7,11 +7,13 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench import footprint
+from bench.footprint import Footprint
 from bench.measuring import fresh
 from bench.peers.libraries import Library
 from bench.peers.server import redis_server
@@ -42,12 +44,12 @@ class Field:
         return done.stdout.strip()
 
     @contextmanager
-    def worker(self) -> Iterator[subprocess.Popen[bytes]]:
-        """A worker in a process group of its own, all of which is killed after the block."""
+    def worker(self, command: Sequence[str] = ()) -> Iterator[subprocess.Popen[bytes]]:
+        """A worker in a session of its own, all of which is killed after the block."""
         names = {"folder": self.folder, "redis": self.environment["RQ_REDIS_URL"]}
         with open(self.folder / "worker.log", "ab") as log:
             process = subprocess.Popen(
-                [word.format(**names) for word in self.library.worker],
+                [word.format(**names) for word in command or self.library.worker],
                 cwd=ROOT,
                 env=self.environment,
                 stdin=subprocess.DEVNULL,
@@ -66,6 +68,21 @@ class Field:
             wait_until(lambda: self._over(count), within=DRAIN_SECONDS)
         first, last = self._span()
         return (last - first) / 1e9
+
+    def rested(self, count: int) -> tuple[float, Footprint]:
+        """The seconds from the first start to the last end of ``count`` jobs that sleep, and
+        the memory of the worker when all of them run."""
+        with self.worker(self.library.crowd) as process:
+            wait_until(lambda: len(self._naps()) >= count, within=DRAIN_SECONDS)
+            memory = footprint.of_tree(process.pid)
+            wait_until(lambda: len(self._naps()) >= 2 * count, within=DRAIN_SECONDS)
+        naps = self._naps()
+        return (max(naps) - min(naps)) / 1e9, memory
+
+    def _naps(self) -> list[int]:
+        with suppress(OSError):
+            return [int(at) for at in (self.folder / "naps").read_text(encoding="utf-8").split()]
+        return []
 
     def _over(self, count: int) -> bool:
         if not self.library.stamps:

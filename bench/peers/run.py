@@ -1,4 +1,4 @@
-"""Runs one adapter: python -m bench.peers.run ADAPTER push COUNT | hang | settings | work."""
+"""Runs one adapter: python -m bench.peers.run ADAPTER push KIND COUNT | hang | settings | work."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import time
 
 from bench.peers.settings import pragmas, remembered
 
+PUSHES = {"nothing": "push", "ordinary": "push_ordinary", "nap": "push_nap"}
+
 
 def main(name: str, command: str, *arguments: str) -> None:
     """Do what the measuring process asks for, in the adapter of that name."""
@@ -18,9 +20,11 @@ def main(name: str, command: str, *arguments: str) -> None:
         if command == "settings":
             adapter.push()
     if command == "push":
+        kind, count = arguments
+        push = getattr(adapter, PUSHES[kind])
         started = time.perf_counter()
-        for _ in range(int(arguments[0])):
-            adapter.push()
+        for _ in range(int(count)):
+            push()
         print(time.perf_counter() - started)
     elif command == "hang":
         adapter.push_hanging()

@@ -20,8 +20,26 @@ def hang() -> None:
     works.hang()
 
 
+@huey.task(retries=works.ATTEMPTS - 1, timeout=works.TIMEOUT_SECONDS)
+def ordinary(number: int) -> str:
+    return works.ordinary()
+
+
+@huey.task()
+def nap() -> None:
+    works.nap()
+
+
 def push() -> None:
     count(1)
+
+
+def push_ordinary() -> None:
+    ordinary(1)
+
+
+def push_nap() -> None:
+    nap()
 
 
 def push_hanging() -> None:

@@ -22,6 +22,22 @@ class Hang(Job, max_attempts=works.ATTEMPTS):
         works.hang()
 
 
+class Ordinary(
+    Job, timeout=works.TIMEOUT_SECONDS, keep=works.KEEP_SECONDS, max_attempts=works.ATTEMPTS
+):
+    """Returns a result that is kept."""
+
+    def handle(self) -> str:
+        return works.ordinary()
+
+
+class Nap(Job):
+    """Sleeps."""
+
+    def handle(self) -> None:
+        works.nap()
+
+
 @cache
 def _queue() -> Queue:
     full = works.variant() == "full"
@@ -32,9 +48,17 @@ def push() -> None:
     _queue().push(Count())
 
 
+def push_ordinary() -> None:
+    _queue().push(Ordinary())
+
+
+def push_nap() -> None:
+    _queue().push(Nap())
+
+
 def push_hanging() -> None:
     _queue().push(Hang())
 
 
 def work() -> None:
-    Worker(_queue(), [Count, Hang]).run()
+    Worker(_queue(), [Count, Hang, Ordinary, Nap]).run()

@@ -1,4 +1,4 @@
-"""potatoq on its SQLite broker; nobody asks for results, so none are stored. A job whose
+"""potatoq on its SQLite broker; only an ordinary job stores its result. A job whose
 worker dies may run five times, unless one says otherwise."""
 
 from __future__ import annotations
@@ -20,8 +20,30 @@ def hang() -> None:
     works.hang()
 
 
+@app.task(
+    time_limit=works.TIMEOUT_SECONDS,
+    autoretry_for=(Exception,),
+    max_retries=works.ATTEMPTS - 1,
+)
+def ordinary(number: int) -> str:
+    return works.ordinary()
+
+
+@app.task(ignore_result=True)
+def nap() -> None:
+    works.nap()
+
+
 def push() -> None:
     count.delay(1)
+
+
+def push_ordinary() -> None:
+    ordinary.delay(1)
+
+
+def push_nap() -> None:
+    nap.delay()
 
 
 def push_hanging() -> None:

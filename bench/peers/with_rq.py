@@ -19,6 +19,20 @@ def push() -> None:
     _queue.enqueue(works.count if alone else works.stamp)
 
 
+def push_ordinary() -> None:
+    alone = works.variant() == "SimpleWorker"
+    _queue.enqueue(
+        works.ordinary if alone else works.stamp_ordinary,
+        job_timeout=works.TIMEOUT_SECONDS,
+        result_ttl=works.KEEP_SECONDS,
+        retry=Retry(max=works.ATTEMPTS - 1),
+    )
+
+
+def push_nap() -> None:
+    _queue.enqueue(works.nap)
+
+
 def push_hanging() -> None:
     _queue.enqueue(works.hang, retry=Retry(max=works.ATTEMPTS - 1))
 

@@ -19,8 +19,26 @@ async def hang() -> None:
     works.hang()
 
 
+@app.task(timeout=works.TIMEOUT_SECONDS, store_result=True, max_attempts=works.ATTEMPTS)
+async def ordinary(number: int) -> str:
+    return works.ordinary()
+
+
+@app.task
+def nap() -> None:
+    works.nap()
+
+
 def push() -> None:
     count.enqueue(1)
+
+
+def push_ordinary() -> None:
+    ordinary.enqueue(1)
+
+
+def push_nap() -> None:
+    nap.enqueue()
 
 
 def push_hanging() -> None:

@@ -1,4 +1,4 @@
-"""What the jobs of all libraries do: count themselves, or hang."""
+"""What the jobs of all libraries do: count themselves, return, sleep or hang."""
 
 from __future__ import annotations
 
@@ -11,8 +11,13 @@ FOLDER = "LITEQUEUE_PEERS_FOLDER"
 JOBS = "LITEQUEUE_PEERS_JOBS"
 VARIANT = "LITEQUEUE_PEERS_VARIANT"
 HANG_SECONDS = 600
-# How often the job that hangs may run.
+# How often an ordinary job and the one that hangs may run.
 ATTEMPTS = 3
+# Of an ordinary job: how long it may run, and how long its result is kept.
+TIMEOUT_SECONDS = 30
+KEEP_SECONDS = 3600
+RESULT = "a result of some words, as a job would return them"
+NAP_SECONDS = 1.0
 
 _seen = {"count": 0, "first": 0}
 
@@ -43,6 +48,30 @@ def stamp() -> None:
     """Count a job of a worker that has a process for each, by a line in a file."""
     with open(folder() / "stamps", "a", encoding="utf-8") as stamps:
         stamps.write(f"{time.monotonic_ns()}\n")
+
+
+def ordinary() -> str:
+    """Count a job in memory, and return a text."""
+    count()
+    return RESULT
+
+
+def stamp_ordinary() -> str:
+    """Count a job by a line in a file, and return a text."""
+    stamp()
+    return RESULT
+
+
+def nap() -> None:
+    """Sleep, and write down when that began and ended."""
+    _note_nap()
+    time.sleep(NAP_SECONDS)
+    _note_nap()
+
+
+def _note_nap() -> None:
+    with open(folder() / "naps", "a", encoding="utf-8") as naps:
+        naps.write(f"{time.monotonic_ns()}\n")
 
 
 def hang() -> None:

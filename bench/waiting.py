@@ -1,0 +1,126 @@
+"""Jobs that wait as for a network, many at once: in threads of one worker, in one event loop,
+and in processes, with the memory that each takes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from bench import footprint
+from bench.footprint import Footprint
+from bench.jobs import Napping, NappingAsync
+from bench.measuring import Sides, alternated, fresh, per_second
+from bench.processes import DRAIN_SECONDS
+from bench.report import Table
+from bench.sizes import Sizes
+from bench.workers import ROOT, has_threads, wait_until
+from litequeue import Queue
+from litequeue.monitor.status import active_workers
+
+NAP_SECONDS = 0.02
+NO_THREADS = "Not measured: --threads, which this litequeue does not have."
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """One way of running many jobs at once."""
+
+    what: str
+    flag: str
+    job: type[Napping] | type[NappingAsync]
+
+
+THREADS = (Way("threads", "--threads", Napping), Way("async def", "--threads", NappingAsync))
+PROCESSES = (Way("processes", "--workers", Napping),)
+
+
+@dataclass(slots=True)
+class _Found:
+    """The memory of one way, round by round."""
+
+    idle: list[Footprint] = field(default_factory=list)
+    busy: list[Footprint] = field(default_factory=list)
+
+
+def waiting(sizes: Sizes, folder: Path) -> Iterator[Table]:
+    """The workers sleep when all the jobs are pushed at once."""
+    ways = (*THREADS, *PROCESSES) if has_threads() else PROCESSES
+    rows = []
+    for at_once in sizes.at_once:
+        count = at_once * sizes.waits
+        found = {way.what: _Found() for way in ways}
+        sides = alternated(
+            sizes.rounds,
+            {
+                way.what: partial(_drained, folder, way, at_once, count, found[way.what])
+                for way in ways
+            },
+        )
+        rows += [_row(way, at_once, count, sides, found[way.what]) for way in ways]
+    yield Table(
+        "Jobs that wait for 20 ms",
+        ("at once", "as", "done", "of the most", "RSS / PSS idle", "RSS / PSS busy"),
+        rows,
+        (
+            "",
+            "at once: --threads or --workers. of the most: beside what waiting alone would allow.",
+            "RSS / PSS: of all processes of the worker, its supervisor among them; in RSS each",
+            "counts what it shares with others as its own, in PSS its part of it.",
+            *(() if has_threads() else (NO_THREADS,)),
+        ),
+    )
+
+
+def _row(way: Way, at_once: int, count: int, sides: Sides, found: _Found) -> list[str]:
+    seconds = sides.middle(way.what)
+    least = NAP_SECONDS * count / at_once
+    return [
+        str(at_once),
+        way.what,
+        per_second(count, seconds),
+        f"{100 * least / seconds:.0f} %",
+        str(found.idle[0]),
+        str(found.busy[0]),
+    ]
+
+
+def _drained(folder: Path, way: Way, at_once: int, count: int, found: _Found) -> float:
+    """The seconds from the push of all to the end of the last."""
+    jobs = [way.job(NAP_SECONDS) for _ in range(count)]
+    workers = at_once if way.flag == "--workers" else 1
+    with fresh(folder) as inside, Queue(inside / "jobs.db") as queue:
+        with _started(queue, way.flag, str(at_once)) as process:
+            wait_until(lambda: len(active_workers(queue.store)[0]) == workers)
+            found.idle.append(footprint.of_tree(process.pid))
+            started = time.perf_counter()
+            queue.push_many(jobs)
+            wait_until(lambda: not queue.find(limit=1), within=DRAIN_SECONDS)
+            seconds = time.perf_counter() - started
+            found.busy.append(footprint.of_tree(process.pid))
+        return seconds
+
+
+@contextmanager
+def _started(queue: Queue, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A `litequeue work` for the length of the block."""
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "litequeue", "work", queue.path),
+            *("--jobs", "bench.jobs", "--quiet", *arguments),
+        ],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdin=subprocess.DEVNULL,
+    )
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.wait()
