@@ -263,7 +263,7 @@ class Database:
                 link.depth = 1
                 if not connection.in_transaction:
                     # As Python would, one statement later; a savepoint must not be first.
-                    self._patiently(link, "begin immediate", NOTHING)
+                    self._retry_while_locked(link, "begin immediate", NOTHING)
         except sqlite3.Error as error:
             raise self._ours(error) from error
         self._local.link = link
@@ -302,10 +302,11 @@ class Database:
         if self._checkpoints.due_while_idle():
             self.checkpoint()
 
-    def tell_of_waits(self, held_up: Callable[[float], None] | None) -> None:
-        """Call ``held_up`` with the seconds so far, again and again, whenever this thread
-        has to wait for the write lock. What it raises ends the wait."""
-        self._local.held_up = held_up
+    def on_lock_wait(self, callback: Callable[[float], None] | None) -> None:
+        """While this thread waits for the write lock, call ``callback`` repeatedly with the
+        seconds waited so far, and with infinity before the wait fails. An exception from the
+        callback ends the wait. None removes the callback."""
+        self._local.on_wait = callback
 
     def has_other_connections(self) -> bool:
         """Whether something in this process has connected to the file without this, since
@@ -426,14 +427,14 @@ class Database:
                 # By a full disk, or by the caller; what follows would stand alone.
                 raise DatabaseRefused(path=self.path, problem="the transaction is over")
             return self._once(link, sql, parameters)
-        rows = self._patiently(link, sql, parameters)
+        rows = self._retry_while_locked(link, sql, parameters)
         if link.statements >= WAL_CHECK_STATEMENTS and not link.connection.in_transaction:
             link.statements = 0
             if self._checkpoints.due():
                 self.checkpoint()
         return rows
 
-    def _patiently(self, link: _Link, sql: str, parameters: Bound) -> list[Row]:
+    def _retry_while_locked(self, link: _Link, sql: str, parameters: Bound) -> list[Row]:
         """Try until the lock is free: SQLite's own busy handler lets a process starve
         for seconds, short pauses with jitter share the lock fairly."""
         started, longest = self._clock(), FIRST_LOCK_RETRY_SECONDS
@@ -446,9 +447,9 @@ class Database:
                 # By the clock, not by the pauses: on a caller's connection each try waits, too.
                 waited = self._clock() - started
                 if waited >= self._busy_seconds:
-                    self._tell_of_wait(math.inf)
+                    self._report_wait(math.inf)
                     raise self._locked(waited) from busy
-            self._tell_of_wait(waited)
+            self._report_wait(waited)
             from random import uniform  # most writers never wait
 
             self._sleep(min(self._busy_seconds - waited, longest * uniform(0.5, 1)))
@@ -479,10 +480,10 @@ class Database:
             return LockedByUs(path=self.path, waited=waited)
         return LockedByOther(path=self.path, waited=waited, pid=pid)
 
-    def _tell_of_wait(self, waited: float) -> None:
-        held_up: Callable[[float], None] | None = getattr(self._local, "held_up", None)
-        if held_up is not None and waited > REPORT_BLOCKER_SECONDS:
-            held_up(waited)
+    def _report_wait(self, waited: float) -> None:
+        on_wait: Callable[[float], None] | None = getattr(self._local, "on_wait", None)
+        if on_wait is not None and waited > REPORT_BLOCKER_SECONDS:
+            on_wait(waited)
 
     def _fetch(self, link: _Link, sql: str, parameters: Bound = NOTHING) -> list[Row]:
         cursor = link.cursor
@@ -574,14 +575,14 @@ class Database:
         connection.text_factory = _text
         link = _Link(connection)
         if self._as_found:
-            self._patiently(link, "pragma query_only = on", NOTHING)
+            self._retry_while_locked(link, "pragma query_only = on", NOTHING)
         else:
-            self._patiently(link, f"pragma page_size = {PAGE_BYTES}", NOTHING)
+            self._retry_while_locked(link, f"pragma page_size = {PAGE_BYTES}", NOTHING)
             # Changing the mode of a new file does not wait for other openers by itself.
-            if self._patiently(link, "pragma journal_mode = wal", NOTHING)[0][0] != "wal":
+            if self._retry_while_locked(link, "pragma journal_mode = wal", NOTHING)[0][0] != "wal":
                 raise CannotOpen(path=self.path, problem="its file system cannot hold a WAL")
         for pragma in (*PRAGMAS, f"pragma synchronous = {self.synchronous}"):
-            self._patiently(link, pragma, NOTHING)
+            self._retry_while_locked(link, pragma, NOTHING)
         link.identity = _identity(_found(self.path))
         return link
 

@@ -27,7 +27,7 @@ WHOLE_MODULES = frozenset(
 )
 WHOLE: CodeType = Run.transaction.__wrapped__.__code__  # type: ignore[attr-defined]
 # What waits for a lock of the database has changed nothing yet, and may wait for long.
-WAITING: CodeType = Database._patiently.__code__
+WAITING: CodeType = Database._retry_while_locked.__code__
 
 Action = Callable[[FrameType | None], None]
 

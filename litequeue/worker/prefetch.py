@@ -45,7 +45,7 @@ class PrefetchRunner:
         self._over = over
         self._store = store
         self._leftovers = Leftovers(store.database, registration, owns_process=owns_process)
-        store.database.tell_of_waits(self._leftovers.held_up)
+        store.database.on_lock_wait(self._leftovers.held_up)
         # A worker that was made before a fork may work behind it.
         executor.pid = os.getpid()
         self._watch = PrefetchWatch(
@@ -96,7 +96,7 @@ class PrefetchRunner:
 
     def close(self) -> None:
         """End the watch."""
-        self._store.database.tell_of_waits(None)
+        self._store.database.on_lock_wait(None)
         self._watch.end()
 
     def _run(
