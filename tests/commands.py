@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from worker_side import claim_one
+from worker_side import claimed
 
 from litequeue import JobRow, Queue
 from litequeue.cli.main import main
@@ -43,16 +43,13 @@ def complaint(capsys: Capture) -> str:
 
 def reserved(queue: Queue) -> JobRow:
     """Reserve the next job for a worker that lives as long as this process."""
-    row = claim_one(queue, queue.store.presence.register(()).worker)
-    assert row is not None
-    return row
+    return claimed(queue, queue.store.presence.register(()).worker)
 
 
 def reserved_by_the_dead(queue: Queue) -> JobRow:
     """Reserve the next job for a worker that dies with it."""
     registration = queue.store.presence.register(())
-    row = claim_one(queue, registration.worker)
-    assert row is not None
+    row = claimed(queue, registration.worker)
     registration.close()
     return row
 

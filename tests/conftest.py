@@ -78,6 +78,12 @@ def make_queue(tmp_path: Path, clock: Clock) -> Iterator[Callable[..., Queue]]:
 
 
 @pytest.fixture
+def queue(make_queue: Callable[..., Queue]) -> Queue:
+    """The queue jobs.db, on the test's clock."""
+    return make_queue()
+
+
+@pytest.fixture
 def start() -> Iterator[Callable[..., Child]]:
     """Starts scripts as children; those that still live are killed after the test."""
     started: list[Child] = []

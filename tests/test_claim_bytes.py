@@ -15,11 +15,6 @@ WORKER = NOBODY + 1
 MOST = 250
 
 
-@pytest.fixture
-def queue(make_queue: Callable[..., Queue]) -> Queue:
-    return make_queue()
-
-
 def push(queue: Queue, count: int, size: int, to: str = "default") -> list[int]:
     return queue.push_many([("job", {"text": "x" * size})] * count, queue=to)
 

@@ -23,6 +23,13 @@ def claim_one(queue: Queue, worker: int, queues: Sequence[str] = ()) -> JobRow |
     return rows[0] if rows else None
 
 
+def claimed(queue: Queue, worker: int, queues: Sequence[str] = ()) -> JobRow:
+    """Claim the next due job, which there must be."""
+    row = claim_one(queue, worker, queues)
+    assert row is not None, "no job is due"
+    return row
+
+
 class WorkerSide:
     """What a worker calls on the store of a queue, and the queue's own connection."""
 

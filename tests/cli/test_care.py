@@ -10,13 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from worker_side import claim_one
 
-from litequeue import Job, Queue, Worker
+from litequeue import Job, Queue
 from litequeue.cli.main import main
-from litequeue.records import State
-from litequeue.worker.shutdown import Shutdown
-from litequeue.worker.worker import Limits
 
 
 class Greet(Job):
@@ -130,13 +126,6 @@ def test_backup_prints_json_for_programs(
     assert answer == {"path": str(copy), "bytes": copy.stat().st_size}
 
 
-def test_backup_writes_over_nothing(queue: Queue, capsys: pytest.CaptureFixture[str]) -> None:
-    Path("copy.db").write_text("precious")
-    assert main(["backup", "jobs.db", "copy.db"]) == 2
-    assert "not written over another file" in capsys.readouterr().err
-    assert Path("copy.db").read_text() == "precious"
-
-
 @pytest.mark.parametrize(("database", "file"), [("jobs.db", "no/copy.db"), ("nope.db", "copy.db")])
 def test_backup_says_in_one_line_what_it_cannot_do(
     queue: Queue, capsys: pytest.CaptureFixture[str], database: str, file: str
@@ -170,38 +159,3 @@ def test_a_copy_admits_whom_the_database_admits(queue: Queue) -> None:
     os.chmod("jobs.db", 0o600)
     assert main(["backup", "jobs.db", "copy.db"]) == 0
     assert os.stat("copy.db").st_mode & 0o777 == 0o600
-
-
-def test_what_is_not_yet_in_the_database_but_in_its_wal_is_in_the_copy(queue: Queue) -> None:
-    queue.store.database.checkpoint()
-    for number in range(100):
-        queue.push(Greet(name=str(number)))
-    assert os.path.getsize("jobs.db-wal") > 0
-    assert main(["backup", "jobs.db", "copy.db"]) == 0
-    with Queue("copy.db", create=False) as copy:
-        assert len(copy.find(limit=1000)) == 101
-
-
-def test_a_job_that_ran_while_the_copy_was_made_runs_in_the_copy_with_its_attempt_unspent(
-    queue: Queue,
-) -> None:
-    registration = queue.store.presence.register(())
-    row = claim_one(queue, registration.worker, ())
-    assert row is not None
-    assert main(["backup", "jobs.db", "copy.db"]) == 0
-    registration.leave()
-    stop = Shutdown()
-    with Queue("copy.db", create=False) as copy:
-        assert copy.get(row.id).state is State.READY
-        Worker(copy, [Greet], limits=Limits(drain=True), stop=stop).run()
-        again = copy.get(row.id)
-    stop.close()
-    assert (again.state, again.attempts) == (State.DONE, 1)
-
-
-def test_a_copy_is_made_while_another_holds_the_write_lock(
-    queue: Queue, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with queue.store.database.transaction():
-        assert main(["backup", "jobs.db", "copy.db"]) == 0
-    assert Path("copy.db").exists()

@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
-from commands import Capture, complaint, damage, failed, in_a_process, litequeue, reserved
+from commands import Capture, complaint, failed, in_a_process, litequeue, reserved
 
 from litequeue import Queue, RunLost, State
 from litequeue.records import Spec
 
 Write = Callable[[Mapping[str, str]], Path]
-
-
-@pytest.fixture
-def queue(application: Write) -> Iterator[Queue]:
-    """The queue jobs.db in an empty current folder."""
-    application({})
-    with Queue("jobs.db") as made:
-        yield made
 
 
 def states(queue: Queue) -> list[str]:
@@ -36,12 +28,6 @@ def test_retry_by_ids(queue: Queue, capsys: Capture) -> None:
     assert litequeue("retry", "jobs.db", "1", "3") == 0
     assert capsys.readouterr() == ("Retried 2 jobs.\n", "")
     assert states(queue) == ["ready", "failed", "ready"]
-
-
-def test_retry_of_one_job_is_told_in_the_singular(queue: Queue, capsys: Capture) -> None:
-    failed(queue, "ValueError: no")
-    litequeue("retry", "jobs.db", "--all")
-    assert capsys.readouterr().out == "Retried 1 job.\n"
 
 
 def test_retry_by_what_matches(queue: Queue) -> None:
@@ -61,13 +47,6 @@ def test_forget_deletes(queue: Queue, capsys: Capture) -> None:
     assert out.startswith("Forgot 2 jobs.\n")
     assert json.loads(out.partition("\n")[2]) == {"forgotten": 1}
     assert queue.find() == []
-
-
-def test_a_damaged_row_can_be_forgotten(queue: Queue) -> None:
-    queue.push("a")
-    damage(queue, "update litequeue_jobs set options = '{'")
-    assert litequeue("forget", "jobs.db", "1") == 0
-    assert queue.counts() == {}
 
 
 def test_an_id_that_is_given_twice_is_meant_once(queue: Queue, capsys: Capture) -> None:
@@ -155,13 +134,6 @@ def test_cancel_by_what_matches_tells_running_jobs_apart(
     assert litequeue("cancel", "jobs.db", *words.split(), "--json") == 0
     assert json.loads(capsys.readouterr().out) == {"cancelled": 2, "asked_to_stop": 1}
     assert states(queue) == ["running", "cancelled", "cancelled", "cancelled"]
-
-
-def test_cancel_by_state_leaves_the_others(queue: Queue) -> None:
-    queue.push("now")
-    queue.push("later", delay=60)
-    assert litequeue("cancel", "jobs.db", "--state", "scheduled") == 0
-    assert states(queue) == ["ready", "cancelled"]
 
 
 # prune

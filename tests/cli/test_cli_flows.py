@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -29,14 +29,6 @@ class Nightly(Job, cron="0 2 * * *"):
 class Refresh(Batch):
     def plan(self, cursor: object) -> tuple[list[Job], object]:
         raise AssertionError("it is planned by hand")
-
-
-@pytest.fixture
-def queue(application: Write) -> Iterator[Queue]:
-    """The queue jobs.db in an empty current folder."""
-    application({})
-    with Queue("jobs.db") as made:
-        yield made
 
 
 def shown(capsys: Capture, id: int) -> str:
@@ -111,11 +103,6 @@ def test_many_parents_are_cut_short(queue: Queue, capsys: Capture) -> None:
     parents = facts(capsys, "show", "jobs.db", str(child))["parents"]
     assert isinstance(parents, list)
     assert len(parents) == 30
-
-
-def test_a_name_in_a_flow_moves_no_cursor(queue: Queue, capsys: Capture) -> None:
-    child = queue.push("b", after=[queue.push("\x1b[2J")])
-    assert "\x1b" not in shown(capsys, child)
 
 
 def test_status_names_the_failed_job_that_others_wait_for(queue: Queue, capsys: Capture) -> None:

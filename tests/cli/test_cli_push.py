@@ -29,12 +29,6 @@ class SendMail(Job, queue="emails", priority=3, keep=60):
 
 
 @pytest.fixture
-def workplace(application: Write) -> Path:
-    """An empty current folder."""
-    return application({})
-
-
-@pytest.fixture
 def project(application: Write) -> Path:
     """A current folder with a package of jobs that has SendMail in it."""
     return application({"jobs/__init__.py": "", "jobs/mail.py": MAIL})

@@ -5,12 +5,11 @@ from __future__ import annotations
 import io
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 from commands import Capture, complaint, litequeue
-from worker_side import claim_one
 
 from litequeue import Queue, State
 
@@ -32,14 +31,6 @@ def send_receipt(order_id: int): ...
 """
 
 
-@pytest.fixture
-def queue(application: Write) -> Iterator[Queue]:
-    """The queue jobs.db in an empty current folder."""
-    application({})
-    with Queue("jobs.db") as made:
-        yield made
-
-
 def pushed(capsys: Capture, *arguments: str) -> int:
     assert litequeue("push", "jobs.db", *arguments) == 0
     return int(capsys.readouterr().out)
@@ -54,14 +45,6 @@ def test_a_job_waits_for_all_that_it_comes_after(queue: Queue, capsys: Capture) 
     id = pushed(capsys, "b", "--after", f"{third},{first}", "--after", str(second))
     assert queue.get(id).state is State.WAITING
     assert queue.store.dependencies.unsatisfied(id) == [third, first, second]
-
-
-def test_a_job_after_one_that_has_succeeded_starts_at_once(queue: Queue, capsys: Capture) -> None:
-    first = queue.push("a")
-    row = claim_one(queue, queue.store.presence.register(()).worker)
-    assert row is not None
-    queue.store.executions.complete(row)
-    assert queue.get(pushed(capsys, "b", "--after", str(first))).state is State.READY
 
 
 def test_after_a_job_that_there_never_was_is_one_line(queue: Queue, capsys: Capture) -> None:

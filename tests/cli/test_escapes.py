@@ -101,7 +101,7 @@ def test_no_command_writes_what_a_terminal_would_obey(
     application({"evil/__init__.py": "", "evil/hurt.py": JOBS, "evil/broken.py": BROKEN})
     with Queue("jobs.db") as queue:
         queue.push(f"hurt{EVIL}", queue=f"queue{EVIL}")
-        queue.push("gone", delay=60)
+        queue.push(f"child{EVIL}", after=[queue.push("gone", delay=60), 1])
     litequeue(*words)
     assert harmless(capsys)
 

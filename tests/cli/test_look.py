@@ -9,7 +9,7 @@ import select
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -26,19 +26,10 @@ from commands import (
 )
 
 from litequeue import Queue
-from litequeue.cli.look import printable
 from litequeue.monitor import status as overview
 from litequeue.monitor.status import span
 
 Write = Callable[[Mapping[str, str]], Path]
-
-
-@pytest.fixture
-def queue(application: Write) -> Iterator[Queue]:
-    """The queue jobs.db in an empty current folder."""
-    application({})
-    with Queue("jobs.db") as made:
-        yield made
 
 
 # status
@@ -330,7 +321,3 @@ def test_status_counts_rows_that_were_edited_by_hand(queue: Queue, capsys: Captu
 )
 def test_a_span_is_read_at_a_glance(seconds: float, text: str) -> None:
     assert span(seconds) == text
-
-
-def test_what_is_printed_moves_no_cursor() -> None:
-    assert printable("a\x1b[2J\nü✔") == "a\\x1b[2J\\nü✔"

@@ -32,12 +32,6 @@ def resize(path: str, sizes: "list[int]" = []) -> None: ...
 """
 
 
-@pytest.fixture
-def workplace(application: Write) -> Path:
-    """An empty current folder."""
-    return application({})
-
-
 # jobs
 
 
@@ -111,12 +105,6 @@ def test_jobs_tells_of_a_module_that_fails_and_of_the_others(
     assert facts["failures"][0]["module"] == "jobs.broken"
     assert err.startswith("Module jobs.broken failed to import:\nTraceback")
     assert "ZeroDivisionError" in err
-
-
-def test_jobs_in_a_named_package(application: Write, capsys: Capture) -> None:
-    application({"shop/tasks.py": PAY})
-    assert litequeue("jobs", "--jobs", "shop.tasks") == 0
-    assert "shop.tasks" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -206,11 +194,6 @@ def test_make_job_does_not_write_over_a_file_unless_it_is_told_to(
     assert file.read_text() == template
 
 
-def test_a_made_job_can_be_made_again_by_force(workplace: Path) -> None:
-    litequeue("make-job", "SendMail")
-    assert litequeue("make-job", "SendMail", "--force") == 0
-
-
 @pytest.mark.parametrize("name", ["Charge", "RE_SIZE", "pay"])
 def test_a_name_that_another_job_answers_to_is_taken(
     application: Write, capsys: Capture, name: str
@@ -298,24 +281,10 @@ def test_schema_of_what_can_be_no_database(
     assert expected in complaint(capsys)
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        "push",
-        "status",
-        "list",
-        "show",
-        "retry",
-        "cancel",
-        "forget",
-        "prune",
-        "pause",
-        "resume",
-        "jobs",
-        "make-job",
-        "schema",
-    ],
-)
+HELPED = "push status list show retry cancel forget prune pause resume jobs make-job schema"
+
+
+@pytest.mark.parametrize("command", HELPED.split())
 def test_every_help_ends_with_examples(workplace: Path, capsys: Capture, command: str) -> None:
     assert litequeue(command, "--help") == 0
     examples = capsys.readouterr().out.partition("\nexamples:\n")[2]

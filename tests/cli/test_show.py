@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -14,14 +14,6 @@ from commands import Capture, damage, failed, litequeue, reserved, reserved_by_t
 from litequeue import Queue
 
 Write = Callable[[Mapping[str, str]], Path]
-
-
-@pytest.fixture
-def queue(application: Write) -> Iterator[Queue]:
-    """The queue jobs.db in an empty current folder."""
-    application({})
-    with Queue("jobs.db") as made:
-        yield made
 
 
 def shown(capsys: Capture) -> dict[str, object]:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 from test_flows import WORKER, Step, running, states, succeed
-from worker_side import WorkerSide, claim_one
+from worker_side import WorkerSide, claimed
 
 from litequeue import Batch, Job
 from litequeue.errors import OptionError, PayloadError, RunLost
 from litequeue.queue import Queue
 from litequeue.records import JobRow
+
+pytestmark = pytest.mark.usefixtures("sound")
 
 Counts = tuple[int, int, int, int]
 
@@ -21,18 +23,6 @@ class Catalog(Batch):
 
     def plan(self, cursor: object) -> tuple[list[Job], object]:
         raise AssertionError("nobody runs it here")
-
-
-@pytest.fixture(autouse=True)
-def sound(queue: Queue) -> Iterator[None]:
-    """The laws hold after each test, and nothing is left when the jobs are gone."""
-    yield
-    assert queue.check() == []
-    queue.retry(state="running", force=True)
-    queue.forget(all=True)
-    queue.prune(0)
-    for table in ("edges", "batches"):
-        assert WorkerSide(queue).rows(f"select * from litequeue_{table}") == []
 
 
 def counts(queue: Queue, id: int) -> Counts:
@@ -82,16 +72,6 @@ def test_members_end_while_others_are_planned_and_nothing_follows_yet(queue: Que
     assert states(queue, id) == ["waiting"]
     succeed(queue, *members(queue, id))
     assert states(queue, id) == ["ready"]
-
-
-def test_the_last_chunk_closes_a_batch_whose_members_have_all_ended(queue: Queue) -> None:
-    id = queue.push(Catalog())
-    row = running(queue, id)
-    WorkerSide(queue).plan(row, [Step("a")], 1)
-    succeed(queue, *members(queue, id))
-    WorkerSide(queue).plan(row, [], None)
-    assert states(queue, id) == ["ready"]
-    assert queue.batch(id).closed_at is not None
 
 
 def test_a_batch_of_none_goes_on_at_once(queue: Queue) -> None:
@@ -176,8 +156,7 @@ def test_a_planner_gives_up_its_key_while_it_waits(queue: Queue) -> None:
     WorkerSide(queue).plan(row, [Step("a")], 1)
     assert WorkerSide(queue).claim_job(WORKER, other) is None
     WorkerSide(queue).plan(row, [], None)
-    found = claim_one(queue, WORKER)
-    assert found is not None
+    found = claimed(queue, WORKER)
     assert found.id == other
 
 

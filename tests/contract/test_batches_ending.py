@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 from test_batches import Catalog, Counts, counts, members, planned
@@ -13,30 +13,10 @@ from worker_side import WorkerSide, claim_one
 from litequeue.errors import NoSuchJob
 from litequeue.queue import Queue
 
-
-@pytest.fixture(autouse=True)
-def sound(queue: Queue) -> Iterator[None]:
-    """The laws hold after each test, and nothing is left when the jobs are gone."""
-    yield
-    assert queue.check() == []
-    queue.retry(state="running", force=True)
-    queue.forget(all=True)
-    queue.prune(0)
-    for table in ("edges", "batches"):
-        assert WorkerSide(queue).rows(f"select * from litequeue_{table}") == []
+pytestmark = pytest.mark.usefixtures("sound")
 
 
 # Members that end
-
-
-def test_the_end_of_the_last_member_lets_the_batch_go_on(queue: Queue) -> None:
-    id, ids = planned(queue, 3)
-    for number, member in enumerate(ids):
-        assert (counts(queue, id), states(queue, id)) == ((3, number, 0, 0), ["waiting"])
-        succeed(queue, member)
-    assert (counts(queue, id), states(queue, id)) == ((3, 3, 0, 0), ["ready"])
-    succeed(queue, id)
-    assert queue.batch(id).closed_at is not None
 
 
 @pytest.mark.parametrize(

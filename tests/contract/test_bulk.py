@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 from waiting import Clock
-from worker_side import WorkerSide, claim_one
+from worker_side import WorkerSide, claimed
 
 from litequeue import Job
 from litequeue.queue import Queue
@@ -40,8 +40,7 @@ def mixed(queue: Queue) -> None:
         batch.push(Plain(1))
         batch.push(Plain(2))
     for _ in range(3):
-        row = claim_one(queue, WORKER)
-        assert row is not None
+        row = claimed(queue, WORKER)
         WorkerSide(queue).fail(row, "ValueError: no")
     row = WorkerSide(queue).claim_job(WORKER, failed)
     assert row is not None

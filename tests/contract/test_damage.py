@@ -8,7 +8,7 @@ from contextlib import closing, suppress
 
 import pytest
 from waiting import Clock
-from worker_side import WorkerSide, claim_one
+from worker_side import WorkerSide, claim_one, claimed
 
 from litequeue.errors import DatabaseRefused
 from litequeue.jobs.job import Job
@@ -167,8 +167,7 @@ def test_a_damaged_row_can_be_forgotten(queue: Queue, damage: Damage, change: st
 
 def test_a_damaged_result_is_told_in_a_sentence(queue: Queue, damage: Damage) -> None:
     job_id = queue.push("a")
-    row = claim_one(queue, WORKER)
-    assert row is not None
+    row = claimed(queue, WORKER)
     WorkerSide(queue).complete(row, result="1", keep=60)
     damage(job_id, "result = '{'")
     with pytest.raises(DatabaseRefused):
@@ -179,8 +178,7 @@ def test_a_running_job_that_has_never_started_by_its_row_is_released(
     queue: Queue, damage: Damage
 ) -> None:
     queue.push("good", {"word": "a"})
-    row = claim_one(queue, WORKER)
-    assert row is not None
+    row = claimed(queue, WORKER)
     damage(row.id, "attempts = 0")
     WorkerSide(queue).release(queue.get(row.id))
     assert (queue.get(row.id).state, queue.get(row.id).attempts) == (State.READY, 0)

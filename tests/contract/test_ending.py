@@ -7,7 +7,7 @@ from datetime import datetime, timezone
 
 import pytest
 from waiting import Clock
-from worker_side import WorkerSide, claim_one
+from worker_side import WorkerSide, claim_one, claimed
 
 from litequeue.errors import NoSuchJob, RunLost
 from litequeue.queue import Queue
@@ -67,9 +67,7 @@ every_ending = pytest.mark.parametrize("end", ENDINGS.values(), ids=ENDINGS.keys
 def row(queue: Queue) -> JobRow:
     """A job in its first run."""
     queue.push("a")
-    found = claim_one(queue, WORKER)
-    assert found is not None
-    return found
+    return claimed(queue, WORKER)
 
 
 def at(seconds: float) -> datetime:
@@ -96,8 +94,7 @@ def test_a_lost_run_is_not_missed_when_its_write_brings_on_a_checkpoint(
     monkeypatch.setattr("litequeue.engine.checkpoint.CHECKPOINT_BYTES", 0)
     queue = make_queue()
     queue.push("a")
-    row = claim_one(queue, WORKER)
-    assert row is not None
+    row = claimed(queue, WORKER)
     WorkerSide(queue).retry_later(row, "boom", after=0)
     monkeypatch.setattr("litequeue.engine.database.WAL_CHECK_STATEMENTS", 1)
     with pytest.raises(RunLost):
@@ -146,22 +143,10 @@ def test_expiry_takes_a_bounded_number_at_a_time_and_all_in_the_end(
 ) -> None:
     queue.push_many([("a", {})] * 250)
     for seconds in range(250):
-        row = claim_one(queue, WORKER)
-        assert row is not None
+        row = claimed(queue, WORKER)
         WorkerSide(queue).complete(row, keep=1 + seconds % 2)
     clock.advance(2)
     assert [WorkerSide(queue).expire() for _ in range(4)] == [100, 100, 50, 0]
-
-
-def test_only_what_is_done_expires(queue: Queue, clock: Clock) -> None:
-    queue.push_many([("a", {})] * 3, keep=1)
-    row = claim_one(queue, WORKER)
-    assert row is not None
-    WorkerSide(queue).fail(row, "boom")
-    queue.cancel(2)
-    clock.advance(10**6)
-    assert WorkerSide(queue).expire() == 0
-    assert len(queue.find()) == 3
 
 
 def test_a_failed_job_stays_with_its_exception(queue: Queue, row: JobRow, clock: Clock) -> None:
@@ -190,8 +175,7 @@ def test_a_job_to_be_retried_has_spent_an_attempt(
     assert (waiting.exception, waiting.failed_at) == ("boom", at(clock.now))
     assert (waiting.available_at, waiting.finished_at) == (at(clock.now + after), None)
     clock.advance(after)
-    again = claim_one(queue, RIVAL)
-    assert again is not None
+    again = claimed(queue, RIVAL)
     assert (again.id, again.attempts, again.worker) == (row.id, 2, RIVAL)
 
 
@@ -204,26 +188,15 @@ def test_a_released_job_has_spent_no_attempt(
     assert (waiting.state, waiting.attempts, waiting.worker) == (state, 0, NOBODY)
     assert (waiting.exception, waiting.available_at) == (None, at(clock.now + after))
     clock.advance(after)
-    again = claim_one(queue, RIVAL)
-    assert again is not None
+    again = claimed(queue, RIVAL)
     assert (again.id, again.attempts) == (row.id, 1)
 
 
 def test_a_release_keeps_what_went_wrong_before(queue: Queue, row: JobRow) -> None:
     WorkerSide(queue).retry_later(row, "boom", after=0)
-    again = claim_one(queue, WORKER)
-    assert again is not None
+    again = claimed(queue, WORKER)
     WorkerSide(queue).release(again)
     assert (queue.get(row.id).exception, queue.get(row.id).attempts) == ("boom", 1)
-
-
-def test_a_retried_run_that_succeeds_ends_as_any_other(queue: Queue, row: JobRow) -> None:
-    WorkerSide(queue).retry_later(row, "boom", after=0)
-    again = claim_one(queue, WORKER)
-    assert again is not None
-    WorkerSide(queue).complete(again, keep=60)
-    assert queue.get(row.id).state is State.DONE
-    assert queue.check() == []
 
 
 def test_progress_is_written_on_the_running_row(queue: Queue, row: JobRow) -> None:
@@ -232,12 +205,6 @@ def test_progress_is_written_on_the_running_row(queue: Queue, row: JobRow) -> No
     assert queue.get(row.id).progress == (3, 10)
     WorkerSide(queue).progress(row, 10, 10)
     assert queue.get(row.id).progress == (10, 10)
-
-
-def test_a_run_is_wanted_until_it_is_cancelled(queue: Queue, row: JobRow) -> None:
-    assert WorkerSide(queue).wanted(row)
-    queue.cancel(row.id)
-    assert not WorkerSide(queue).wanted(row)
 
 
 def test_a_cancelled_run_goes_on_running(queue: Queue, row: JobRow, clock: Clock) -> None:
@@ -273,12 +240,6 @@ def test_a_cancelled_run_that_succeeds_has_succeeded(queue: Queue, row: JobRow) 
     assert queue.check() == []
 
 
-def test_a_cancelled_run_that_succeeds_unkept_is_gone(queue: Queue, row: JobRow) -> None:
-    queue.cancel(row.id)
-    WorkerSide(queue).complete(row)
-    assert queue.find() == []
-
-
 @pytest.mark.parametrize("word", ["fail", "retry later"])
 def test_a_cancelled_run_keeps_the_exception_that_it_ended_with(
     queue: Queue, row: JobRow, word: str
@@ -286,13 +247,3 @@ def test_a_cancelled_run_keeps_the_exception_that_it_ended_with(
     queue.cancel(row.id)
     ENDINGS[word](queue, row)
     assert queue.get(row.id).exception == "boom"
-
-
-def test_the_running_jobs_of_a_worker_are_its_own(queue: Queue) -> None:
-    queue.push_many([("a", {})] * 3)
-    mine = [claim_one(queue, WORKER), claim_one(queue, WORKER)]
-    theirs = claim_one(queue, RIVAL)
-    side = WorkerSide(queue)
-    assert side.running(WORKER) == mine
-    assert side.running(RIVAL) == [theirs]
-    assert side.running(NOBODY + 3) == []

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 from waiting import Clock
-from worker_side import WorkerSide, claim_one
+from worker_side import WorkerSide, claimed
 
 from litequeue import Batch
 from litequeue.errors import NoSuchJob
@@ -98,16 +98,14 @@ def test_what_is_due_is_fetched_with_the_ready(queue: Queue, clock: Clock) -> No
 
 def failed_before(queue: Queue) -> int:
     id = queue.push("first", priority=99)
-    row = claim_one(queue, WORKER)
-    assert row is not None
+    row = claimed(queue, WORKER)
     WorkerSide(queue).retry_later(row, "boom", after=0)
     return id
 
 
 def told_its_progress(queue: Queue) -> int:
     id = queue.push("first", priority=99)
-    row = claim_one(queue, WORKER)
-    assert row is not None
+    row = claimed(queue, WORKER)
     WorkerSide(queue).progress(row, 1, 3)
     WorkerSide(queue).release(row)
     return id

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from threading import Barrier
@@ -18,6 +18,8 @@ from litequeue import Fail, Job, Retry, current, job
 from litequeue.errors import WrongState
 from litequeue.queue import Queue
 from litequeue.worker.worker import Limits, Worker
+
+pytestmark = pytest.mark.usefixtures("sound")
 
 ROUNDS = 300
 
@@ -77,15 +79,6 @@ def queue(make_queue: Callable[..., Queue]) -> Queue:
     return make_queue(clock=time.time, sleep=time.sleep)
 
 
-@pytest.fixture(autouse=True)
-def sound(queue: Queue) -> Iterator[None]:
-    """The laws hold after each test, and with the jobs go their edges."""
-    yield
-    assert queue.check() == []
-    queue.forget(all=True)
-    assert WorkerSide(queue).rows("select * from litequeue_edges") == []
-
-
 def drain(queue: Queue) -> None:
     Worker(queue, JOBS, limits=Limits(drain=True)).run()
 
@@ -114,14 +107,6 @@ def test_results_are_at_hand_in_a_later_attempt_and_after_a_retry(queue: Queue) 
     assert queue.result(child, timeout=0) == ["a", "b"]
 
 
-def test_a_result_that_was_kept_by_a_parent_that_is_done_is_read_too(queue: Queue) -> None:
-    done = queue.push(Give("kept"), keep=3600)
-    drain(queue)
-    child = queue.push(Gather(), after=[Give("new"), done])
-    drain(queue)
-    assert queue.result(child, timeout=0) == ["new", "kept"]
-
-
 def test_a_parent_that_is_over_and_was_not_kept_has_no_result_any_more(queue: Queue) -> None:
     over = queue.push(Give("lost"))
     drain(queue)
@@ -134,12 +119,6 @@ def test_a_job_that_comes_after_none_has_no_results(queue: Queue) -> None:
     child = queue.push(Gather())
     drain(queue)
     assert queue.result(child, timeout=0) == []
-
-
-def test_in_a_chain_each_step_has_the_result_of_the_one_before(queue: Queue) -> None:
-    ids = queue.chain(Give(1), Gather(), Gather())
-    drain(queue)
-    assert queue.result(ids[2], timeout=0) == [[1]]
 
 
 def test_steps_that_have_run_are_not_run_again(queue: Queue) -> None:

@@ -16,7 +16,6 @@ from worker_side import WorkerSide
 
 from litequeue.errors import DatabaseError, LitequeueError, NoSuchJob, OtherDatabase
 from litequeue.queue import Queue
-from litequeue.records import State
 
 Connect = Callable[..., sqlite3.Connection]
 needs_autocommit = pytest.mark.skipif(
@@ -239,14 +238,3 @@ def test_push_many_that_fails_midway_leaves_none_of_them_in_the_callers_transact
         with pytest.raises(LitequeueError, match="no c here"):
             queue.push_many([("a", {}), ("b", {}), ("c", {})], connection=connection)
     assert (queue.find(), orders(queue)) == ([], ["one"])
-
-
-def test_the_queue_itself_goes_on_with_its_own_connection(queue: Queue, connect: Connect) -> None:
-    connection = connect()
-    queue.push("theirs", {}, connection=connection)
-    connection.rollback()
-    connection.close()
-    job_id = queue.push("ours")
-    assert [row.id for row in queue.find()] == [job_id]
-    assert queue.counts() == {"default": {State.READY: 1}}
-    assert not WorkerSide(queue).in_transaction()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from metering import Meter
 from waiting import Clock
-from worker_side import WorkerSide, claim_one
+from worker_side import WorkerSide, claim_one, claimed
 
 from litequeue import Batch, Job, Queue
 from litequeue.errors import LitequeueError, RunLost
@@ -34,9 +34,7 @@ def push(queue: Queue, count: int, key: str = "k", /, **options: Unpack[Options]
 
 
 def taken(queue: Queue, *queues: str, worker: int = ONE) -> JobRow:
-    row = claim_one(queue, worker, queues)
-    assert row is not None
-    return row
+    return claimed(queue, worker, queues)
 
 
 def ids(queue: Queue, worker: int = TWO) -> list[int]:

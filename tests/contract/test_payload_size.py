@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable
 
 import pytest
-from worker_side import WorkerSide, claim_one
+from worker_side import WorkerSide, claimed
 
 from litequeue.engine.database import Database
 from litequeue.errors import OptionError, PayloadError
@@ -41,8 +41,7 @@ def test_a_payload_of_a_mebibyte_is_never_cut(queue: Queue) -> None:
     payload = {"text": "ü" * (1 << 19), "last": True}
     id = queue.push("store", payload)
     assert json.loads(queue.get(id).payload) == payload
-    row = claim_one(queue, WORKER)
-    assert row is not None
+    row = claimed(queue, WORKER)
     assert json.loads(row.payload) == payload
 
 
@@ -122,8 +121,7 @@ def test_a_planned_chunk_with_a_refused_member_is_not_pushed(make_queue: MakeQue
             raise AssertionError("it is planned by hand")
 
     queue.push(Import())
-    row = claim_one(queue, WORKER)
-    assert row is not None
+    row = claimed(queue, WORKER)
     with pytest.raises(PayloadError):
         WorkerSide(queue).plan(row, [Store("small"), Store("x" * 1000)], 2)
     assert [each.id for each in queue.find()] == [row.id]

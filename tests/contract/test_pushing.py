@@ -8,9 +8,9 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 from waiting import Clock
-from worker_side import WorkerSide, claim_one
+from worker_side import WorkerSide, claimed
 
-from litequeue.errors import LitequeueError, NoSuchJob, OptionError, PayloadError, WhenError
+from litequeue.errors import LitequeueError, OptionError, PayloadError, WhenError
 from litequeue.options import Options
 from litequeue.queue import Queue
 from litequeue.records import NOBODY, Spec, State
@@ -157,17 +157,10 @@ def test_a_job_is_there_for_others_when_push_returns(make_queue: Callable[..., Q
     assert other.get(job_id) == producer.get(job_id)
 
 
-def test_ids_are_given_in_order(queue: Queue) -> None:
-    first = queue.push("a")
-    assert queue.push_many([("a", {}), ("a", {})]) == [first + 1, first + 2]
-    assert queue.push("a") == first + 3
-
-
 def test_an_id_is_never_used_again(make_queue: Callable[..., Queue]) -> None:
     queue = make_queue()
     seen = [queue.push("a")]
-    row = claim_one(queue, WORKER)
-    assert row is not None
+    row = claimed(queue, WORKER)
     WorkerSide(queue).complete(row)
     seen.append(queue.push("a"))
     queue.forget(seen[-1])
@@ -189,38 +182,8 @@ def test_push_many_of_nothing_is_nothing(queue: Queue) -> None:
     assert queue.find() == []
 
 
-def test_push_many_takes_a_generator(queue: Queue) -> None:
-    assert len(queue.push_many(("a", {"n": n}) for n in range(3))) == 3
-
-
-def test_push_many_is_all_or_nothing_where_a_job_raises(queue: Queue, table: Table) -> None:
-    class Broken:
-        def __litequeue_spec__(self) -> Spec:
-            raise PayloadError(job="broken", problem="it has no payload")
-
-    with pytest.raises(PayloadError):
-        queue.push_many([("a", {}), Broken()])
-    assert table() == []
-
-
-def test_push_many_is_all_or_nothing_where_a_row_is_refused(queue: Queue, table: Table) -> None:
-    WorkerSide(queue).rows(
-        "create trigger refuse before insert on litequeue_jobs when new.name = 'c' "
-        "begin select raise(abort, 'no c here'); end"
-    )
-    with pytest.raises(LitequeueError, match="no c here"):
-        queue.push_many([("a", {}), ("b", {}), ("c", {})])
-    assert table() == []
-    assert not WorkerSide(queue).in_transaction()
-
-
 def test_fifty_thousand_jobs_are_one_call(queue: Queue) -> None:
     ids = queue.push_many(("a", {"n": n}) for n in range(50_000))
     assert ids == list(range(ids[0], ids[0] + 50_000))
     assert queue.counts() == {"default": {State.READY: 50_000}}
     assert json.loads(queue.get(ids[-1]).payload) == {"n": 49_999}
-
-
-def test_what_was_never_pushed_cannot_be_got(queue: Queue) -> None:
-    with pytest.raises(NoSuchJob, match="There is no job 1"):
-        queue.get(1)

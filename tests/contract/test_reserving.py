@@ -7,7 +7,7 @@ from datetime import datetime, timezone
 
 import pytest
 from waiting import Clock
-from worker_side import WorkerSide, claim_one
+from worker_side import WorkerSide, claim_one, claimed
 
 from litequeue.queue import Queue
 from litequeue.records import NOBODY, JobRow, State
@@ -24,9 +24,7 @@ def names(queue: Queue, queues: Sequence[str] = ()) -> str:
 
 
 def taken(queue: Queue, queues: Sequence[str] = ()) -> JobRow:
-    row = claim_one(queue, WORKER, queues)
-    assert row is not None
-    return row
+    return claimed(queue, WORKER, queues)
 
 
 def test_a_reserved_job_is_running_for_its_worker(queue: Queue, clock: Clock) -> None:
@@ -39,11 +37,6 @@ def test_a_reserved_job_is_running_for_its_worker(queue: Queue, clock: Clock) ->
     assert row == queue.get(job_id)
     for same in ("id", "name", "queue", "priority", "max_attempts", "payload", "options"):
         assert getattr(row, same) == getattr(pushed, same)
-
-
-def test_an_empty_queue_has_no_job(queue: Queue) -> None:
-    assert claim_one(queue, WORKER) is None
-    assert claim_one(queue, WORKER, ["a", "b"]) is None
 
 
 def test_a_job_is_reserved_once(make_queue: Callable[..., Queue]) -> None:
@@ -97,19 +90,6 @@ def test_a_list_of_queues_is_strict_and_no_list_is_all_of_them(
     assert names(queue, queues) == order
 
 
-def test_a_job_that_comes_late_to_the_first_queue_is_next(queue: Queue) -> None:
-    queue.push_many([("a", {}), ("b", {})], queue="low")
-    assert taken(queue, ["high", "low"]).name == "a"
-    queue.push("c", {}, queue="high")
-    assert names(queue, ["high", "low"]) == "cb"
-
-
-def test_a_retried_job_keeps_the_place_of_its_id(queue: Queue) -> None:
-    queue.push_many([("a", {}), ("b", {})])
-    WorkerSide(queue).retry_later(taken(queue), "boom", after=0)
-    assert names(queue) == "ab"
-
-
 @pytest.mark.parametrize("queues", [[], ["low", "high"]])
 def test_a_paused_queue_is_passed_over_until_it_is_resumed(queue: Queue, queues: list[str]) -> None:
     queue.push("a", {}, queue="low", priority=9)
@@ -120,31 +100,6 @@ def test_a_paused_queue_is_passed_over_until_it_is_resumed(queue: Queue, queues:
     assert not WorkerSide(queue).has_ready(queues)
     queue.resume("low")
     assert names(queue, queues) == "a"
-
-
-def test_where_every_queue_is_paused_there_is_no_job(queue: Queue, clock: Clock) -> None:
-    queue.push("a")
-    queue.push("b", {}, delay=1)
-    queue.pause("default")
-    clock.advance(2)
-    assert (names(queue), names(queue, ["default"])) == ("", "")
-
-
-def test_a_running_job_of_a_paused_queue_may_end(queue: Queue) -> None:
-    job_id = queue.push("a")
-    row = taken(queue)
-    queue.pause("default")
-    WorkerSide(queue).complete(row, keep=5)
-    assert queue.get(job_id).state is State.DONE
-
-
-def test_a_delayed_job_is_had_at_its_time_and_not_before(queue: Queue, clock: Clock) -> None:
-    job_id = queue.push("a", {}, delay=30)
-    clock.advance(29.999)
-    assert names(queue) == ""
-    assert queue.get(job_id).state is State.SCHEDULED
-    clock.advance(0.001)
-    assert names(queue) == "a"
 
 
 @pytest.mark.parametrize("queues", [[], ["default"]])

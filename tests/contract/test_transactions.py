@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 
 import pytest
-from worker_side import WorkerSide, claim_one
+from worker_side import WorkerSide, claimed
 
 from litequeue.engine.notifier import Listener
 from litequeue.errors import DatabaseError
@@ -58,8 +58,7 @@ def test_every_verb_can_be_part_of_one_transaction(queue: Queue, other: Queue) -
     first, second, third = queue.push_many([("a", {})] * 3)
     before = other.find()
     with rolled_back(queue):
-        row = claim_one(queue, WORKER)
-        assert row is not None
+        row = claimed(queue, WORKER)
         WorkerSide(queue).complete(row, keep=60)
         queue.cancel(second)
         queue.forget(third)
@@ -94,15 +93,6 @@ def test_an_error_that_leaves_both_blocks_rolls_back_both(queue: Queue) -> None:
     assert queue.find() == []
 
 
-def test_after_a_rollback_the_next_transaction_is_a_new_one(queue: Queue) -> None:
-    with rolled_back(queue):
-        queue.push("lost")
-    with WorkerSide(queue).transaction():
-        queue.push("kept")
-    queue.push("alone")
-    assert [row.name for row in queue.find()] == ["alone", "kept"]
-
-
 def test_a_transaction_that_was_ended_by_hand_is_an_error(queue: Queue) -> None:
     def write() -> None:
         with WorkerSide(queue).transaction() as connection:
@@ -114,14 +104,6 @@ def test_a_transaction_that_was_ended_by_hand_is_an_error(queue: Queue) -> None:
     assert not WorkerSide(queue).in_transaction()
     queue.push("b")
     assert [row.name for row in queue.find()] == ["b", "a"]
-
-
-def test_in_transaction_says_whether_this_thread_has_one_open(queue: Queue, other: Queue) -> None:
-    assert not WorkerSide(queue).in_transaction()
-    with WorkerSide(queue).transaction():
-        assert WorkerSide(queue).in_transaction()
-        assert not WorkerSide(other).in_transaction()
-    assert not WorkerSide(queue).in_transaction()
 
 
 def test_a_transaction_holds_the_write_lock_from_its_beginning(
@@ -180,8 +162,7 @@ def test_a_retried_and_a_resumed_job_wake_a_worker(queue: Queue, listener: Liste
 
 def test_a_run_that_is_given_back_wakes_a_worker(queue: Queue, listener: Listener) -> None:
     queue.push("a")
-    row = claim_one(queue, WORKER)
-    assert row is not None
+    row = claimed(queue, WORKER)
     listener.drain()
     WorkerSide(queue).release(row)
     assert listener.take()

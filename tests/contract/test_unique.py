@@ -9,7 +9,7 @@ from contextlib import closing
 
 import pytest
 from waiting import Child
-from worker_side import WorkerSide, claim_one
+from worker_side import WorkerSide, claim_one, claimed
 
 from litequeue import Job, Queue, job
 from litequeue.errors import KeyTaken, OptionError
@@ -54,9 +54,7 @@ class Plain(Job):
 
 
 def taken(queue: Queue) -> JobRow:
-    row = claim_one(queue, WORKER)
-    assert row is not None
-    return row
+    return claimed(queue, WORKER)
 
 
 def stored(queue: Queue) -> int:

@@ -7,7 +7,7 @@ from datetime import datetime, timezone
 
 import pytest
 from waiting import Clock
-from worker_side import WorkerSide, claim_one
+from worker_side import WorkerSide, claimed
 
 from litequeue.errors import NoSuchJob, OptionError, WrongState
 from litequeue.queue import Queue
@@ -86,18 +86,6 @@ def test_one_wrong_job_among_many_and_nothing_is_changed(
 
 
 @every_verb
-def test_one_missing_job_among_many_and_nothing_is_changed(
-    queue: Queue, table: Table, verb: str
-) -> None:
-    right = [in_state(queue, state) for state in LEAVES[verb]]
-    before = table()
-    with pytest.raises(NoSuchJob, match="There is no job 99:"):
-        getattr(queue, verb)(*right, 99)
-    assert table() == before
-    assert not WorkerSide(queue).in_transaction()
-
-
-@every_verb
 def test_inside_a_transaction_too_a_refused_verb_changes_nothing(
     queue: Queue, table: Table, verb: str
 ) -> None:
@@ -148,13 +136,6 @@ def test_a_bulk_verb_takes_what_matches(
     assert left == {"a", "b", "c"} - set(chosen)
 
 
-@every_verb
-def test_a_bulk_verb_takes_thousands(queue: Queue, verb: str) -> None:
-    queue.push_many([("a", {})] * 1203, delay=60)
-    assert getattr(queue, verb)(all=True) == 1203
-    assert queue.find(state=State.SCHEDULED) == []
-
-
 def test_a_retried_job_is_ready_with_all_its_attempts_anew(queue: Queue, clock: Clock) -> None:
     job_id = in_state(queue, State.FAILED)
     clock.advance(7)
@@ -163,56 +144,8 @@ def test_a_retried_job_is_ready_with_all_its_attempts_anew(queue: Queue, clock: 
     assert (row.state, row.attempts, row.worker) == (State.READY, 0, NOBODY)
     assert row.available_at == datetime.fromtimestamp(clock.now, timezone.utc)
     assert (row.finished_at, row.exception) == (None, "ValueError: no")
-    again = claim_one(queue, WORKER)
-    assert again is not None
+    again = claimed(queue, WORKER)
     assert (again.id, again.attempts) == (job_id, 1)
-
-
-def test_a_scheduled_job_that_is_retried_keeps_the_attempts_it_has_spent(queue: Queue) -> None:
-    job_id = queue.push("a", {}, max_attempts=2)
-    row = claim_one(queue, WORKER)
-    assert row is not None
-    WorkerSide(queue).retry_later(row, "boom", after=3600)
-    queue.retry(job_id)
-    assert (queue.get(job_id).state, queue.get(job_id).attempts) == (State.READY, 1)
-
-
-def test_a_cancelled_job_that_is_retried_is_cancelled_no_more(queue: Queue) -> None:
-    job_id = in_state(queue, State.CANCELLED)
-    queue.retry(job_id)
-    row = claim_one(queue, WORKER)
-    assert row is not None
-    assert row.cancelled_at is None
-    assert WorkerSide(queue).retry_later(row, "boom", after=5) is State.SCHEDULED
-
-
-@pytest.mark.parametrize("state", [State.READY, State.SCHEDULED])
-def test_a_cancelled_job_never_runs(queue: Queue, clock: Clock, state: State) -> None:
-    job_id = in_state(queue, state)
-    queue.cancel(job_id)
-    clock.advance(3600)
-    assert claim_one(queue, WORKER) is None
-    row = queue.get(job_id)
-    assert row.cancelled_at == row.finished_at == queue_time(clock, -3600)
-
-
-def queue_time(clock: Clock, seconds: float) -> datetime:
-    return datetime.fromtimestamp(clock.now + seconds, timezone.utc)
-
-
-def test_a_running_job_may_be_cancelled_twice(queue: Queue) -> None:
-    job_id = in_state(queue, State.RUNNING)
-    assert queue.cancel(job_id) == queue.cancel(job_id) == 1
-    assert queue.get(job_id).state is State.RUNNING
-    assert queue.check() == []
-
-
-def test_a_forgotten_job_is_gone(queue: Queue) -> None:
-    job_id, other = in_state(queue, State.FAILED), in_state(queue, State.FAILED)
-    assert queue.forget(job_id) == 1
-    assert [row.id for row in queue.find()] == [other]
-    with pytest.raises(NoSuchJob):
-        queue.forget(job_id)
 
 
 @pytest.mark.parametrize(
@@ -229,21 +162,6 @@ def test_prune_deletes_what_finished_that_long_ago(
     assert "".join(sorted(row.name for row in queue.find())) == left
 
 
-def test_prune_leaves_what_is_not_finished(queue: Queue, clock: Clock) -> None:
-    for state in (State.READY, State.SCHEDULED, State.RUNNING):
-        in_state(queue, state)
-    clock.advance(10**6)
-    assert queue.prune(0) == 0
-    assert len(queue.find()) == 3
-
-
-def test_prune_takes_thousands(queue: Queue) -> None:
-    queue.push_many([("a", {})] * 1203)
-    queue.cancel(all=True)
-    assert queue.prune(0) == 1203
-    assert queue.find() == []
-
-
 def test_a_queue_is_paused_until_it_is_resumed(queue: Queue) -> None:
     assert queue.paused() == []
     assert queue.resume("low") is False
@@ -253,14 +171,6 @@ def test_a_queue_is_paused_until_it_is_resumed(queue: Queue) -> None:
     assert queue.paused() == ["high", "low"]
     assert queue.resume("low") is True
     assert queue.paused() == ["high"]
-
-
-def test_a_pause_holds_for_every_process(make_queue: Callable[..., Queue]) -> None:
-    make_queue().pause("default")
-    other = make_queue()
-    other.push("a")
-    assert other.paused() == ["default"]
-    assert claim_one(other, WORKER) is None
 
 
 def test_what_a_verb_says_is_true_when_its_write_brings_on_a_checkpoint(
@@ -274,6 +184,5 @@ def test_what_a_verb_says_is_true_when_its_write_brings_on_a_checkpoint(
     assert [queue.resume("low"), queue.resume("low")] == [True, False]
     assert queue.push_many([("a", {}), ("a", {})]) == [2, 3]
     assert queue.cancel(1, 2) == 2
-    row = claim_one(queue, WORKER)
-    assert row is not None
+    row = claimed(queue, WORKER)
     assert (row.id, queue.prune(0)) == (3, 2)

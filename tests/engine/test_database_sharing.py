@@ -360,32 +360,6 @@ def test_threads_that_end_and_queues_that_are_dropped_leave_nothing_open(
 
 # Forks
 
-FORK = """
-import os, sys
-from litequeue.queue import Queue
-queue = Queue(sys.argv[1])
-queue.push("before")
-child = os.fork()
-if not child:
-    queue.push_many([("in-child", {})] * 3)
-    queue.push("in-child")
-    os._exit(len(queue.find()))
-status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-queue.push("after")
-with queue.store.database.transaction():
-    queue.push("after")
-print(status, [row.name for row in queue.find()][::-1], queue.check())
-queue.close()
-"""
-
-
-def test_a_forked_child_goes_on_with_the_queue_and_so_does_its_parent(
-    start: Callable[..., Child], tmp_path: Path
-) -> None:
-    printed = start(FORK, tmp_path / "jobs.db").finish()
-    names = ["before", *["in-child"] * 4, "after", "after"]
-    assert printed == f"5 {names} []"
-
 
 FORK_IN_A_TRANSACTION = """
 import os, sys
@@ -481,15 +455,6 @@ def test_a_backup_overwrites_nothing(make_queue: MakeQueue, tmp_path: Path, name
         queue.backup(tmp_path / name)
     assert (tmp_path / "other.db").read_text() == "mine"
     assert len(queue.find()) == 1
-
-
-def test_a_backup_that_cannot_be_made_names_its_own_path(
-    make_queue: MakeQueue, tmp_path: Path
-) -> None:
-    target = tmp_path / "missing" / "copy.db"
-    with pytest.raises(CannotOpen) as told:
-        make_queue().backup(target)
-    assert str(target) in str(told.value)
 
 
 # The file under you

@@ -10,7 +10,6 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from worker_side import claim_one
 
 from litequeue.engine import locks
 from litequeue.engine.notifier import (
@@ -21,8 +20,6 @@ from litequeue.engine.notifier import (
     remove_unheard,
     unheard,
 )
-from litequeue.queue import Queue
-from litequeue.records import NOBODY
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no FIFOs")
 
@@ -303,36 +300,3 @@ def test_a_file_that_stands_where_the_bell_belongs_is_not_slept_on(folder: Path)
     slept_on = listener.descriptors()
     listener.close()
     assert slept_on == []
-
-
-def test_other_files_in_the_folder_are_left_alone(
-    folder: Path, hang: Callable[..., Listener]
-) -> None:
-    listener = hang()
-    (folder / "010000000001").write_text("00000000000000000007")
-    Notifier(folder).notify("mail")
-    assert rings(listener)
-    assert (folder / "010000000001").read_text() == "00000000000000000007"
-
-
-def test_jobs_are_pushed_and_had_without_any_bell(make_queue: Callable[..., Queue]) -> None:
-    queue = make_queue()
-    assert not queue.store.presence.folder.exists()
-    job_id = queue.push("a")
-    row = claim_one(queue, NOBODY + 1)
-    assert row is not None
-    assert row.id == job_id
-    queue.store.executions.release(row)
-    assert queue.store.claims.has_ready()
-    assert not queue.store.presence.folder.exists()
-
-
-def test_a_push_rings_the_bell_of_the_workers_of_its_queue(
-    make_queue: Callable[..., Queue], hang: Callable[..., Listener]
-) -> None:
-    queue = make_queue()
-    mail, low = hang("mail"), hang("low")
-    queue.push("a", {}, queue="mail")
-    assert [rings(mail), rings(low)] == [True, False]
-    queue.push_many([("a", {})], queue="low")
-    assert rings(low)

@@ -139,18 +139,6 @@ def test_a_file_that_is_no_fifo_is_not_written_to(folder: Path) -> None:
     assert (folder / "wake-any").read_text() == "mine"
 
 
-def test_a_bell_is_rung_on_after_its_sleepers_have_gone(
-    folder: Path, hang: Callable[..., Listener]
-) -> None:
-    notifier = Notifier(folder)
-    for _ in range(3):
-        listener = hang()
-        notifier.notify("mail")
-        assert rung(listener)
-        listener.close()
-        notifier.notify("mail")
-
-
 DEADLY = """
 import signal, sys
 from litequeue.queue import Queue

@@ -12,16 +12,11 @@ from waiting import Clock
 from worker_side import claim_one
 
 from litequeue.engine import locks
-from litequeue.engine.prefetch_log import SIZE, Snapshot
+from litequeue.engine.prefetch_log import Snapshot
 from litequeue.engine.presence import Presence, Registration
 from litequeue.errors import CannotOpen
 from litequeue.queue import Queue
 from litequeue.records import NOBODY
-
-
-@pytest.fixture
-def queue(make_queue: Callable[..., Queue]) -> Queue:
-    return make_queue()
 
 
 @pytest.fixture
@@ -173,16 +168,6 @@ def test_the_last_note_of_the_dead_is_what_they_were_running(
     assert rescues(presence, registration.worker) == [Snapshot(running)]
 
 
-@pytest.mark.parametrize("left", [b"", bytes(100), bytes(SIZE), b"not a note at all" * 2000])
-def test_a_note_that_was_lost_with_the_machine_is_not_known(
-    presence: Presence, join: Callable[..., Registration], left: bytes
-) -> None:
-    registration = join()
-    registration.close()
-    hand_file(presence, registration.worker).write_bytes(left)
-    assert rescues(presence, registration.worker) == [Snapshot(None)]
-
-
 def test_a_worker_with_jobs_in_hand_leaves_them_to_whoever_buries_it(
     presence: Presence, join: Callable[..., Registration]
 ) -> None:
@@ -285,14 +270,6 @@ def test_the_cause_of_a_death_is_written_for_one_worker_of_several_with_one_pid(
 
 
 # A removed file
-
-
-def test_a_worker_sees_that_its_lock_file_was_removed(
-    presence: Presence, join: Callable[..., Registration]
-) -> None:
-    registration = join()
-    lock_file(presence, registration.worker).unlink()
-    assert not registration.still_held()
 
 
 def test_a_worker_sees_that_its_lock_file_was_replaced_and_leaves_the_new_one(

@@ -6,7 +6,7 @@ import os
 import signal
 
 import pytest
-from worker_side import claim_one
+from worker_side import claimed
 
 from litequeue import Queue
 
@@ -56,17 +56,6 @@ def test_a_job_that_closes_all_files_of_each_worker_fails_after_its_attempts(
     assert "died" in (world.queue.get(closer).exception or "")
 
 
-def test_a_killer_among_several_workers_costs_the_others_no_attempt(world: World) -> None:
-    killer = world.push("kill", max_attempts=3)
-    innocents = [world.push(seconds=0.05) for _ in range(20)]
-    world.work("--workers", 2)
-    world.until(lambda: world.ends(killer) == [FAILED])
-    world.gone(*innocents)
-    assert "its worker died each time" in (world.queue.get(killer).exception or "")
-    for id in innocents:
-        assert [event.attempt for event in world.journal.of(id, START)] == [1]
-
-
 def test_a_job_that_ends_its_process_is_told_its_exit_code(world: World) -> None:
     id = world.push("exit", max_attempts=1)
     world.work("--workers", 1)
@@ -91,8 +80,7 @@ def test_a_job_that_was_only_fetched_when_its_worker_died_is_not_charged(world: 
     def fetch_and_die() -> int:
         queue = Queue(world.path)
         registration = queue.store.presence.register(())
-        row = claim_one(queue, registration.worker)
-        assert row is not None
+        row = claimed(queue, registration.worker)
         assert row.id == id
         os.kill(os.getpid(), signal.SIGKILL)
         return 0

@@ -28,17 +28,6 @@ def test_two_projects_on_one_file_each_run_their_own_jobs(world: World) -> None:
     assert [each.out().count("ran") for each in (left, right)] == [50, 50]
 
 
-def test_what_the_worker_before_a_deploy_did_not_know_the_one_after_it_runs(world: World) -> None:
-    old = world.script(HAS.replace("NAME", "left"))
-    world.seated(1)
-    id = world.queue.push("right", max_attempts=1)
-    world.until(lambda: world.queue.get(id).unknown_since)
-    new = world.script(HAS.replace("NAME", "right"))
-    world.until(lambda: not world.queue.find())
-    assert (old.out(), new.out()) == ("", "ran\n")
-    assert "this worker has no job named right" in old.err()
-
-
 def test_a_killed_worker_that_does_not_know_its_job_takes_nothing_from_it(world: World) -> None:
     id = world.queue.push("right", max_attempts=1)
     old = world.script(HAS.replace("NAME", "left"))

@@ -52,18 +52,6 @@ def test_a_fork_after_connecting_pushes_beside_its_parent(world: World) -> None:
     assert integrity(world.queue) == "ok"
 
 
-def test_a_parent_goes_on_after_its_fork_has_ended(world: World) -> None:
-    world.push()
-    assert reaped(pushing_in_a_fork(world.queue)) == 0
-    other = Queue(world.path)
-    other.push(Scripted())
-    other.close()
-    id = world.push()
-    assert id == PUSHES + 3
-    assert world.queue.get(id).state == "ready"
-    assert integrity(world.queue) == "ok"
-
-
 def test_a_fork_in_a_thread_pushes_beside_the_other_threads(world: World) -> None:
     # The others rest while it forks: a child gets the mutexes of SQLite as they are.
     begun, forked = threading.Barrier(3), threading.Barrier(3)
@@ -87,17 +75,6 @@ def test_a_fork_in_a_thread_pushes_beside_the_other_threads(world: World) -> Non
     assert statuses == [0]
     assert sum(world.queue.counts()["default"].values()) == 3 + 4 * PUSHES
     assert integrity(world.queue) == "ok"
-
-
-def test_a_fork_inside_a_transaction_leaves_the_transaction_to_its_parent(world: World) -> None:
-    with world.queue.store.database.transaction() as connection:
-        first = world.push()
-        child = os.fork()
-        if not child:
-            os._exit(0)
-        assert reaped(child) == 0
-        assert connection.in_transaction
-    assert world.queue.get(first).state == "ready"
 
 
 def test_a_job_that_forks_is_completed_once_and_its_child_has_pushed(world: World) -> None:

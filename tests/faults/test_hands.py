@@ -88,27 +88,6 @@ def test_another_worker_runs_what_waits_behind_a_job_that_holds_up_its_worker(
     assert len(world.journal.of(row.middle, START)) == runs
 
 
-def test_what_came_before_a_slow_job_is_complete_while_that_runs(world: World) -> None:
-    row = Row(world, "gate")
-    worker = world.work()
-    for id in row.before:
-        assert world.queue.wait(id, timeout=30) is None
-    assert world.queue.get(row.middle).state == "running"
-    if MODE == HANDS:
-        world.until(lambda: all(world.queue.get(id).state == "ready" for id in row.behind))
-    row.unstarted(*row.behind)
-    world.open_gate(row.middle)
-    row.ran_once(*row.others, row.middle)
-    assert {event.pid for event in world.journal.events()} == {worker.pid}
-
-
-def test_a_job_may_wait_for_one_that_ran_before_it_in_the_same_hand(world: World) -> None:
-    first = world.push()
-    second = world.push("wait_for_last")
-    world.work("--drain").ends_with(0)
-    world.gone(first, second)
-
-
 # Told to end
 
 
@@ -165,10 +144,3 @@ def test_a_worker_that_may_run_one_job_fetches_no_other(
     row.unstarted(row.before[1], *row.behind)
     ends = world.queue.store.database.rows("select count(*) from ends")
     assert ends == [(1,)]
-
-
-def test_a_worker_that_may_run_some_jobs_runs_no_more(world: World) -> None:
-    ids = [world.push(queue=queue) for _ in range(3) for queue in ("a", "b", "c")]
-    world.work("--max-jobs", 4).ends_with(0)
-    assert sum(world.row(id) is None for id in ids) == 4
-    assert len({event.job for event in world.journal.events()}) == 4

@@ -69,6 +69,7 @@ def test_the_first_signal_lets_the_running_job_finish(number: int, world: World)
     world.open_gate(id)
     worker.ends_with(0)
     world.gone(id)
+    assert "Releasing" not in worker.err()
     assert (world.journal.names(id), world.journal.names(late)) == ([START, OK], [])
 
 

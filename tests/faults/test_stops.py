@@ -43,18 +43,6 @@ def test_a_worker_alone_gives_a_job_back_that_does_not_end_within_the_grace(
     assert f"Releasing job {id} (scripted)" in worker.err()
 
 
-def test_a_job_that_ends_within_the_grace_has_succeeded(world: World) -> None:
-    id = world.push("gate", max_attempts=1)
-    worker = world.work()
-    world.started(id)
-    worker.signal(signal.SIGTERM)
-    worker.said("Finishing job")
-    world.open_gate(id)
-    worker.ends_with(0)
-    world.gone(id)
-    assert "Releasing" not in worker.err()
-
-
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_worker_alone_ends_with_a_job_that_swallows_the_stop(number: int, world: World) -> None:
     id = world.push("swallow", max_attempts=1)

@@ -9,19 +9,7 @@ import signal
 import pytest
 
 from .harness import World, children_of, ended
-from .journal import OK, OUT, START
-
-
-def test_a_killed_worker_is_replaced_at_once_and_its_job_runs_again(world: World) -> None:
-    id = world.push("gate", "ok")
-    supervisor = world.work("--workers", 2)
-    first = world.started(id).pid
-    world.seated(2)
-    os.kill(first, signal.SIGKILL)
-    world.gone(id)
-    supervisor.said(f"Worker process {first} died (signal 9); another starts now")
-    world.until(lambda: len(set(world.seated(2)) - {first}) == 2)
-    assert [event.attempt for event in world.journal.of(id, START)] == [1, 2]
+from .journal import OK, START
 
 
 def test_a_worker_that_was_killed_at_work_has_not_died_at_its_start(world: World) -> None:
@@ -72,42 +60,6 @@ def test_ctrl_c_in_a_terminal_lets_the_running_jobs_finish(world: World) -> None
     world.open_gate(id)
     supervisor.ends_with(0)
     assert world.journal.names(id) == [START, OK]
-
-
-def test_what_has_not_ended_within_the_grace_is_given_back_unspent(world: World) -> None:
-    id = world.push("hang", max_attempts=1)
-    supervisor = world.work("--workers", 1, "--grace", 0.3)
-    pid = world.started(id).pid
-    supervisor.signal(signal.SIGTERM)
-    supervisor.ends_with(0)
-    row = world.queue.get(id)
-    assert (row.state, row.attempts) == ("ready", 0)
-    assert world.journal.names(id) == [START, OUT]
-    assert ended(pid)
-
-
-def test_a_job_that_swallows_every_stop_is_ended_and_given_back_unspent(world: World) -> None:
-    id = world.push("swallow", max_attempts=1)
-    supervisor = world.work("--workers", 1, "--grace", 0.3)
-    pid = world.started(id).pid
-    supervisor.signal(signal.SIGTERM)
-    supervisor.ends_with(0)
-    row = world.queue.get(id)
-    assert (row.state, row.attempts) == ("ready", 0)
-    assert ended(pid)
-
-
-def test_a_second_signal_gives_the_jobs_back_and_is_the_exit_status(world: World) -> None:
-    id = world.push("hang", max_attempts=1)
-    supervisor = world.work("--workers", 2)
-    busy = world.started(id).pid
-    idle = (set(world.seated(2)) - {busy}).pop()
-    supervisor.signal(signal.SIGTERM)
-    world.until(lambda: ended(idle))
-    supervisor.signal(signal.SIGTERM)
-    supervisor.ends_with(128 + signal.SIGTERM)
-    row = world.queue.get(id)
-    assert (row.state, row.attempts) == ("ready", 0)
 
 
 def test_the_workers_of_a_killed_supervisor_end_after_their_jobs(world: World) -> None:

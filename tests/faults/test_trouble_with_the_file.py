@@ -132,17 +132,6 @@ def lock_up(folder: Path) -> None:
     folder.chmod(0o555)
 
 
-def test_a_push_to_a_file_that_may_not_be_written_is_one_sentence(readable: Path) -> None:
-    lock_up(readable)
-
-    def push() -> int:
-        with pytest.raises(CannotOpen, match=r"read-only|forbids"):
-            Queue(readable / "jobs.db").push(Scripted())
-        return 0
-
-    assert as_another(push) == 0
-
-
 def test_a_worker_of_a_file_that_may_not_be_written_ends_with_one_sentence(
     readable: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from waiting import Clock
-from worker_side import claim_one
+from worker_side import claimed
 
 from litequeue import Batch, Job, Queue, Worker, current
 from litequeue.errors import OptionError, PayloadError
@@ -90,31 +90,11 @@ def test_the_jobs_of_the_block_are_pushed_at_its_end(queue: Queue) -> None:
     assert queue.batch(batch.id).planned == 3
 
 
-def test_what_follows_runs_once_after_the_last(queue: Queue) -> None:
-    with queue.batch(then=Report(7)) as batch:
-        for number in range(3):
-            batch.push(Part(number))
-    succeed(queue, *batch.ids[:2])
-    assert states(queue) == {"Report": ["waiting"], "Part": ["ready"]}
-    row = queue.store.claims.claim_job(WORKER, batch.ids[2])
-    assert row is not None
-    queue.store.executions.fail(row, "ValueError: no")
-    assert states(queue) == {"Report": ["ready"], "Part": ["failed"]}
-    assert batch.id is not None
-    succeed(queue, batch.id)
-    queue.retry(batch.ids[2])
-    succeed(queue, batch.ids[2])
-    assert queue.counts() == {}
-    record = queue.batch(batch.id)
-    assert (record.planned, record.done, record.failed) == (3, 3, 0)
-
-
 def test_with_no_members_what_follows_runs_at_once(queue: Queue) -> None:
     with queue.batch(then=Report(7)) as batch:
         pass
     assert batch.ids == []
-    row = claim_one(queue, WORKER)
-    assert row is not None
+    row = claimed(queue, WORKER)
     assert row.id == batch.id
 
 
@@ -157,8 +137,7 @@ def test_options_of_what_follows_are_its_own(queue: Queue, clock: Clock) -> None
     succeed(queue, *batch.ids)
     assert states(queue) == {"Report": ["scheduled"]}
     clock.advance(60)
-    row = claim_one(queue, WORKER, ["late"])
-    assert row is not None
+    row = claimed(queue, WORKER, ["late"])
     assert row.id == batch.id
 
 
@@ -167,19 +146,6 @@ def test_what_follows_may_be_unique_and_then_there_is_no_second_batch(queue: Que
     with pytest.raises(OptionError), queue.batch(then=Report(7), unique="july") as batch:
         batch.push(Part(1))
     assert [row.id for row in queue.find()] == [held]
-
-
-def test_members_that_are_unique_and_there_already_are_not_waited_for(queue: Queue) -> None:
-    held = queue.push(Part(1), unique=True)
-    with queue.batch(then=Report(7)) as batch:
-        batch.push(Part(1), unique=True)
-        batch.push(Part(2), unique=True)
-        batch.push(Part(2), unique=True)
-    assert batch.ids[0] == held
-    assert batch.id is not None
-    assert queue.batch(batch.id).planned == 1
-    succeed(queue, batch.ids[1])
-    assert states(queue) == {"Part": ["ready"], "Report": ["ready"]}
 
 
 def test_a_batch_in_a_transaction_is_part_of_it(queue: Queue) -> None:
@@ -212,16 +178,6 @@ def test_one_batch_is_put_together_while_another_is(queue: Queue) -> None:
         outer.push(Part(3))
     found = {row.id: row.batch for row in queue.find(name="Part")}
     assert found == {**dict.fromkeys(inner.ids, inner.id), **dict.fromkeys(outer.ids, outer.id)}
-
-
-def test_cancelling_the_batch_takes_members_and_what_follows(queue: Queue) -> None:
-    with queue.batch(then=Report(7)) as batch:
-        for number in range(3):
-            batch.push(Part(number), delay=number * 60)
-    assert batch.id is not None
-    assert queue.cancel_batch(batch.id) == 4
-    assert states(queue) == {"Report": ["cancelled"], "Part": ["cancelled"] * 3}
-    assert queue.batch(batch.id).cancelled == 3
 
 
 # Progress

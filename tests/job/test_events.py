@@ -25,11 +25,6 @@ def _nothing_has_run() -> None:
     ran.clear()
 
 
-@pytest.fixture
-def queue(make_queue: Callable[..., Queue]) -> Queue:
-    return make_queue()
-
-
 @on("order-paid")
 def send_receipt(order_id: int) -> None:
     ran.append(("receipt", order_id))

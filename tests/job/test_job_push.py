@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from test_job import SendMail, ping, resize
-from worker_side import claim_one
+from worker_side import claimed
 
 from litequeue import Job, Queue, bind
 from litequeue.errors import NotBound, OptionError, PayloadError
@@ -177,8 +177,7 @@ def test_a_wrong_option_of_dispatch_is_refused_and_nothing_is_stored(queue: Queu
 def running(queue: Queue) -> Run:
     """A run of a job of this queue."""
     queue.push(ping(), queue="outer")
-    row = claim_one(queue, WORKER, ["outer"])
-    assert row is not None
+    row = claimed(queue, WORKER, ["outer"])
     return Run(queue, row)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -12,7 +11,6 @@ from commands import reserved
 from waiting import Child, Clock
 
 from litequeue import Job, Queue, Retry, State, job
-from litequeue.errors import NoSuchSchedule
 from litequeue.worker.periodic import PeriodicPusher, ScheduleEntry, Schedules
 from litequeue.worker.worker import Limits, Worker
 
@@ -103,13 +101,6 @@ def test_after_many_missed_times_there_is_one_run(queue: Queue, clock: Clock) ->
     assert line(queue).next_at.timestamp() == START + 101 * PERIOD
 
 
-def test_the_timetable_remembers_the_job_that_was_pushed(queue: Queue, clock: Clock) -> None:
-    prefetch_log = ticker(queue)
-    clock.advance(PERIOD)
-    prefetch_log.tick()
-    assert line(queue).last_job == queue.find()[0].id
-
-
 def test_a_period_of_part_of_a_millisecond_comes_once_for_each_time(
     queue: Queue, clock: Clock
 ) -> None:
@@ -125,31 +116,6 @@ def test_a_period_of_part_of_a_millisecond_comes_once_for_each_time(
         prefetch_log.tick()
         prefetch_log.tick()
         assert len(queue.find()) == count
-
-
-def test_four_threads_at_one_tick_push_once(queue: Queue, clock: Clock) -> None:
-    # The key would hide a second push.
-    @job(every="15m", unique=False)
-    def often() -> None: ...
-
-    prefetch_logs = [ticker(queue, often) for _ in range(4)]  # type: ignore[arg-type]
-    for round in range(1, 6):
-        clock.advance(PERIOD)
-        together = threading.Barrier(4)
-
-        def tick(prefetch_log: PeriodicPusher, together: threading.Barrier = together) -> None:
-            together.wait(10)
-            prefetch_log.tick()
-
-        threads = [
-            threading.Thread(target=tick, args=(prefetch_log,)) for prefetch_log in prefetch_logs
-        ]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert [row.id for row in queue.find()] == [round]
-        queue.forget(round)
 
 
 def test_four_processes_at_one_tick_push_once(
@@ -283,16 +249,6 @@ def test_to_resume_what_was_not_paused_takes_no_time_from_it(queue: Queue, clock
     assert ran == ["poll"]
 
 
-def test_a_name_that_is_not_on_the_timetable_is_refused(queue: Queue) -> None:
-    for verb in (
-        Schedules(queue.store).pause,
-        Schedules(queue.store).resume,
-        Schedules(queue.store).forget,
-    ):
-        with pytest.raises(NoSuchSchedule, match="'nope'"):
-            verb("nope")
-
-
 # Overlap
 
 
@@ -365,15 +321,6 @@ def test_a_job_that_may_run_twice_at_once_keeps_its_number(queue: Queue, clock: 
 
 
 # One beside the timetable
-
-
-def test_one_can_be_pushed_beside_the_timetable(queue: Queue, clock: Clock) -> None:
-    work(queue, Nightly)
-    before = line(queue, "nightly")
-    id = Schedules(queue.store).push_now("nightly", Nightly)
-    assert queue.get(id).queue == "reports"
-    assert line(queue, "nightly") == before
-    assert Schedules(queue.store).push_now("nightly", Nightly) == id
 
 
 def test_without_its_code_it_has_the_keys_of_a_tick(queue: Queue, clock: Clock) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-from collections.abc import Callable
 from datetime import datetime, timezone
 from zoneinfo import ZoneInfo
 
@@ -45,11 +44,6 @@ class Fixed(Job, cron="30 4 * * *", tz="UTC"):
 @pytest.fixture
 def clock() -> Clock:
     return Clock(START)
-
-
-@pytest.fixture
-def queue(make_queue: Callable[..., Queue]) -> Queue:
-    return make_queue()
 
 
 def ticker(queue: Queue, *jobs: type[Job]) -> PeriodicPusher:

@@ -313,15 +313,6 @@ def test_the_same_in_a_thread_of_another_program(queue: Queue, told: Told) -> No
     assert [t for t in threading.enumerate() if t.name.startswith("litequeue")] == []
 
 
-def test_a_stop_gives_back_what_has_not_started(queue: Queue, told: Told) -> None:
-    ids = row_of(queue, "nothing", "stop", "nothing", "nothing")
-    worker = worker_of(queue, told)
-    DEEDS["stop"] = worker.stop
-    assert worker.run() == 0
-    assert told.of("ended") == ids[:2]
-    assert [(queue.get(id).state, queue.get(id).attempts) for id in ids[2:]] == [("ready", 0)] * 2
-
-
 @pytest.mark.parametrize("most", [1, 2, 5, 7])
 def test_a_worker_runs_no_more_than_it_may(most: int, queue: Queue, told: Told) -> None:
     for _ in range(3):

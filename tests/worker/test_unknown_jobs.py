@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from commands import Capture, litequeue
 from waiting import Child, Clock, wait_until
-from worker_side import claim_one
+from worker_side import claimed
 
 from litequeue import Fail, Job, Queue, Retry, Worker
 from litequeue.engine import schema
@@ -49,11 +49,6 @@ ran: list[str] = []
 @pytest.fixture(autouse=True)
 def _ran() -> None:
     ran.clear()
-
-
-@pytest.fixture
-def queue(make_queue: MakeQueue) -> Queue:
-    return make_queue()
 
 
 def work(queue: Queue, *jobs: type[Job], limits: Limits = DRAIN) -> None:
@@ -191,8 +186,7 @@ def test_a_key_is_free_while_it_waits(queue: Queue) -> None:
 
 def test_one_that_was_asked_to_cancel_is_cancelled(queue: Queue) -> None:
     id = queue.push("nope")
-    row = claim_one(queue, 1 << 41)
-    assert row is not None
+    row = claimed(queue, 1 << 41)
     queue.cancel(id)
     assert queue.store.executions.put_back(row, after=10) is State.CANCELLED
 
