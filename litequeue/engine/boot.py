@@ -20,8 +20,8 @@ SYSCTLS = (b"kern.bootsessionuuid", b"kern.boot_id")
 
 @lru_cache(maxsize=1)
 def boot_id() -> str:
-    """A text that differs after each boot of this machine, and does not change when its
-    clock is set."""
+    """A text that is different after each boot of this machine, and does not change when
+    the clock is set."""
     with suppress(OSError), open(BOOT_ID) as file:
         return file.read().strip()
     with suppress(OSError, AttributeError, ValueError):

@@ -1,13 +1,13 @@
-"""Copying the WAL into the database: when, and by whom.
+"""Checkpoints: when the WAL is copied into the database, and by which process.
 
-SQLite up to 3.51.2 can lose commits where automatic checkpoints of several processes
-meet a writer (https://sqlite.org/wal.html#walresetbug): a checkpoint that finds nothing
-left to copy does not notice that a writer starts the WAL over under it. So those are off,
-one process at a time checkpoints, and only in the two ways in which no writer can start
-the WAL over: while there is something left to copy, and under the write lock.
+SQLite up to 3.51.2 can lose commits when automatic checkpoints run in several processes
+(https://sqlite.org/wal.html#walresetbug): a checkpoint that finds nothing left to copy does
+not notice that a writer restarts the WAL at the same time. So automatic checkpoints are
+off, one process at a time runs a checkpoint, and only when no writer can restart the WAL:
+while there is something left to copy, or under the write lock.
 
-The kinds of checkpoint that wait (FULL, RESTART, TRUNCATE) hold the write lock while they
-wait for readers, and every push waits with them. PASSIVE never waits.
+The modes that wait (FULL, RESTART, TRUNCATE) hold the write lock while they wait for
+readers, and every push would wait with them. PASSIVE never waits.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from contextlib import AbstractContextManager, suppress
 from litequeue.errors import DatabaseBusy, DatabaseError, DatabaseFull
 
 CHECKPOINT_BYTES = 4 * 1024 * 1024
-# Where there is nothing else to do, sooner: what reads the WAL after a crash has less to read.
+# The limit for an idle process. A shorter WAL takes less time to recover after a crash.
 IDLE_BYTES = CHECKPOINT_BYTES // 16
-# How many statements pass between two looks at the size of the WAL.
+# A connection checks the size of the WAL once in so many statements.
 WAL_CHECK_STATEMENTS = 64
-# A reader that keeps the WAL from being emptied may stay for hours, and each try adds a page.
+# A reader may keep the WAL from being emptied for hours, and each attempt adds a page.
 FIRST_RETRY_SECONDS = 1.0
 LONGEST_RETRY_SECONDS = 60.0
 
@@ -33,13 +33,13 @@ Connect = Callable[[], AbstractContextManager[Execute]]
 
 
 class Checkpoints:
-    """The WAL of one database."""
+    """Runs the checkpoints of one database."""
 
     def __init__(
         self, path: str, connect: Connect, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """``connect`` opens a connection that never waits and never checkpoints by itself,
-        for a block, and gives what runs statements on it."""
+        """``connect`` opens a connection for a block, and yields a function that runs a
+        statement on it; the connection must not wait for locks or checkpoint by itself."""
         self._path = path
         self._wal = f"{path}-wal"
         self._lock = f"{path}-checkpoint"
@@ -53,13 +53,13 @@ class Checkpoints:
         return self._size() > CHECKPOINT_BYTES and self._clock() >= self._again_at
 
     def due_while_idle(self) -> bool:
-        """The same with a lower limit, for an idle process."""
+        """Whether the WAL is long enough for an idle process to checkpoint it."""
         return self._size() > IDLE_BYTES and self._clock() >= self._again_at
 
     def run(self) -> bool:
-        """Empty the WAL, and say whether all of it was copied: not where another process
-        is at it, a writer comes between, or a reader still needs it. Never raises: what
-        was committed is safe in the WAL too."""
+        """Copy the WAL into the database, and return whether all of it was copied. It is not
+        if another process runs a checkpoint, a writer comes in between, or a reader still
+        needs the WAL. Never raises: commits are safe in the WAL too."""
         if not self._size():
             return True
         from litequeue.engine import locks  # most producers end before the WAL is long
@@ -80,9 +80,9 @@ class Checkpoints:
 
     def _emptied(self) -> bool:
         with self._connect() as write, self._connect() as copy:
-            # As long as this commit is not copied, no writer can start the WAL over, and
-            # all but the last commits are copied while others write. On a full disk there
-            # may be no room for it, and yet for what is copied over old pages.
+            # Until this commit is copied, no writer can restart the WAL, so most of it is
+            # copied while others write. A full disk may have no room for this commit, but
+            # the copy overwrites old pages and may still succeed.
             with suppress(DatabaseFull):
                 _commit(write)
                 _copied(copy)
@@ -90,7 +90,7 @@ class Checkpoints:
             emptied = _copied(copy)
             write("commit")
             if emptied:
-                # The first commit after that starts the WAL over and shortens the file.
+                # The next commit restarts the WAL and truncates its file.
                 _commit(write)
         return emptied
 
@@ -102,13 +102,13 @@ class Checkpoints:
 
 
 def _commit(write: Execute) -> None:
-    """Commit a page, and change nothing."""
+    """Commit a page without changing anything in it."""
     write("begin immediate")
     write(f"pragma user_version = {write('pragma user_version')[0][0]}")
     write("commit")
 
 
 def _copied(copy: Execute) -> bool:
-    """Copy what no reader is in the way of; whether that was all."""
-    busy, there, copied = copy("pragma wal_checkpoint(passive)")[0]
-    return not busy and there == copied
+    """Copy as much as readers allow; returns whether that was all."""
+    busy, pages, copied = copy("pragma wal_checkpoint(passive)")[0]
+    return not busy and pages == copied

@@ -1,14 +1,15 @@
-"""The file: connections, pragmas, transactions, and SQLite's errors made ours.
+"""The database file: connections, pragmas, transactions, and SQLite's errors as litequeue's.
 
 The only module that imports sqlite3. Four rules hold everywhere:
 
 - A connection belongs to one process and one thread. After a fork the child opens its
   own and never uses or closes the one that it inherited.
-- Every write is one statement, or a transaction that begins IMMEDIATE: a deferred one
-  that reads and then writes fails at once when another writer came between.
-- Every result is fetched whole, or its cursor closed: an unfinished one keeps its lock.
-- Nobody opens and closes the file itself, nor its -wal and -shm: POSIX drops all locks
-  of the process on a file when any descriptor of it closes.
+- Every write is one statement, or a transaction that begins IMMEDIATE. A deferred
+  transaction that reads and then writes fails at once if another writer came in between.
+- Every result is fetched completely, or its cursor is closed: an unfinished cursor keeps
+  its lock.
+- No code opens and closes the file itself, its -wal or its -shm: POSIX drops all locks of
+  the process on a file when any descriptor of it closes.
 """
 
 from __future__ import annotations
@@ -52,29 +53,29 @@ from litequeue.records import Row
 Connection = sqlite3.Connection
 Parameters = Mapping[str, object]
 Synchronous = Literal["normal", "full"]
-# The same by place, for the one insert that is to be as fast as can be.
+# By name, or by position for the insert of a plain push, which positions make faster.
 Bound = Parameters | tuple[object, ...]
 NOTHING: Parameters = {}
-# What a statement can raise: SQLite's own, and Python's for a text that is no UTF-8 or a
-# number of more than 64 bits.
-UNFIT = (sqlite3.Error, UnicodeEncodeError, OverflowError)
+# What a statement can raise: SQLite's own errors, and Python's for text that is not valid
+# UTF-8 or a number of more than 64 bits.
+STATEMENT_ERRORS = (sqlite3.Error, UnicodeEncodeError, OverflowError)
 
 OLDEST_SQLITE = (3, 35, 0)
-# Of a file that we make; any other keeps its own. A push changes three pages, and most of
-# its time goes into writing them twice: whole to the WAL, and from there to the disk.
+# The page size of new files; an existing file keeps its own. A push changes three pages, and
+# takes most of its time to write them twice: to the WAL, and from there to the database.
 PAGE_BYTES = 1024
 BUSY_SECONDS = 30.0
-# Less than that on a disk is none: the -shm file alone takes half of it.
-LEAST_ROOM_BYTES = 64 * 1024
-# SQLite's code for a transaction that has read what another one has changed since; Python
-# 3.10 has no codes, and sqlite3 no name for this one.
+# A disk with less free space counts as full: the -shm file alone takes half of this.
+LEAST_DISK_BYTES = 64 * 1024
+# SQLite's error code for a transaction that has read what another has changed since.
+# Python 3.10 has no error codes, and sqlite3 has no name for this one.
 BUSY_SNAPSHOT = 517
 FIRST_LOCK_RETRY_SECONDS = 0.0001
-# After so long it is time to ask who keeps a writer waiting.
+# A writer that has waited this long reports that it waits (see on_lock_wait).
 REPORT_BLOCKER_SECONDS = 0.05
 LONGEST_LOCK_RETRY_SECONDS = 0.005
 
-# The statements of a transaction: its begin, its end, and how it is undone.
+# The statements that begin, end and undo a transaction.
 OUTERMOST = ("begin immediate", "commit", ("rollback",))
 NESTED = ("savepoint inner", "release inner", ("rollback to inner", "release inner"))
 
@@ -82,33 +83,32 @@ PRAGMAS = (
     "pragma wal_autocheckpoint = 0",  # see litequeue.engine.checkpoint
     # Debian's SQLite overwrites what it deletes: twice the pages for a large payload.
     "pragma secure_delete = off",
-    # The writer that restarts the WAL also shortens it, so its size says how much is to copy.
+    # The writer that restarts the WAL also truncates it, so its size is what is left to copy.
     "pragma journal_size_limit = 0",
     "pragma mmap_size = 0",
     # A large transaction would need a writable folder for temporary files.
     "pragma temp_store = memory",
 )
 
-# Connections that came to this process by fork. To close one here would be to end the
-# parent's locks, so they are kept from the garbage collector.
+# Connections that this process inherited by a fork. Closing one would release the parent's
+# locks, so they are kept from the garbage collector.
 _inherited: list[_Link] = []
 
-
-# The files, by their real paths, to which others in this process have connected.
+# The real paths of the files to which other code in this process has connected.
 _connected: set[str] = set()
 _connecting = threading.local()
 
 
 def watch_connections() -> None:
-    """Note from now on, for as long as the process lives, to which files others than we
-    connect in it."""
+    """Record from now on, until the process ends, which files other code in this process
+    connects to."""
     sys.addaudithook(_note_connection)
 
 
 def _note_connection(event: str, arguments: tuple[object, ...]) -> None:
     if event != "sqlite3.connect" or getattr(_connecting, "ours", False):
         return
-    # What is raised here would be raised where the connection was asked for.
+    # An exception from an audit hook would be raised by the caller's sqlite3.connect().
     with suppress(Exception):
         name = os.fsdecode(arguments[0])  # type: ignore[arg-type]
         if name.startswith("file:"):
@@ -117,7 +117,7 @@ def _note_connection(event: str, arguments: tuple[object, ...]) -> None:
 
 
 @contextmanager
-def _by_us() -> Iterator[None]:
+def _own_connection() -> Iterator[None]:
     _connecting.ours = True
     try:
         yield
@@ -126,7 +126,7 @@ def _by_us() -> Iterator[None]:
 
 
 class _Link:
-    """One thread's connection, and where it stands in a transaction."""
+    """One thread's connection, and how deep in transactions it is."""
 
     def __init__(self, connection: Connection, *, borrowed: bool = False, depth: int = 0) -> None:
         self.connection = connection
@@ -137,11 +137,10 @@ class _Link:
         self.cursor.row_factory = None  # a caller's connection may have one
         self.identity = (0, 0)
         self.changes = self.last_id = self.statements = 0
-        # As keys: an action that is asked for twice is done once.
+        # A dict, so that an action that is requested twice runs once, in order.
         self.after_commit: dict[tuple[Callable[[str], None], str], None] = {}
-
-        # A thread that ends drops its link. The connection is not to be left to the garbage
-        # collector, which would warn that nobody closed it.
+        # A thread that ends drops its link. Without this, the garbage collector would warn that
+        # the connection was never closed.
         self._end = weakref.finalize(self, _close, None if borrowed else connection, self.pid)
 
     def close(self) -> None:
@@ -154,7 +153,7 @@ def _close(connection: Connection | None, pid: int) -> None:
 
 
 class Database:
-    """One SQLite file in WAL mode, opened anew for each thread that uses it."""
+    """One SQLite file in WAL mode, with a connection for each thread that uses it."""
 
     def __init__(
         self,
@@ -167,23 +166,22 @@ class Database:
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Name the file; it is opened, and made if need be, when first used.
+        """Set the path of the file; the first use opens it, and creates it if it is missing.
 
-        A statement waits ``busy_timeout`` seconds for the write lock, by ``sleep`` and by
-        ``clock``, which gives seconds that are never set back.
-        ``synchronous="full"`` syncs every commit, so that not even a power failure takes
-        the last ones back. ``as_found`` is for looking only: no journal mode is set, no
-        statement may write, and a file of several names is opened all the same. Raises
-        SqliteTooOld, and CannotOpen for ":memory:", a URI and, without ``create``, for a
-        file that there is not.
+        A statement waits up to ``busy_timeout`` seconds for the write lock. ``sleep`` waits
+        for seconds, and ``clock`` returns seconds that never go back.
+        ``synchronous="full"`` syncs every commit, so that a power failure loses none. With
+        ``as_found`` the file is inspected as it is: no journal mode is set, no statement may
+        write, and hard links and bind mounts are accepted. Raises SqliteTooOld, and
+        CannotOpen for ":memory:", for a URI and, without ``create``, for a missing file.
         """
         if sqlite3.sqlite_version_info < OLDEST_SQLITE:
             needed = ".".join(map(str, OLDEST_SQLITE))
             raise SqliteTooOld(path=path, needed=needed, found=sqlite3.sqlite_version)
         name = path_of(path)
-        # As given, for a link on it may come to lead elsewhere: see moved().
+        # Symbolic links are kept: one of them may be changed later (see moved).
         self._given = name if os.path.isabs(name) else os.path.join(os.getcwd(), name)
-        # The real path: two names of one file must lead to the same workers.
+        # The real path: two paths of one file must lead to the same workers.
         self.path = os.path.realpath(name)
         if not create and not os.path.exists(self.path):
             raise CannotOpen(path=self.path, problem="there is no such file")
@@ -195,24 +193,24 @@ class Database:
         self._clock = clock
         self._local = threading.local()
         self._links: weakref.WeakSet[_Link] = weakref.WeakSet()
-        self._checkpoints = Checkpoints(self.path, self._apart, clock)
+        self._checkpoints = Checkpoints(self.path, self._extra_connection, clock)
 
     def rows(self, sql: str, parameters: Parameters = NOTHING) -> list[Row]:
-        """Run one statement and return all its rows; waits while another one writes."""
+        """Run one statement and return all its rows; waits for the write lock if needed."""
         return self._run(self._link(), sql, parameters)
 
     @contextmanager
     def reading(self, sql: str, parameters: Parameters = NOTHING) -> Iterator[Iterator[Row]]:
-        """Give the rows of a statement one after the other, inside a transaction; those that
-        the block does not come to are not read, however large they are."""
+        """Yield an iterator over the rows of a statement, inside a transaction. Rows that the
+        block does not reach are not read, however large they are."""
         cursor = self._link().connection.cursor()
         try:
             cursor.row_factory = None
             yield cursor.execute(sql, parameters)
-        except UNFIT as error:
-            raise self._ours(error) from error
+        except STATEMENT_ERRORS as error:
+            raise self._wrapped(error) from error
         finally:
-            # Or it would keep the transaction from ending.
+            # An open cursor would keep the transaction from ending.
             cursor.close()
 
     def change(self, sql: str, parameters: Parameters = NOTHING) -> int:
@@ -229,14 +227,13 @@ class Database:
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
-        """Hold the write lock from here to the end of the block, which commits, or
-        rolls back if it raises; inside another transaction, be a part of that one which
-        is undone by itself."""
+        """Hold the write lock for a block; commit at its end, or roll back if it raises. A
+        nested transaction is a savepoint: if its block raises, only it is rolled back."""
         link = self._link()
         outer = link.depth
         begin, end, undo = NESTED if outer else OUTERMOST
         try:
-            # All of it in the try: a signal may raise between any two of these lines.
+            # All inside the try: a signal handler may raise between any two of these lines.
             self._run(link, begin)
             link.depth = outer + 1
             yield link.connection
@@ -247,27 +244,28 @@ class Database:
             self._undo(link, undo)
             raise
         if not outer:
-            self._follow_up(link)
+            self._run_after_commit(link)
 
     @contextmanager
     def joined(self, connection: Connection) -> Iterator[None]:
-        """Run this block's statements on the caller's own connection, as part of the
-        transaction that it has open; raises OtherDatabase if it is to another file."""
+        """Run the statements of a block on the caller's connection, as part of its open
+        transaction; raises OtherDatabase if it is a connection to another file."""
         ours = self._link()
         try:
             link = _Link(connection, borrowed=True)
             found = link.cursor.execute("pragma database_list").fetchall()[0][2]
-            if not found or _identity(_found(found)) != _identity(_found(self.path)):
+            if not found or _identity(_stat(found)) != _identity(_stat(self.path)):
                 raise OtherDatabase(path=self.path, found=found or "no file")
             if not _autocommits(connection):
                 link.depth = 1
                 if not connection.in_transaction:
-                    # As Python would, one statement later; a savepoint must not be first.
+                    # Python would do so at the next statement, but that may be a savepoint,
+                    # which must not come first.
                     self._retry_while_locked(link, "begin immediate", NOTHING)
         except sqlite3.Error as error:
-            raise self._ours(error) from error
+            raise self._wrapped(error) from error
         self._local.link = link
-        texts, connection.text_factory = connection.text_factory, _text
+        texts, connection.text_factory = connection.text_factory, _text_or_bytes
         try:
             yield
         finally:
@@ -275,11 +273,11 @@ class Database:
             self._local.link = ours
 
     def after_commit(self, action: Callable[[str], None], argument: str) -> None:
-        """Call ``action(argument)`` once what was just written can be seen by others.
+        """Call ``action(argument)`` once other connections can see what was just written.
 
-        In a caller's own transaction that moment is unknown, and nothing is called.
+        When a caller's own transaction commits is unknown, so there nothing is called.
         """
-        # The statement that wrote it has seen to it that this is no parent's link.
+        # Not an inherited link: the statement before has already replaced that.
         link: _Link = self._local.link
         if not link.depth:
             action(argument)
@@ -287,18 +285,18 @@ class Database:
             link.after_commit[action, argument] = None
 
     def in_transaction(self) -> bool:
-        """Whether this thread has a transaction open that has not been ended."""
+        """Whether this thread has a transaction open."""
         link = self._link()
         return link.depth > 0 and link.connection.in_transaction
 
     def checkpoint(self) -> bool:
-        """Copy the WAL into the database, and say whether it was emptied; waits for
-        nobody, and does nothing in a transaction or where the file was replaced."""
+        """Copy the WAL into the database without waiting, and return whether it was emptied.
+        Does nothing inside a transaction, or if the file was replaced."""
         link = self._link()
         return not link.depth and not self.moved() and self._checkpoints.run()
 
     def checkpoint_while_idle(self) -> None:
-        """Copy the WAL into the database if it is worth it to who has nothing to do."""
+        """Copy the WAL into the database if it is long enough for an idle process to do so."""
         if self._checkpoints.due_while_idle():
             self.checkpoint()
 
@@ -309,13 +307,13 @@ class Database:
         self._local.on_wait = callback
 
     def has_other_connections(self) -> bool:
-        """Whether something in this process has connected to the file without this, since
+        """Whether other code in this process has connected to the file since
         watch_connections was called."""
         return bool(_connected) and self.path in _connected
 
     def held_by_this_thread(self) -> bool:
-        """Whether a connection that this thread has opened, by itself and not through
-        this, keeps a transaction open on the file."""
+        """Whether a connection of this thread that is not one of this Database's has a
+        transaction open on the file."""
         import gc
 
         from litequeue.engine import locks  # most writers never wait
@@ -323,7 +321,7 @@ class Database:
         if locks.writer(self.path) not in (None, os.getpid()):
             return False
         own = {id(link.connection) for link in list(self._links)}
-        # By its type: objects that stand for another may do anything when asked what they are.
+        # By type(): a proxy object may run any code when isinstance() reads its __class__.
         return any(
             issubclass(type(each), Connection) and id(each) not in own and self._is_used_by(each)
             for each in gc.get_objects()
@@ -338,20 +336,20 @@ class Database:
             files = [row[2] for row in cursor.execute("pragma database_list").fetchall()]
             return any(file and os.path.samefile(file, self.path) for file in files)
         except Exception:
-            # Closed, or another thread's, or of a class that does things its own way.
+            # It is closed, belongs to another thread, or is of a subclass that raises.
             return False
 
     def held_by_this_process(self) -> bool:
-        """Whether any connection of this process, but those of this, has the write lock;
-        False where the system does not say."""
+        """Whether a connection of this process that is not one of this Database's has the
+        write lock; False where the system does not tell."""
         from litequeue.engine import locks  # most writers never wait
 
         own = any(_is_in_transaction(link.connection) for link in list(self._links))
         return not own and locks.writer(self.path) == os.getpid()
 
     def abandon(self) -> bool:
-        """Undo what is still open on this thread's connection, and say whether there was
-        something; the connection is closed then, or was closed by somebody else."""
+        """Roll back a transaction that is still open on this thread's connection by closing
+        the connection; returns whether there was one, or the connection was already closed."""
         link: _Link | None = getattr(self._local, "link", None)
         if link is None:
             return False
@@ -362,7 +360,7 @@ class Database:
             pass  # the connection is closed
         if link.pid != os.getpid():
             return False
-        # Closed: whoever still has it, or a block that was not left, must not use it again.
+        # Closed, so that nothing that still refers to it can use it again.
         del self._local.link
         link.close()
         return True
@@ -370,10 +368,10 @@ class Database:
     def backup(
         self, target: str | os.PathLike[str], finish: Callable[[str], None] = lambda path: None
     ) -> None:
-        """Copy the live database to a file that there is not yet; raises CannotOpen.
+        """Copy the live database to a new file; raises CannotOpen if it exists.
 
-        Until the copy is whole, and ``finish`` has been called with its path, it has
-        another name: what is called ``target`` is sound.
+        The copy gets its name ``target`` only when it is complete and ``finish`` has been
+        called with its temporary path, so a file of that name is always sound.
         """
         path = path_of(target)
         if os.path.lexists(path):
@@ -382,8 +380,8 @@ class Database:
 
         where, name = os.path.split(path)
         try:
-            # In a folder that only this user can enter, nobody can put a link, or a journal
-            # that SQLite would play back, at the name of the copy while it is made.
+            # Only this user can enter this folder, so no other user can place a link, or a
+            # journal that SQLite would play back, at the path of the unfinished copy.
             with TemporaryDirectory(prefix=f"{name}.partial-", dir=where or ".") as private:
                 partial = os.path.join(private, name)
                 self._copy(partial)
@@ -393,7 +391,7 @@ class Database:
             raise CannotOpen(path=path, problem=str(error)) from error
 
     def _copy(self, partial: str) -> None:
-        with _by_us():
+        with _own_connection():
             copy = sqlite3.connect(partial)
         try:
             # Payloads are as private in the copy as they are here.
@@ -404,18 +402,18 @@ class Database:
 
     def moved(self) -> bool:
         """Whether the path as given no longer leads to the file that this thread has open."""
-        return _identity(_found(self._given)) != self._link().identity
+        return _identity(_stat(self._given)) != self._link().identity
 
     def check_place(self) -> None:
         """Raise DatabaseMoved where the path as given no longer leads to the file that this
-        thread has open, and CannotOpen where that file has got a second name."""
-        found = _found(self._given)
+        thread has open, and CannotOpen where that file now has a hard link."""
+        found = _stat(self._given)
         if found is None or _identity(found) != self._link().identity:
             raise DatabaseMoved(path=self._given)
         check_links(self.path, found)
 
     def close(self) -> None:
-        """Close this process's connections; a later use opens a new one."""
+        """Close the connections of this process; a later use opens a new one."""
         for link in list(self._links):
             link.close()
         self._local = threading.local()
@@ -424,9 +422,9 @@ class Database:
         link.statements += 1
         if link.depth:
             if not link.connection.in_transaction:
-                # By a full disk, or by the caller; what follows would stand alone.
-                raise DatabaseRefused(path=self.path, problem="the transaction is over")
-            return self._once(link, sql, parameters)
+                # A full disk or the caller has ended it: this statement would commit by itself.
+                raise DatabaseRefused(path=self.path, problem="the transaction has ended")
+            return self._try_once(link, sql, parameters)
         rows = self._retry_while_locked(link, sql, parameters)
         if link.statements >= WAL_CHECK_STATEMENTS and not link.connection.in_transaction:
             link.statements = 0
@@ -435,28 +433,29 @@ class Database:
         return rows
 
     def _retry_while_locked(self, link: _Link, sql: str, parameters: Bound) -> list[Row]:
-        """Try until the lock is free: SQLite's own busy handler lets a process starve
-        for seconds, short pauses with jitter share the lock fairly."""
+        """Run a statement, and retry until the lock is free. SQLite's own busy handler lets a
+        process starve for seconds; short pauses with jitter share the lock fairly."""
         started, longest = self._clock(), FIRST_LOCK_RETRY_SECONDS
         while True:
             try:
-                return self._once(link, sql, parameters)
+                return self._try_once(link, sql, parameters)
             except StaleTransaction:
                 raise
             except DatabaseBusy as busy:
-                # By the clock, not by the pauses: on a caller's connection each try waits, too.
+                # The sum of the pauses would be too short: a caller's connection waits by itself.
                 waited = self._clock() - started
                 if waited >= self._busy_seconds:
                     self._report_wait(math.inf)
-                    raise self._locked(waited) from busy
+                    raise self._lock_error(waited) from busy
             self._report_wait(waited)
             from random import uniform  # most writers never wait
 
             self._sleep(min(self._busy_seconds - waited, longest * uniform(0.5, 1)))
             longest = min(2 * longest, LONGEST_LOCK_RETRY_SECONDS)
 
-    def _once(self, link: _Link, sql: str, parameters: Bound) -> list[Row]:
-        """Try once; on a caller's connection SQLite waits as long as the caller has said."""
+    def _try_once(self, link: _Link, sql: str, parameters: Bound) -> list[Row]:
+        """Run a statement once; on a caller's connection, SQLite waits for the lock as long as
+        the caller has set."""
         if not link.borrowed:
             return self._fetch(link, sql, parameters)
         started = time.monotonic()
@@ -464,13 +463,13 @@ class Database:
             return self._fetch(link, sql, parameters)
         except DatabaseBusy as busy:
             waited = time.monotonic() - started
-            # It waits for no one where its snapshot may be too old by then.
+            # SQLite does not wait for the lock if the snapshot would be too old to write.
             stale = getattr(busy.__cause__, "sqlite_errorcode", None) == BUSY_SNAPSHOT
-            if stale or waited * 1000 < self._aside(link, "pragma busy_timeout")[0][0]:
+            if stale or waited * 1000 < self._execute(link, "pragma busy_timeout")[0][0]:
                 raise StaleTransaction(path=self.path, waited=waited) from busy
-            raise self._locked(waited) from busy
+            raise self._lock_error(waited) from busy
 
-    def _locked(self, waited: float) -> DatabaseBusy:
+    def _lock_error(self, waited: float) -> DatabaseBusy:
         from litequeue.engine import locks  # most writers never wait
 
         pid = locks.writer(self.path)
@@ -489,12 +488,12 @@ class Database:
         cursor = link.cursor
         try:
             rows = cursor.execute(sql, parameters).fetchall()
-        except UNFIT as error:
-            raise self._ours(error) from error
+        except STATEMENT_ERRORS as error:
+            raise self._wrapped(error) from error
         link.changes, link.last_id = cursor.rowcount, cursor.lastrowid or 0
         return rows
 
-    def _follow_up(self, link: _Link) -> None:
+    def _run_after_commit(self, link: _Link) -> None:
         actions, link.after_commit = link.after_commit, {}
         for action, argument in actions:
             action(argument)
@@ -502,31 +501,31 @@ class Database:
     def _undo(self, link: _Link, undo: Sequence[str]) -> None:
         if not link.depth:
             link.after_commit.clear()
-        # SQLite has rolled back already where the disk was full, or the block was abandoned.
+        # Already rolled back: by SQLite if the disk is full, or by abandon().
         if _is_in_transaction(link.connection):
             for sql in undo:
-                self._aside(link, sql)
+                self._execute(link, sql)
 
-    def _aside(self, link: _Link, sql: str) -> list[Row]:
-        """Run a statement, and leave what is known of the last one as it is."""
+    def _execute(self, link: _Link, sql: str) -> list[Row]:
+        """Run a statement without changing link.changes and link.last_id."""
         try:
             return link.connection.execute(sql).fetchall()
         except sqlite3.Error as error:
-            raise self._ours(error) from error
+            raise self._wrapped(error) from error
 
     @contextmanager
-    def _apart(self) -> Iterator[Execute]:
-        """A connection beside this thread's own, for a block."""
+    def _extra_connection(self) -> Iterator[Execute]:
+        """Open another connection for a block, and yield what runs a statement on it."""
         try:
-            with _by_us():
+            with _own_connection():
                 connection = sqlite3.connect(self.path, timeout=0, isolation_level=None)
         except sqlite3.Error as error:
-            raise self._ours(error) from error
+            raise self._wrapped(error) from error
         link = _Link(connection)
         try:
             for pragma in (*PRAGMAS, f"pragma synchronous = {self.synchronous}"):
-                self._aside(link, pragma)
-            yield lambda sql: self._aside(link, sql)
+                self._execute(link, pragma)
+            yield lambda sql: self._execute(link, sql)
         finally:
             link.close()
 
@@ -541,23 +540,24 @@ class Database:
         return link
 
     def _open(self) -> _Link:
-        self._examine()
+        self._check_path()
         try:
-            with _by_us():
+            with _own_connection():
                 connection = sqlite3.connect(
                     self.path, timeout=0, isolation_level=None, check_same_thread=False
                 )
         except sqlite3.Error as error:
-            raise self._ours(error) from error
+            raise self._wrapped(error) from error
         try:
-            return self._prepared(connection)
+            return self._configured(connection)
         except BaseException:
             connection.close()
             raise
 
-    def _examine(self) -> None:
-        """Raise CannotOpen where no database can be, or the file has a second name."""
-        found = _found(self.path)
+    def _check_path(self) -> None:
+        """Raise CannotOpen if there can be no database at the path, or the file has a second
+        name."""
+        found = _stat(self.path)
         if found is None:
             if not os.path.isdir(folder := os.path.dirname(self.path)):
                 raise CannotOpen(path=self.path, problem=f"there is no folder {folder}")
@@ -571,23 +571,23 @@ class Database:
             check_mount(self.path)
             self._mount_checked = True
 
-    def _prepared(self, connection: Connection) -> _Link:
-        connection.text_factory = _text
+    def _configured(self, connection: Connection) -> _Link:
+        connection.text_factory = _text_or_bytes
         link = _Link(connection)
         if self._as_found:
             self._retry_while_locked(link, "pragma query_only = on", NOTHING)
         else:
             self._retry_while_locked(link, f"pragma page_size = {PAGE_BYTES}", NOTHING)
-            # Changing the mode of a new file does not wait for other openers by itself.
+            # SQLite does not wait for other openers to change the mode of a new file.
             if self._retry_while_locked(link, "pragma journal_mode = wal", NOTHING)[0][0] != "wal":
-                raise CannotOpen(path=self.path, problem="its file system cannot hold a WAL")
+                raise CannotOpen(path=self.path, problem="its file system does not support a WAL")
         for pragma in (*PRAGMAS, f"pragma synchronous = {self.synchronous}"):
             self._retry_while_locked(link, pragma, NOTHING)
-        link.identity = _identity(_found(self.path))
+        link.identity = _identity(_stat(self.path))
         return link
 
-    def _ours(self, error: Exception) -> DatabaseError:
-        """The error of litequeue for one of SQLite's; by its words, for Python 3.10 has
+    def _wrapped(self, error: Exception) -> DatabaseError:
+        """The litequeue error for an error of SQLite, chosen by its message: Python 3.10 has
         no error codes."""
         words = str(error)
         if "locked" in words or "busy" in words:
@@ -597,57 +597,58 @@ class Database:
         if "readonly" in words:
             return CannotOpen(path=self.path, problem="the file or its folder is read-only")
         if "unable to open" in words or "I/O error" in words:
-            return self._refused(words)
+            return self._system_refused(words)
         if "not a database" in words or "malformed" in words:
             return NotADatabase(path=self.path, problem=words)
         return DatabaseRefused(path=self.path, problem=words)
 
-    def _refused(self, words: str) -> DatabaseError:
-        """Why the system let SQLite open or write no file, which SQLite does not say."""
-        if lacking := _lacking(os.path.dirname(self.path)):
-            return DatabaseFull(path=self.path, problem=lacking)
+    def _system_refused(self, words: str) -> DatabaseError:
+        """The error for a file that the system did not let SQLite open or write. SQLite does
+        not tell why, so likely causes are checked."""
+        if full := _exhausted(os.path.dirname(self.path)):
+            return DatabaseFull(path=self.path, problem=full)
         if "unable to open" in words:
-            forbidden = "the file or its folder forbids it"
+            forbidden = "the permissions of the file or its folder forbid it"
             problem = NO_DESCRIPTORS if descriptors_used_up() else forbidden
             return CannotOpen(path=self.path, problem=problem)
-        cause = "its disk may be failing, the file be cut off, or a quota be used up"
-        if limit := _longest_file():
-            cause = f"this process may make no file longer than {limit} bytes (ulimit -f)"
+        cause = "the disk may be failing, the file truncated, or a quota used up"
+        if limit := _file_size_limit():
+            cause = f"this process may not write files longer than {limit} bytes (ulimit -f)"
         return DatabaseRefused(path=self.path, problem=f"{words} ({cause})")
 
 
-def _lacking(folder: str) -> str | None:
-    """What the disk of a folder has no more of, if so."""
+def _exhausted(folder: str) -> str | None:
+    """What the disk of a folder has run out of; None if it has space and inodes."""
     try:
         disk = os.statvfs(folder)
     except (OSError, AttributeError):  # Windows has no such call
         return None
-    if disk.f_bavail * disk.f_frsize < LEAST_ROOM_BYTES:
+    if disk.f_bavail * disk.f_frsize < LEAST_DISK_BYTES:
         return "its disk is full"
-    # Some file systems count none.
-    return "its disk has no inode left for a file" if disk.f_files and not disk.f_favail else None
+    # Some file systems do not count inodes.
+    return "its disk has no free inodes" if disk.f_files and not disk.f_favail else None
 
 
-def _longest_file() -> int | None:
+def _file_size_limit() -> int | None:
     try:
-        import resource  # only Windows has none, and only trouble needs it
+        import resource  # needed only for an error; Windows has no such module
     except ImportError:
         return None
     soft = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
     return None if soft == resource.RLIM_INFINITY else soft
 
 
-def _text(raw: bytes) -> str | bytes:
-    """A text of the file; where it is no UTF-8, its bytes, as those of a blob: whoever
-    reads the row sees that they are no text, and SQLite's own way would refuse the rows
-    beside it too."""
+def _text_or_bytes(raw: bytes) -> str | bytes:
+    """Decode a text value; if it is not valid UTF-8, return its bytes, so that only this row
+    is unreadable. By default sqlite3 would raise, and the other rows of the result would be
+    lost too."""
     try:
         return raw.decode()
     except UnicodeDecodeError:
         return raw
 
 
-def _found(path: str) -> os.stat_result | None:
+def _stat(path: str) -> os.stat_result | None:
     try:
         return os.stat(path)
     except OSError:
@@ -659,7 +660,7 @@ def _identity(found: os.stat_result | None) -> tuple[int, int]:
 
 
 def _is_in_transaction(connection: Connection) -> bool | None:
-    """None for a connection that is closed."""
+    """Whether a transaction is open on the connection; None if it is closed."""
     try:
         return connection.in_transaction
     except sqlite3.Error:
@@ -667,10 +668,10 @@ def _is_in_transaction(connection: Connection) -> bool | None:
 
 
 def _autocommits(connection: Connection) -> bool:
-    """Whether a write on this connection is committed at once by itself."""
+    """Whether a statement on this connection would be committed at once."""
     if connection.in_transaction:
         return False
-    # The attribute came with Python 3.12; True and False there switch the old way off.
+    # New in Python 3.12: if it is True or False, isolation_level has no effect.
     autocommit: object = getattr(connection, "autocommit", None)
     if isinstance(autocommit, bool):
         return autocommit

@@ -197,9 +197,9 @@ def open_folder(make_queue: MakeQueue) -> Iterator[Path]:
     [
         (0o777, 0o666, "pushed 2"),
         (0o777, 0o444, "CannotOpen .* the file or its folder is read-only"),
-        (0o555, 0o666, "CannotOpen .* the file or its folder (is read-only|forbids it)"),
-        (0o555, 0o444, "CannotOpen .* the file or its folder (is read-only|forbids it)"),
-        (0o777, 0o000, "CannotOpen .* the file or its folder forbids it"),
+        (0o555, 0o666, "CannotOpen .* the file or its folder (is read-only|forbid it)"),
+        (0o555, 0o444, "CannotOpen .* the file or its folder (is read-only|forbid it)"),
+        (0o777, 0o000, "CannotOpen .* the file or its folder forbid it"),
         (0o000, 0o666, "CannotOpen .* "),
     ],
 )

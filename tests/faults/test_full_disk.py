@@ -325,7 +325,7 @@ def test_a_queue_that_is_made_on_a_full_disk_says_that_it_is_full(
 def test_a_queue_for_whose_file_no_inode_is_left_says_so(
     on_a_small_disk: Callable[[str], str],
 ) -> None:
-    assert "its disk has no inode left for a file" in on_a_small_disk(NO_INODES)
+    assert "its disk has no free inodes" in on_a_small_disk(NO_INODES)
 
 
 def test_a_long_wal_on_a_full_disk_is_emptied_where_the_file_need_not_grow(
@@ -356,7 +356,7 @@ def test_a_limit_on_the_length_of_files_is_named(
     pytest.importorskip("resource")
     told = start(SHORT_FILES, tmp_path / "jobs.db", most).finish()
     assert told.startswith("DatabaseRefused ")
-    assert f"this process may make no file longer than {most} bytes (ulimit -f)" in told
+    assert f"this process may not write files longer than {most} bytes (ulimit -f)" in told
 
 
 def test_a_worker_without_room_for_its_hand_says_so_and_begins_when_there_is(
