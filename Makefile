@@ -6,7 +6,7 @@ BIN = $(VENV)/bin
 ALONE = $(foreach name,attribution hands hands_from_outside storm supervision,tests/faults/test_$(name).py)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv check lint test faults crash-report bench bench-peers
+.PHONY: help venv check lint test faults crash-report bench bench-apart bench-peers
 
 # What `make bench-peers` measures beside litequeue; redis-server is not among it.
 PEERS = huey persist-queue tinyjobs potatoq rq celery[redis]
@@ -44,6 +44,10 @@ crash-report: venv  ## kill workers for some minutes, and write bench/crash-repo
 
 bench: venv  ## measure beside bare sqlite3 loops for some minutes, and write bench/results.txt
 	$(BIN)/python -m bench --output bench/results.txt
+	$(BIN)/python -m bench.page
+
+bench-apart: venv  ## measure sizes of pages, and a worker's memory over 2 GB of payloads, and write bench/apart.txt
+	$(BIN)/python -m bench --only page_sizes memory --output bench/apart.txt
 	$(BIN)/python -m bench.page
 
 bench-peers: .venv-peers/made  ## measure other libraries at the same work, and write bench/peers.txt

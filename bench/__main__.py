@@ -32,6 +32,9 @@ from bench.threads import threads
 from bench.waiting import waiting
 from bench.workers import ROOT
 
+TITLE = "What litequeue does in a second, and what SQLite alone does beside it"
+TITLE_APART = "Pages of three sizes, and the memory of a worker"
+
 Chapter = Callable[[Sizes, Path], Iterator[Table]]
 
 
@@ -81,7 +84,7 @@ def main(arguments: list[str] | None = None) -> None:
     began = time.monotonic()
     with tempfile.TemporaryDirectory(dir=args.folder, prefix="litequeue-bench-") as name:
         folder = Path(name)
-        say("What litequeue does in a second, and what SQLite alone does beside it")
+        say(TITLE_APART if args.only and set(args.only) <= set(APART) else TITLE)
         say()
         for line in (*machine.described(folder.parent), "", *machine.settings(), ""):
             say(line)

@@ -61,22 +61,26 @@ def idle(sizes: Sizes, folder: Path) -> Iterator[Row]:
         MEMORY_TARGET,
     )
     for other in others:
-        ratio = other.cpu_percent / ours.cpu_percent if ours.cpu_percent else 1.0
-        yield Row(
-            f"  with --threads {THREADS}, CPU / one worker",
-            f"{other.cpu_percent:.3f} %",
-            f"{ours.cpu_percent:.3f} %",
-            f"{ratio:.2f}",
-            "",
-            f"< {THREADS_TARGET:g}",
-            ratio < THREADS_TARGET,
-        )
-        yield _memory(
-            f"  with --threads {THREADS}, resident memory / one worker",
-            other.resident_kb,
-            ours.resident_kb,
-            THREADS_TARGET,
-        )
+        yield from _with_threads(other, ours)
+
+
+def _with_threads(ours: Idle, one: Idle) -> Iterator[Row]:
+    ratio = ours.cpu_percent / one.cpu_percent if one.cpu_percent else 1.0
+    yield Row(
+        f"  with --threads {THREADS}, CPU / one worker",
+        f"{ours.cpu_percent:.3f} %",
+        f"{one.cpu_percent:.3f} %",
+        f"{ratio:.2f}",
+        "",
+        f"< {THREADS_TARGET:g}",
+        ratio < THREADS_TARGET,
+    )
+    yield _memory(
+        f"  with --threads {THREADS}, resident memory / one worker",
+        ours.resident_kb,
+        one.resident_kb,
+        THREADS_TARGET,
+    )
 
 
 def _memory(what: str, ours: int, beside: int, target: float) -> Row:
