@@ -182,8 +182,7 @@ def test_a_worker_puts_the_report_on_the_timetable(queue: Queue) -> None:
 
 
 @pytest.mark.parametrize(
-    "text",
-    ["Hello\n", ".\n", "..\n.hidden\n", "no end of line", "\n\n", "ü€\n", "a" * 5000 + "\n"],
+    "text", ["Hello\n", ".\n", "..\n.hidden\n", "no end of line", "\n\n", "ü€\n", "a" * 5000 + "\n"]
 )
 def test_a_message_comes_as_it_was_sent(server: MailServer, text: str) -> None:
     message = EmailMessage()

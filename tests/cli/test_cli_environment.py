@@ -206,11 +206,7 @@ def test_the_file_of_variables_may_name_the_database(workplace: Path, capsys: Ca
 @pytest.mark.parametrize("empty", [None, ""])
 @pytest.mark.parametrize("words", ["work", "status", "list", "prune --older 1d", "doctor"])
 def test_no_database_is_one_line_that_names_both_ways(
-    workplace: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: Capture,
-    words: str,
-    empty: str | None,
+    workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture, words: str, empty: str | None
 ) -> None:
     if empty is not None:
         monkeypatch.setenv("LITEQUEUE_DB", empty)

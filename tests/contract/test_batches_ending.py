@@ -152,9 +152,7 @@ def test_a_cancelled_follower_that_is_retried_waits_for_the_batch(queue: Queue) 
     assert states(queue, id) == ["ready"]
 
 
-def test_a_planner_that_has_failed_goes_on_from_its_cursor_when_it_is_retried(
-    queue: Queue,
-) -> None:
+def test_a_planner_that_has_failed_goes_on_from_its_cursor_when_it_is_retried(queue: Queue) -> None:
     id = queue.push(Catalog())
     row = running(queue, id)
     WorkerSide(queue).plan(row, [Step("a")], "here")

@@ -115,9 +115,7 @@ def test_a_step_ends_when_its_time_is_over_however_few_its_rows(
     assert queue.check() == []
 
 
-def test_within_a_transaction_a_bulk_verb_does_not_pause(
-    make_queue: Callable[..., Queue],
-) -> None:
+def test_within_a_transaction_a_bulk_verb_does_not_pause(make_queue: Callable[..., Queue]) -> None:
     naps: list[float] = []
     queue = make_queue(sleep=naps.append)
     queue.push_many([("a", {})] * MANY)

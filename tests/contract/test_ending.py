@@ -49,15 +49,9 @@ LOSSES: dict[str, Callable[[Queue, JobRow], object]] = {
     "rescued, and scheduled": lambda queue, row: WorkerSide(queue).release(row, after=60),
     "failed": lambda queue, row: WorkerSide(queue).fail(row, "boom"),
     "done": lambda queue, row: WorkerSide(queue).complete(row, result="1", keep=60),
-    "cancelled": lambda queue, row: (
-        queue.cancel(row.id),
-        WorkerSide(queue).fail(row, "boom"),
-    ),
+    "cancelled": lambda queue, row: (queue.cancel(row.id), WorkerSide(queue).fail(row, "boom")),
     "deleted": lambda queue, row: WorkerSide(queue).complete(row),
-    "forgotten": lambda queue, row: (
-        WorkerSide(queue).fail(row, "boom"),
-        queue.forget(row.id),
-    ),
+    "forgotten": lambda queue, row: (WorkerSide(queue).fail(row, "boom"), queue.forget(row.id)),
 }
 
 every_ending = pytest.mark.parametrize("end", ENDINGS.values(), ids=ENDINGS.keys())

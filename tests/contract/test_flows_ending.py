@@ -138,9 +138,7 @@ def test_the_other_parent_of_a_cancelled_child_goes_on_and_frees_nobody(
     assert states(queue, child) == ["cancelled"]
 
 
-def test_a_running_parent_that_was_asked_to_stop_and_succeeds_frees_its_child(
-    queue: Queue,
-) -> None:
+def test_a_running_parent_that_was_asked_to_stop_and_succeeds_frees_its_child(queue: Queue) -> None:
     parent = queue.push("parent", {})
     child = queue.push("child", {}, after=[parent])
     row = running(queue, parent)

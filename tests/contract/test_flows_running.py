@@ -233,9 +233,7 @@ def test_the_end_of_the_last_two_parents_at_once_frees_the_child(queue: Queue) -
             succeed(queue, child)
 
 
-def test_a_cancelled_parent_and_a_push_after_it_leave_no_job_waiting_for_ever(
-    queue: Queue,
-) -> None:
+def test_a_cancelled_parent_and_a_push_after_it_leave_no_job_waiting_for_ever(queue: Queue) -> None:
     both = Barrier(2)
 
     def cancel(id: int) -> None:

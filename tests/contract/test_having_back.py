@@ -3,9 +3,10 @@ worker that does not come to them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
 import pytest
+from test_fetching import OTHER, WORKER, anything, fetched, states
 from waiting import Clock
 from worker_side import WorkerSide
 
@@ -13,31 +14,9 @@ from litequeue.engine.prefetch_log import Snapshot
 from litequeue.engine.presence import Registration
 from litequeue.errors import NoSuchJob, RunLost
 from litequeue.queue import Queue
-from litequeue.records import NOBODY, JobRow
+from litequeue.records import JobRow
 from litequeue.records import Spec as Given
 from litequeue.store.bulk import AT_ONCE
-
-WORKER, OTHER = NOBODY + 1, NOBODY + 2
-
-
-def anything(row: JobRow) -> bool:
-    return True
-
-
-def fetched(queue: Queue, most: int, queues: Sequence[str] = (), worker: int = WORKER) -> list[int]:
-    return [row.id for row in WorkerSide(queue).claim(worker, queues, most, anything)]
-
-
-def states(queue: Queue, ids: Sequence[int]) -> list[str]:
-    """The state of each, "gone" where the row is."""
-
-    def state(id: int) -> str:
-        try:
-            return queue.get(id).state
-        except NoSuchJob:
-            return "gone"
-
-    return [state(id) for id in ids]
 
 
 class Spec:
@@ -48,14 +27,6 @@ class Spec:
 
 
 # Completing together
-
-
-def test_runs_that_are_completed_together_are_gone(queue: Queue) -> None:
-    ids = [queue.push("a") for _ in range(5)]
-    rows = WorkerSide(queue).claim(WORKER, (), 9, anything)
-    assert WorkerSide(queue).complete_all([(row, None) for row in rows[:4]]) == []
-    assert states(queue, ids) == ["gone"] * 4 + ["running"]
-    assert queue.check() == []
 
 
 def test_a_run_that_was_lost_is_named_and_the_others_are_completed(queue: Queue) -> None:
@@ -211,10 +182,7 @@ def test_what_was_had_back_can_be_written_down_by_nobody_else(
 ) -> None:
     rows = in_hand(queue, registration)
     WorkerSide(queue).reclaim()
-    assert WorkerSide(queue).complete_all([(row, None) for row in rows]) == [
-        *rows[:2],
-        *rows[3:],
-    ]
+    assert WorkerSide(queue).complete_all([(row, None) for row in rows]) == [*rows[:2], *rows[3:]]
     with pytest.raises(RunLost):
         WorkerSide(queue).release(rows[4])
     assert states(queue, [row.id for row in rows]) == ["gone"] * 3 + ["ready"] * 2

@@ -9,14 +9,7 @@ from waiting import Clock, wait_until
 from worker_side import WorkerSide, claimed
 
 from litequeue import Job, Worker
-from litequeue.errors import (
-    JobFailed,
-    NoResult,
-    NoSuchJob,
-    OptionError,
-    WaitTimeout,
-    WrongState,
-)
+from litequeue.errors import JobFailed, NoResult, NoSuchJob, OptionError, WaitTimeout, WrongState
 from litequeue.queue import Queue
 from litequeue.records import NOBODY, JobRow, State
 

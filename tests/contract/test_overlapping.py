@@ -220,15 +220,9 @@ FREED: dict[str, tuple[Callable[[Queue, JobRow], object], int]] = {
     "complete": (lambda queue, row: WorkerSide(queue).complete(row), 2),
     "complete and keep": (lambda queue, row: WorkerSide(queue).complete(row, keep=9), 2),
     "fail": (lambda queue, row: WorkerSide(queue).fail(row, "boom"), 2),
-    "fail and delete": (
-        lambda queue, row: WorkerSide(queue).fail(row, "boom", delete=True),
-        2,
-    ),
+    "fail and delete": (lambda queue, row: WorkerSide(queue).fail(row, "boom", delete=True), 2),
     "retry later": (lambda queue, row: WorkerSide(queue).retry_later(row, "boom", after=9), 2),
-    "retry at once": (
-        lambda queue, row: WorkerSide(queue).retry_later(row, "boom", after=0),
-        1,
-    ),
+    "retry at once": (lambda queue, row: WorkerSide(queue).retry_later(row, "boom", after=0), 1),
     "snooze": (lambda queue, row: WorkerSide(queue).release(row, after=9), 2),
     "release": (lambda queue, row: WorkerSide(queue).release(row), 1),
     "cancel": (cancel_running, 2),
@@ -341,9 +335,7 @@ class Import(Batch, without_overlapping=True):
         return [], None
 
 
-def test_a_batch_that_is_cancelled_while_it_waits_keeps_no_other_from_running(
-    queue: Queue,
-) -> None:
+def test_a_batch_that_is_cancelled_while_it_waits_keeps_no_other_from_running(queue: Queue) -> None:
     first, second = queue.push_many([Import(1), Import(2)])
     row = taken(queue)
     assert claim_one(queue, TWO) is None

@@ -15,13 +15,7 @@ from waiting import Child, Clock
 
 from litequeue.engine import locks
 from litequeue.engine.database import PAGE_BYTES
-from litequeue.errors import (
-    CannotOpen,
-    DatabaseError,
-    DatabaseFull,
-    NotADatabase,
-    SqliteTooOld,
-)
+from litequeue.errors import CannotOpen, DatabaseError, DatabaseFull, NotADatabase, SqliteTooOld
 from litequeue.queue import Queue
 
 MakeQueue = Callable[..., Queue]

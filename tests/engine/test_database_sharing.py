@@ -22,7 +22,6 @@ from litequeue.errors import (
     DatabaseBusy,
     LockedByOther,
     LockedByUs,
-    OptionError,
     StaleTransaction,
     WaitTimeout,
 )
@@ -161,12 +160,6 @@ def test_a_queue_waits_as_long_as_it_is_told(
         with pytest.raises(DatabaseBusy, match=f"for {seconds} s"):
             queue.push("a")
         assert seconds <= clock.now - started <= seconds + 0.01
-
-
-@pytest.mark.parametrize("seconds", [-1, float("nan"), "soon", True, None])
-def test_a_busy_timeout_is_a_duration(make_queue: MakeQueue, seconds: object) -> None:
-    with pytest.raises(OptionError, match="Queue: busy_timeout must be seconds"):
-        make_queue(busy_timeout=seconds)
 
 
 @pytest.mark.parametrize("how", [{"isolation_level": None}, {}])
@@ -322,16 +315,6 @@ def test_closing_closes_the_connections_of_all_threads_and_they_may_go_on(
     closed.set()
     thread.join(10)
     assert [row.name for row in queue.find()] == ["after", "before"]
-
-
-def test_a_closed_queue_opens_again_when_it_is_used(make_queue: MakeQueue) -> None:
-    with make_queue() as queue:
-        job_id = queue.push("a")
-    queue.close()
-    assert queue.get(job_id).name == "a"
-    queue.close()
-    queue.close()
-    assert queue.push("b") == job_id + 1
 
 
 THREADS_THAT_END = """

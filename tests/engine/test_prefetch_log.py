@@ -80,14 +80,6 @@ def test_a_new_hand_is_empty(prefetch_log: PrefetchLog, path: Path) -> None:
     assert now(path) is None
 
 
-def test_a_hand_that_was_dealt_has_started_its_first_job(
-    prefetch_log: PrefetchLog, path: Path
-) -> None:
-    prefetch_log.begin([7, 8, 9])
-    assert read(path) == Snapshot(7, {}, (8, 9))
-    assert prefetch_log.count == 3
-
-
 def test_each_step_of_a_hand_can_be_read(prefetch_log: PrefetchLog, path: Path) -> None:
     prefetch_log.begin([7, 8, 9])
     prefetch_log.finish()
@@ -101,12 +93,6 @@ def test_each_step_of_a_hand_can_be_read(prefetch_log: PrefetchLog, path: Path) 
     assert read(path) == Snapshot(0, {7: None, 9: '"told"'})
     prefetch_log.clear()
     assert read(path) == Snapshot(0)
-
-
-def test_a_run_that_ended_in_the_table_is_no_success(prefetch_log: PrefetchLog, path: Path) -> None:
-    prefetch_log.begin([7])
-    prefetch_log.end()
-    assert read(path).finished == {}
 
 
 def test_a_hand_may_be_as_large_as_it_can_be(prefetch_log: PrefetchLog, path: Path) -> None:

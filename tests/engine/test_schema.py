@@ -75,19 +75,6 @@ def test_a_second_opening_does_nothing(make_queue: MakeQueue, file: sqlite3.Conn
     assert file.execute("pragma data_version").fetchone() == version
 
 
-def test_an_upgrade_says_how_many_steps_it_took(
-    make_queue: MakeQueue, file: sqlite3.Connection
-) -> None:
-    database = make_queue().store.database
-    for _, name, _, _ in [row for row in master(file) if row[0] == "view"]:
-        file.execute(f"drop view {name}")
-    for _, name, _, _ in [row for row in master(file) if row[0] == "table"]:
-        if str(name).startswith("litequeue_"):
-            file.execute(f"drop table {name}")
-    assert schema.upgrade(database) == len(schema.STEPS)
-    assert schema.upgrade(database) == 0
-
-
 def test_a_file_of_a_newer_litequeue_is_refused(
     make_queue: MakeQueue, file: sqlite3.Connection
 ) -> None:
@@ -143,17 +130,6 @@ def test_the_printed_schema_makes_the_same_file(
         assert master(other) == master(file)
         versions = other.execute("select * from litequeue_schema").fetchall()
     assert versions == file.execute("select * from litequeue_schema").fetchall()
-
-
-def test_a_file_that_was_made_by_the_printed_schema_is_a_queue(
-    make_queue: MakeQueue, file: sqlite3.Connection
-) -> None:
-    file.executescript(schema.sql())
-    before = master(file)
-    assert make_queue().push("a") == 1
-    assert [row for row in master(file) if row[1] != "sqlite_sequence"] == [
-        row for row in before if row[1] != "sqlite_sequence"
-    ]
 
 
 def test_the_view_shows_the_words_of_the_states(

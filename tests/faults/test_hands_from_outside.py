@@ -99,9 +99,7 @@ def test_a_job_in_the_middle_that_was_taken_by_force_is_said_to_be_lost(world: W
         assert f"Run lost: {id}" not in worker.out() + worker.err()
 
 
-def test_an_equal_job_that_a_later_one_pushes_is_not_taken_for_a_finished_one(
-    world: World,
-) -> None:
+def test_an_equal_job_that_a_later_one_pushes_is_not_taken_for_a_finished_one(world: World) -> None:
     first = world.push(unique="the key")
     second = world.push("push_unique")
     world.work("--drain").ends_with(0)
@@ -113,9 +111,7 @@ def test_an_equal_job_that_a_later_one_pushes_is_not_taken_for_a_finished_one(
 
 
 @only_hands
-def test_what_is_in_hand_waits_for_as_long_as_another_process_holds_the_lock(
-    world: World,
-) -> None:
+def test_what_is_in_hand_waits_for_as_long_as_another_process_holds_the_lock(world: World) -> None:
     row = Row(world, "gate")
     worker = world.script(IMPATIENT)
     world.started(row.middle)

@@ -151,9 +151,7 @@ def test_a_job_that_asks_for_the_status_of_wrong_use_fails_alone(world: World) -
     assert supervisor.process.poll() is None
 
 
-def test_a_worker_that_may_not_write_any_more_is_replaced_and_its_job_charged(
-    world: World,
-) -> None:
+def test_a_worker_that_may_not_write_any_more_is_replaced_and_its_job_charged(world: World) -> None:
     id = world.push("small_files_only", "ok")
     supervisor = world.work("--workers", 1)
     first = world.started(id).pid

@@ -287,9 +287,7 @@ def test_what_a_killed_worker_had_fetched_runs_elsewhere(
     assert runs[ids[3]] == 2
 
 
-def test_a_supervisor_of_the_earlier_version_starts_workers_of_this_one(
-    deploy: Deploy,
-) -> None:
+def test_a_supervisor_of_the_earlier_version_starts_workers_of_this_one(deploy: Deploy) -> None:
     """It goes on with the code that it has; what it starts finds what is installed."""
     installed = deploy.folder / "installed"
     installed.symlink_to(deploy.earlier)

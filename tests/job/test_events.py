@@ -110,9 +110,7 @@ def test_the_failure_of_one_runs_only_that_one_again(queue: Queue, clock: Clock)
     assert jobs(queue) == [("order-paid/book", State.FAILED)]
 
 
-def test_a_payload_that_lacks_a_field_fails_only_the_listener_that_needs_it(
-    queue: Queue,
-) -> None:
+def test_a_payload_that_lacks_a_field_fails_only_the_listener_that_needs_it(queue: Queue) -> None:
     @on("order-paid")
     def needs_more(order_id: int, email: str) -> None: ...
 

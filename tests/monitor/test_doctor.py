@@ -181,10 +181,7 @@ def reader(queue: Queue) -> Iterator[sqlite3.Connection]:
     connection.close()
 
 
-def test_a_large_wal_that_a_reader_pins_is_a_note(
-    queue: Queue,
-    reader: sqlite3.Connection,
-) -> None:
+def test_a_large_wal_that_a_reader_pins_is_a_note(queue: Queue, reader: sqlite3.Connection) -> None:
     grow_wal(queue)
     found = one(diagnosed(queue, "WAL"))
     assert found.level == "note"

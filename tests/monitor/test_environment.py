@@ -47,9 +47,7 @@ def mounted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, s
 
 @pytest.mark.parametrize("kind", ["nfs", "nfs4", "cifs", "smb3", "9p", "ceph", "fuse.sshfs"])
 def test_a_network_mount_is_wrong_and_says_why(
-    queue: Queue,
-    mounted: Callable[[str, str], Path],
-    kind: str,
+    queue: Queue, mounted: Callable[[str, str], Path], kind: str
 ) -> None:
     mounted(kind, str(Path(queue.path).parent))
     found = one(diagnosed(queue, "file system"))
@@ -185,8 +183,3 @@ def test_a_folder_that_this_user_may_not_write_is_wrong(
     monkeypatch.setattr(os, "access", lambda path, mode: path != folder)
     found = one(diagnosed(queue, "permissions"))
     assert (found.level, found.sentence) == ("wrong", f"this user may not write {folder}")
-
-
-def test_a_second_name_of_the_file_is_wrong(queue: Queue) -> None:
-    os.link(queue.path, queue.path + "-too")
-    assert one(diagnosed(queue, "names")).level == "wrong"

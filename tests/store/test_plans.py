@@ -80,7 +80,7 @@ def test_a_claim_names_the_ready_index_only(
 def test_counting_walks_over_no_rows(make_queue: Callable[..., Queue]) -> None:
     steps = [step for step in plan(make_queue(), Lookups.COUNTS) if "litequeue_jobs" in step]
     assert {name for step in steps for name in re.findall(r"INDEX (litequeue_\w+)", step)} == {
-        *(READY, RUNNING, STATES),
+        *(READY, RUNNING, STATES)
     }
     assert all("INDEX" in step for step in steps)
 
