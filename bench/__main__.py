@@ -13,6 +13,7 @@ from pathlib import Path
 
 from bench import machine, report
 from bench.backlog import backlog
+from bench.choosing import choosing
 from bench.growth import growth
 from bench.idle import idle
 from bench.imports import imports
@@ -55,6 +56,7 @@ CHAPTERS: dict[str, Chapter] = {
     "payloads": payloads,
     "threads": threads,
     "waiting": waiting,
+    "choosing": choosing,
     "syncing": syncing,
     "profile": profile,
     "syscalls": syscalls,

@@ -58,10 +58,44 @@ class NappingAsync(Job):
     seconds: float
 
     async def handle(self) -> None:
-        # Here, for an idle worker is measured with this module, and is to have no more.
-        import asyncio
+        import asyncio  # an idle worker is measured with this module
 
         await asyncio.sleep(self.seconds)
+        _count()
+
+
+class Fetching(Job):
+    """Gets a page, and counts itself."""
+
+    url: str
+
+    def handle(self) -> None:
+        from urllib.request import urlopen
+
+        with urlopen(self.url) as answer:
+            answer.read()
+        _count()
+
+
+class Hashing(Job):
+    """Hashes a password, in C that lets other threads run, and counts itself."""
+
+    rounds: int
+
+    def handle(self) -> None:
+        import hashlib
+
+        hashlib.pbkdf2_hmac("sha256", b"password", b"salt", self.rounds)
+        _count()
+
+
+class Looping(Job):
+    """Computes in Python, where one thread runs at a time, and counts itself."""
+
+    rounds: int
+
+    def handle(self) -> None:
+        sum(number * number for number in range(self.rounds))
         _count()
 
 

@@ -9,12 +9,11 @@ from pathlib import Path
 from bench.jobs import Tallied
 from bench.measuring import Row, alternated, fresh
 from bench.sizes import Sizes
-from bench.workers import Crew, crew, wait_until
+from bench.workers import DRAIN_SECONDS, Crew, crew, wait_until
 from litequeue import Queue
 
 TARGET = 1.0
 SHARE_TARGET = 0.4
-DRAIN_SECONDS = 300.0
 
 
 def processes(sizes: Sizes, folder: Path) -> Iterator[Row]:

@@ -8,10 +8,9 @@ from pathlib import Path
 
 from bench.jobs import Napping, Tallied
 from bench.measuring import alternated, fresh, per_second
-from bench.processes import DRAIN_SECONDS
 from bench.report import Table
 from bench.sizes import Sizes
-from bench.workers import crew, wait_until
+from bench.workers import DRAIN_SECONDS, crew, wait_until
 from litequeue import Job, Queue
 
 NAP_SECONDS = 0.002

@@ -3,12 +3,7 @@ and in processes, with the memory that each takes."""
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -17,15 +12,12 @@ from bench import footprint
 from bench.footprint import Footprint
 from bench.jobs import Napping, NappingAsync
 from bench.measuring import Sides, alternated, fresh, per_second
-from bench.processes import DRAIN_SECONDS
 from bench.report import Table
 from bench.sizes import Sizes
-from bench.workers import ROOT, has_threads, wait_until
+from bench.workers import NO_THREADS, emptied, has_threads, working
 from litequeue import Queue
-from litequeue.monitor.status import active_workers
 
 NAP_SECONDS = 0.02
-NO_THREADS = "Not measured: --threads, which this litequeue does not have."
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,35 +84,11 @@ def _row(way: Way, at_once: int, count: int, sides: Sides, found: _Found) -> lis
 
 
 def _drained(folder: Path, way: Way, at_once: int, count: int, found: _Found) -> float:
-    """The seconds from the push of all to the end of the last."""
     jobs = [way.job(NAP_SECONDS) for _ in range(count)]
     workers = at_once if way.flag == "--workers" else 1
     with fresh(folder) as inside, Queue(inside / "jobs.db") as queue:
-        with _started(queue, way.flag, str(at_once)) as process:
-            wait_until(lambda: len(active_workers(queue.store)[0]) == workers)
+        with working(queue, workers, way.flag, str(at_once)) as process:
             found.idle.append(footprint.of_tree(process.pid))
-            started = time.perf_counter()
-            queue.push_many(jobs)
-            wait_until(lambda: not queue.find(limit=1), within=DRAIN_SECONDS)
-            seconds = time.perf_counter() - started
+            seconds = emptied(queue, jobs)
             found.busy.append(footprint.of_tree(process.pid))
         return seconds
-
-
-@contextmanager
-def _started(queue: Queue, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A `litequeue work` for the length of the block."""
-    process = subprocess.Popen(
-        [
-            *(sys.executable, "-m", "litequeue", "work", queue.path),
-            *("--jobs", "bench.jobs", "--quiet", *arguments),
-        ],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stdin=subprocess.DEVNULL,
-    )
-    try:
-        yield process
-    finally:
-        process.terminate()
-        process.wait()

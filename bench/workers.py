@@ -8,19 +8,21 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
 from bench.jobs import NOTES
-from litequeue import Queue
+from litequeue import Job, Queue
 from litequeue.monitor.status import active_workers
 
 ROOT = Path(__file__).parents[1]
 START_SECONDS = 30.0
+DRAIN_SECONDS = 300.0
 LOOK_SECONDS = 0.01
+NO_THREADS = "Not measured: --threads, which this litequeue does not have."
 
 
 @cache
@@ -77,6 +79,35 @@ def crew(queue: Queue, count: int, *arguments: str, threads: bool = False) -> It
         yield found
     finally:
         _end(found, notes)
+
+
+@contextmanager
+def working(queue: Queue, workers: int, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Run one `litequeue work` for the length of the block, which begins when so many
+    ``workers`` of it are idle."""
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "litequeue", "work", queue.path),
+            *("--jobs", "bench.jobs", "--quiet", *arguments),
+        ],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdin=subprocess.DEVNULL,
+    )
+    try:
+        wait_until(lambda: len(active_workers(queue.store)[0]) == workers)
+        yield process
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def emptied(queue: Queue, jobs: Sequence[Job]) -> float:
+    """Push all jobs at once; returns the seconds until none is left."""
+    started = time.perf_counter()
+    queue.push_many(jobs)
+    wait_until(lambda: not queue.find(limit=1), within=DRAIN_SECONDS)
+    return time.perf_counter() - started
 
 
 def _end(found: Crew, notes: Path) -> None:

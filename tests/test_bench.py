@@ -23,6 +23,7 @@ HEADINGS = (
     "Payloads",
     "Threads and processes",
     "Jobs that wait for 20 ms",
+    "Threads or processes",
     "Waiting for the disk at each commit",
     "One push, to a file that nobody listens on",
     "One job that does nothing, drained by one worker",
