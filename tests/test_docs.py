@@ -202,10 +202,11 @@ def test_every_link_of_a_page_leads_to_a_file(page: Path) -> None:
             assert (page.parent / target).exists(), target
 
 
-def test_the_readme_shows_the_job_of_the_example_as_it_is() -> None:
-    source = (ROOT / "examples" / "archive" / "jobs.py").read_text(encoding="utf-8")
-    begin, end = source.index("class ArchiveFile("), source.index("class ArchiveFromNetwork(")
-    assert source[begin:end].strip() in (ROOT / "README.md").read_text(encoding="utf-8")
+def test_the_blocks_of_the_readme_need_no_clone() -> None:
+    for block in blocks(ROOT / "README.md"):
+        assert not re.search(
+            r"^\s*(?:from|import) (?:examples|tests|bench)\b", block.text, re.MULTILINE
+        )
 
 
 @pytest.fixture
