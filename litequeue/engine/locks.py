@@ -1,8 +1,8 @@
-"""File locks of the kernel: a process holds one as long as it wants, and the kernel frees it
-when the process dies, however suddenly.
+"""File locks: a process holds one for as long as it wants, and the kernel releases it when
+the process dies, however suddenly.
 
-flock and not lockf: a POSIX record lock is lost as soon as any descriptor of the file
-closes in the process.
+They are flock locks, because a process loses a POSIX record lock (lockf) as soon as it
+closes any descriptor of the file.
 """
 
 from __future__ import annotations

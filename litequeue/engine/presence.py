@@ -1,9 +1,9 @@
-"""Which workers are alive: each is a row, and a lock that the kernel holds for it.
+"""Which workers are alive: each has a row, and a file that it locks.
 
-A worker is alive while its lock is held, and the kernel frees the lock when the process
-dies, however suddenly. There is no lease that could expire under a slow job and no
-heartbeat to write, and a process that is stopped or swapped out is still alive. Beside the
-locked file is the worker's prefetch log, which says after a crash which job was running.
+A worker is alive while it holds its lock, and the kernel releases the lock when the process
+dies, however suddenly. There is no lease that could expire during a slow job and no
+heartbeat to write, and a process that is suspended or swapped out is still alive. Beside
+the lock file is the worker's prefetch log, which tells after a crash which job was running.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from litequeue.engine import boot, forks, locks
 from litequeue.engine.database import Database
-from litequeue.engine.notifier import remove_unheard
+from litequeue.engine.notifier import remove_unused_fifos
 from litequeue.engine.place import NO_DESCRIPTORS
 from litequeue.engine.prefetch_log import PrefetchLog, Snapshot, has_unstarted, read, reclaim
 from litequeue.errors import CannotOpen
@@ -26,20 +26,21 @@ from litequeue.records import NOBODY, WorkerRow, read_worker, worker_name, worke
 if TYPE_CHECKING:
     from pathlib import Path
 
-# Ids of six bytes, and above NOBODY.
+# Worker ids take six bytes and are greater than NOBODY.
 FIRST_WORKER, LAST_WORKER = NOBODY + 1, (1 << 47) - 1
 WORKERS = LAST_WORKER - FIRST_WORKER + 1
 LONGEST_TRACE = 20_000
-# Of what a dead worker's lock file holds. A timer of a job's can have written much of it.
-LONGEST_WORDS = 1 << 20
-# SIGHUP, SIGINT and SIGTERM; and what can stand for a signal, and in no trace.
+# The most that is read of a dead worker's lock file; a timer may have filled it with signals.
+LONGEST_LOCK_FILE = 1 << 20
+# SIGHUP, SIGINT and SIGTERM.
 STOPS = (1, 2, 15)
+# The bytes that stand for signals; none of them occurs in a traceback.
 SIGNAL_BYTES = bytes(set(range(32)) - set(b"\t\n"))
 
-# What a worker writes into its lock file that ends since a job holds the write lock.
+# Written to the lock file of a worker that ends because a job left a transaction open.
 LEFT_TRANSACTION = "a write transaction was left open"
 
-# The cause of death of a worker that was ended on purpose: its job is not to blame.
+# The cause of death of a worker that was stopped on purpose: its job is not charged.
 STOPPED = "stopped"
 
 
@@ -55,12 +56,12 @@ class Registration:
         forks.tell_child(self)
 
     def fileno(self) -> int:
-        """The descriptor of the locked file, for word of where a job hung."""
+        """The descriptor of the lock file, for a traceback of a job that hangs."""
         assert self._descriptor is not None
         return self._descriptor
 
     def still_held(self) -> bool:
-        """Whether others can still see that this worker lives."""
+        """Whether other processes can still see that this worker is alive."""
         try:
             return self._descriptor is not None and locks.leads_to(self._path, self._descriptor)
         except OSError:
@@ -80,7 +81,7 @@ class Registration:
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
             self.prefetch_log.close()
-            # A job may have closed it, and the number be another file's by now.
+            # A job may have closed it, and its number may now be another file's.
             with suppress(OSError):
                 if os.path.samestat(os.fstat(descriptor), self._opened):
                     os.close(descriptor)
@@ -105,9 +106,9 @@ class Presence:
         return Path(self._folder)
 
     def register(self, queues: Sequence[str], keep: float = 0) -> Registration:
-        """Register a new worker. It keeps results for ``keep`` seconds where neither the job
-        nor its class says how long. Raises CannotOpen where the folder beside the database
-        cannot be written or trusted."""
+        """Register a new worker, which keeps results for ``keep`` seconds if neither the job
+        nor its class sets keep. Raises CannotOpen if the folder beside the database cannot
+        be written or trusted."""
         worker = FIRST_WORKER + int.from_bytes(os.urandom(8), "big") % WORKERS
         try:
             self._make_folder()
@@ -157,8 +158,8 @@ class Presence:
     where keeps > 0"""
 
     def keeps(self) -> bool:
-        """Whether there is a living worker that keeps what does not say so itself."""
-        return any(self._lives(int(id)) for (id,) in self._database.rows(self.KEEPING))
+        """Whether a living worker keeps results of jobs that do not set keep."""
+        return any(self._is_alive(int(id)) for (id,) in self._database.rows(self.KEEPING))
 
     DEREGISTER = """
     delete from litequeue_workers
@@ -168,8 +169,8 @@ class Presence:
         """Delete the row of a worker that has left, or whose runs have been rescued."""
         self._database.change(self.DEREGISTER, {"worker": worker})
 
-    # A running job can name a worker that never registered only in a file that somebody
-    # edited; it is as dead as any other.
+    # The second part is for a file that was edited: a running job may name a worker that
+    # never registered, which counts as dead.
     LISTED = """
     select id, pid, queues, started_at, cause
     from litequeue_workers
@@ -180,46 +181,46 @@ class Presence:
       and worker not in (select id from litequeue_workers)"""
 
     def workers(self) -> list[WorkerRow]:
-        """All workers that the table knows of, the dead among them."""
+        """All workers in the table, dead ones included."""
         return [
             read_worker(row) for row in self._database.rows(self.LISTED) if isinstance(row[0], int)
         ]
 
     def alive(self) -> list[WorkerRow]:
-        """The workers that live now."""
+        """The workers that are alive now."""
         self._check_folder()
-        return [row for row in self.workers() if self._lives(row.id)]
+        return [row for row in self.workers() if self._is_alive(row.id)]
 
     @contextmanager
     def rescue(self, worker: int) -> Iterator[Snapshot | None]:
-        """Hold a dead worker's lock for a block, so that one rescuer acts for it, and
-        yield what it has noted; yield None for a worker that lives. After the block
-        nothing of the dead is left."""
+        """Hold a dead worker's lock for a block, so that only one process rescues it, and
+        yield its prefetch log; yield None for a living worker. After the block the worker's
+        row and files are removed."""
         self._check_folder()
         path = self._path(worker)
         try:
             descriptor = os.open(path, os.O_RDWR | locks.NO_FOLLOW)
         except FileNotFoundError:
-            # Somebody has removed it, and its worker may live: it shall start no more.
+            # The file was removed, so the worker may be alive: it must start no more jobs.
             with self._database.transaction():
                 snapshot = self.reclaim(worker)
             yield snapshot or read(_log_path(path), self._mark())
-            self._strike(worker)
+            self._remove_dead(worker)
             with suppress(OSError):
                 os.unlink(_log_path(path))
             return
         except PermissionError:
-            # Another user's worker: those who may look will see to it.
+            # Another user's worker: a process of a user who may open the file rescues it.
             yield None
             return
         with locks.kept(descriptor):
             if not locks.lock(descriptor) or not locks.leads_to(path, descriptor):
                 yield None
                 return
-            stuck_at, stopped = _last_words(descriptor)
+            stuck_at, stopped = _read_lock_file(descriptor)
             snapshot = read(_log_path(path), self._mark())
             yield snapshot._replace(stuck_at=stuck_at, stopped=stopped)
-            self._strike(worker)
+            self._remove_dead(worker)
             _remove(path)
 
     SERVED = """
@@ -227,11 +228,11 @@ class Presence:
     from litequeue_workers
     where id = :worker"""
 
-    def _strike(self, worker: int) -> None:
+    def _remove_dead(self, worker: int) -> None:
         """Deregister a dead worker, and remove the FIFOs that no other worker listens on."""
         for (queues,) in self._database.rows(self.SERVED, {"worker": worker}):
             if isinstance(queues, str):
-                remove_unheard(self._folder, queues.split("\n") if queues else ())
+                remove_unused_fifos(self._folder, queues.split("\n") if queues else ())
         self.deregister(worker)
 
     SET_CAUSE = """
@@ -239,24 +240,25 @@ class Presence:
     set cause = :cause
     where id = :worker"""
 
-    # By id: the process ids of two containers can be equal.
+    # By the worker's id: the process ids of two containers may be equal.
     def set_cause(self, worker: int, cause: str) -> bool:
         """Store how a worker's process ended, for its rescuer; False if the worker is not
         registered."""
         return self._database.change(self.SET_CAUSE, {"worker": worker, "cause": cause}) > 0
 
     def reclaim(self, worker: int, busy_seconds: float = 0) -> Snapshot | None:
-        """Keep a worker from starting more of what it has claimed, as prefetch_log.reclaim
-        does; to be called in a write transaction."""
+        """Keep a worker from starting more of the jobs that it has claimed, as
+        prefetch_log.reclaim does. To be called in a write transaction."""
         self._check_folder()
         return reclaim(_log_path(self._path(worker)), busy_seconds, self._mark())
 
     def has_unstarted(self, worker: int, seconds: float) -> bool:
-        """Whether there is something to reclaim."""
+        """Whether a worker has claimed jobs that it has not started while it runs another for
+        more than ``seconds``."""
         self._check_folder()
         return has_unstarted(_log_path(self._path(worker)), seconds, self._mark())
 
-    def _lives(self, worker: int) -> bool:
+    def _is_alive(self, worker: int) -> bool:
         try:
             descriptor = os.open(self._path(worker), os.O_RDWR | locks.NO_FOLLOW)
         except FileNotFoundError:
@@ -277,37 +279,35 @@ class Presence:
         with suppress(FileExistsError):
             os.mkdir(self._folder)
             file = os.stat(self._database.path)
-            # Whoever may write the database may work on it: x where there is r.
+            # Users who may write the database may run workers: x for each r.
             mode = file.st_mode & 0o666
-            if not _given_to(file, self._folder):
-                # The group would be another than the database's.
+            if not _give_to(file, self._folder):
+                # The folder's group is not the database's.
                 mode &= ~0o060
             group = os.stat(self._folder).st_mode & stat.S_ISGID
             os.chmod(self._folder, group | mode | (mode & 0o444) >> 2)
 
     def _check_folder(self) -> None:
         try:
-            problem = distrust(self._folder, os.stat(self._database.path))
+            problem = trust_problem(self._folder, os.stat(self._database.path))
         except FileNotFoundError:
-            return  # there is none yet, or no database any more
+            return  # the folder or the database does not exist
         if problem:
             raise CannotOpen(path=self._folder, problem=problem)
 
 
-def distrust(folder: str, file: os.stat_result) -> str:
-    """Why what the ``folder`` beside a database says of its jobs cannot be trusted, and what
-    to do; "" where only those who may write the database, the ``file``, can have written
-    there. Raises FileNotFoundError."""
+def trust_problem(folder: str, file: os.stat_result) -> str:
+    """Why the contents of the ``folder`` beside a database cannot be trusted, and the remedy;
+    "" if only users who may write the database, the ``file``, can have written there. Raises
+    FileNotFoundError."""
     found = os.lstat(folder)
     if stat.S_ISLNK(found.st_mode):
-        return (
-            f"it is a symbolic link, and whoever made it chose where it leads: rm {_quoted(folder)}"
-        )
+        return f"it is a symbolic link, which another user may have made: rm {_quoted(folder)}"
     if not hasattr(os, "geteuid") or not stat.S_ISDIR(found.st_mode):
         return ""
     allowed = file.st_mode & 0o022
     if allowed & 0o020 and found.st_gid != file.st_gid and not allowed & 0o002:
-        allowed = 0  # the group that may write there is another
+        allowed = 0  # the folder's group is not the one that may write the database
     excess = found.st_mode & 0o022 & ~allowed
     if excess:
         mode = stat.S_IMODE(found.st_mode) & ~excess
@@ -320,14 +320,14 @@ def distrust(folder: str, file: os.stat_result) -> str:
     shell_path = _quoted(folder)
     return (
         f"user {found.st_uid} owns it, who is neither you nor the owner of the database, and could "
-        f"end its jobs or run them twice: rm -r {shell_path}, or where he is to be trusted "
+        f"end its jobs or run them twice: rm -r {shell_path}, or, if you trust that user, "
         f"chown {file.st_uid} {shell_path}"
     )
 
 
 def _made_by_writer(found: os.stat_result, file: os.stat_result, folder: str) -> bool:
-    """Whether the owner of the folder must be one of those who may write the database: all
-    users, or a group that shares the folder around both."""
+    """Whether the owner of the folder must be a user who may write the database: all users
+    may, or a group that shares the folder around both."""
     if file.st_mode & 0o002:
         return True
     around = os.stat(os.path.dirname(folder))
@@ -335,9 +335,9 @@ def _made_by_writer(found: os.stat_result, file: os.stat_result, folder: str) ->
     return bool(shared) and not around.st_mode & 0o002
 
 
-def _given_to(file: os.stat_result, folder: str) -> bool:
-    """Give a new folder to the group of the file, and by root to its owner; False where
-    this user may not."""
+def _give_to(file: os.stat_result, folder: str) -> bool:
+    """Give a new folder to the group of the file, and, if this user is root, to its owner;
+    False if this user may not."""
     if not hasattr(os, "geteuid"):
         return True
     owner = file.st_uid if os.geteuid() == 0 else -1
@@ -351,15 +351,15 @@ def _given_to(file: os.stat_result, folder: str) -> bool:
 
 
 def _quoted(path: str) -> str:
-    from shlex import quote  # for a message alone
+    from shlex import quote  # needed only for a message
 
     return quote(path)
 
 
-def _last_words(descriptor: int) -> tuple[str, bool]:
-    """Where the job hung, if that ended the worker, and whether the worker was asked to
-    stop: its signals are bytes of the file, with their numbers."""
-    words = os.read(descriptor, LONGEST_WORDS)
+def _read_lock_file(descriptor: int) -> tuple[str, bool]:
+    """The traceback of the hanging job that ended the worker, if any, and whether the worker
+    was asked to stop: each signal that it received is a byte of the file, its number."""
+    words = os.read(descriptor, LONGEST_LOCK_FILE)
     stopped = any(number in words for number in STOPS)
     trace = words.translate(None, SIGNAL_BYTES)[:LONGEST_TRACE]
     return trace.decode("utf-8", "replace"), stopped

@@ -1,7 +1,7 @@
-"""The tables, as numbered steps; each file notes how far it has come.
+"""The tables and indexes, as numbered steps; each file stores the number of its last step.
 
-The version stands in a table of its own and not in ``user_version``: the file may be an
-application's, which numbers its own tables there.
+The version is in a table of its own and not in ``user_version``: the file may be an
+application's, which uses that for its own schema.
 """
 
 from __future__ import annotations
@@ -9,23 +9,23 @@ from __future__ import annotations
 from litequeue.engine.database import Database
 from litequeue.errors import ForeignTables, SchemaNewer
 
-# State codes are those of record.State: 2 waiting, 3 ready, 4 scheduled, 5 running,
+# State codes are those of records.State: 2 waiting, 3 ready, 4 scheduled, 5 running,
 # 6 done, 7 failed, 8 cancelled; 9 is ready too, but blocked: the concurrency
 # limit of its key is reached.
 #
-# Every column that a claim changes keeps its stored width: codes of one byte, instants
-# in milliseconds and worker ids of six. The payload behind them then stays where it
-# is, and claiming a job of 100 kB writes 7 pages instead of 130.
+# Every column that a claim changes keeps its stored width: state codes take one byte,
+# instants in milliseconds and worker ids take six. So the payload behind them does not
+# move, and claiming a job of 100 kB writes 7 pages instead of 130.
 #
-# The two indexes follow the order of reading: ready jobs by queue, priority and then
-# (the rowid, which ends every index) age; scheduled ones by the time they are due. An
-# index over (queue, state, priority, available_at) looks right and is the trap: it
-# walks over a million future rows to find one that is due.
+# The first two indexes follow the order of reading: ready jobs by queue, priority and age
+# (the rowid, which ends every index); scheduled jobs by the time they are due. One index
+# over (queue, state, priority, available_at) would be a trap: it scans a million future
+# rows to find one that is due.
 #
-# The checks refuse what a column's type alone would take, such as 5.5 for a state. Files
-# that were made before there were as many keep their tables as they are: every reader
-# copes with anything in any column.
-# With "in ('text', 'null')" they would cost an insert a tenth, and not a fiftieth.
+# The checks reject values that a column's type would accept, such as 5.5 for a state. Older
+# files have fewer checks and keep their tables, so every reader copes with any value in any
+# column. Written as "typeof(x) in ('text', 'null')" the checks would slow an insert by 10 %
+# instead of 2 %.
 JOBS = """
 create table litequeue_jobs (
   id integer primary key autoincrement,
@@ -69,19 +69,19 @@ create index litequeue_running on litequeue_jobs (worker) where state = 5"""
 EXPIRY_INDEX = """
 create index litequeue_expiry on litequeue_jobs (expires_at) where expires_at is not null"""
 
-# How many there are of each state, without a walk over the rows. The two states that are not
-# here have an index above, and so what most jobs do, to be pushed, run and go, passes it by.
-# Two comparisons: a list to search would be built anew for each insert.
+# For counting jobs by state without scanning the rows. Ready and running jobs have an index
+# above and are left out, so a job that is pushed, runs and succeeds never touches this one.
+# Two comparisons, since SQLite would build a list for "not in" again at each insert.
 STATE_INDEX = """
 create index litequeue_states on litequeue_jobs (state, queue)
 where state <> 3 and state <> 5"""
 
-# While one of these is unfinished, no second one is stored.
+# No two unfinished jobs have the same unique key.
 UNIQUE_INDEX = """
 create unique index litequeue_unique on litequeue_jobs (unique_key)
 where unique_key is not null and state in (2, 3, 4, 5, 9)"""
 
-# Two running jobs of a key never have one slot.
+# No two running jobs of a concurrency key have the same slot.
 SLOT_INDEX = """
 create unique index litequeue_slot on litequeue_jobs (overlap_key, slot)
 where overlap_key is not null and state = 5"""
@@ -93,9 +93,9 @@ where overlap_key is not null"""
 BATCH_INDEX = """
 create index litequeue_members on litequeue_jobs (batch, state) where batch is not null"""
 
-# A job waits for its parents: an edge for each, met when the parent has succeeded. What
-# deletes a job deletes its edges: a foreign key would do so by itself, and make every
-# deletion four times as slow.
+# The dependencies of a job: one edge for each parent, met when the parent has succeeded.
+# The code that deletes a job also deletes its edges: a foreign key would make every deletion
+# four times as slow.
 EDGES = """
 create table litequeue_edges (
   child integer not null check (typeof(child) = 'integer'),
@@ -109,7 +109,7 @@ create table litequeue_edges (
 EDGES_INDEX = """
 create index litequeue_unmet on litequeue_edges (parent) where met_at is null"""
 
-# A batch has the id of the job that plans it, or that follows it.
+# A batch has the id of the job that plans it, or of the job that follows it.
 BATCHES = """
 create table litequeue_batches (
   id integer primary key,
@@ -151,13 +151,14 @@ create table litequeue_paused (
   paused_at integer not null check (typeof(paused_at) = 'integer')
 ) without rowid"""
 
-# Since when no class that a worker has answers to the job's name; null for all others. At the
-# end of the row and null, it takes one byte and leaves what a claim writes as it is.
+# Since when workers have had no class for the job's name; null for all other jobs. At the end
+# of the row, a null takes one byte and does not change what a claim writes.
 UNKNOWN_SINCE = """
 alter table litequeue_jobs add column unknown_since integer
 check (unknown_since is null or typeof(unknown_since) = 'integer')"""
 
-# For how many milliseconds a worker keeps what does not say so itself; null for not at all.
+# For how many milliseconds a worker keeps results of jobs that do not set keep; null for not
+# at all.
 WORKER_KEEPS = """
 alter table litequeue_workers add column keeps integer"""
 
@@ -204,7 +205,8 @@ select
 from litequeue_jobs
 where state = 7"""
 
-# By the version that a step leads to; each is done whole or not at all.
+# The statements of each step, by the version that it leads to; a step runs completely or not
+# at all.
 STEPS = {
     1: (
         JOBS,
@@ -244,30 +246,30 @@ order by name"""
 
 
 def sql() -> str:
-    """The whole schema as SQL that makes it in an empty file."""
+    """The whole schema as SQL for an empty file."""
     parts = [VERSION_TABLE, *(text.strip() for step in STEPS.values() for text in step)]
     parts.append(f"insert into litequeue_schema values ({KNOWN})")
     return ";\n\n".join(parts) + ";\n"
 
 
 def upgrade(database: Database) -> int:
-    """Bring the file's tables up to date and return how many steps that took.
+    """Bring the file's tables up to date, and return how many steps that took.
 
-    Raises SchemaNewer for a file of a newer litequeue, ForeignTables for one whose
-    tables have our names and are not ours.
+    Raises SchemaNewer for a file of a newer litequeue, and ForeignTables for a file whose
+    tables have litequeue's names but were not made by it.
     """
-    if _version(database) == KNOWN:
+    if version_of(database) == KNOWN:
         return 0
     with database.transaction():
-        # Another process may have done it between the look and the lock.
-        found = _version(database)
+        # Another process may have done so before this one got the lock.
+        found = version_of(database)
         missing = [version for version in STEPS if version > found]
         for version in missing:
-            _take(database, version)
+            _apply(database, version)
     return len(missing)
 
 
-def _take(database: Database, version: int) -> None:
+def _apply(database: Database, version: int) -> None:
     if version == 1:
         database.rows(VERSION_TABLE)
         database.rows("insert into litequeue_schema values (0)")
@@ -276,7 +278,9 @@ def _take(database: Database, version: int) -> None:
     database.rows("update litequeue_schema set version = :version", {"version": version})
 
 
-def _version(database: Database) -> int:
+def version_of(database: Database) -> int:
+    """The schema version of a file; 0 if it has no tables of litequeue. Raises SchemaNewer
+    and ForeignTables."""
     tables = [str(name) for (name,) in database.rows(TABLES)]
     if "litequeue_schema" not in tables:
         if tables:

@@ -17,7 +17,7 @@ from pathlib import Path
 from litequeue.engine import schema
 from litequeue.engine.checkpoint import CHECKPOINT_BYTES
 from litequeue.engine.database import Database
-from litequeue.engine.notifier import unheard
+from litequeue.engine.notifier import unused_fifos
 from litequeue.engine.presence import Presence
 from litequeue.errors import CannotOpen, DatabaseError
 from litequeue.monitor.environment import ENVIRONMENT, Check, Finding, Target, size
@@ -63,7 +63,7 @@ def _of_the_place(found: Finding) -> bool:
 
 
 def _version(target: Target) -> int:
-    version = schema._version(target.database)
+    version = schema.version_of(target.database)
     if not version:
         problem = "there is no queue in it yet; the first push makes one"
         raise CannotOpen(path=target.path, problem=problem)
@@ -155,7 +155,7 @@ def integrity(target: Target) -> Iterator[Finding]:
 
 
 def schema_version(target: Target) -> Iterator[Finding]:
-    version = schema._version(target.database)
+    version = schema.version_of(target.database)
     if version == schema.KNOWN:
         yield Finding("ok", "schema", f"version {version}")
     else:
@@ -238,7 +238,7 @@ def laws(target: Target) -> Iterator[Finding]:
 
 
 def orphans(target: Target) -> Iterator[Finding]:
-    found = [*_dead(target), *_strays(target), *_unheard(target)]
+    found = [*_dead(target), *_strays(target), *_unused(target)]
     yield from found
     if not found:
         yield Finding("ok", "orphans", "no job and no file is left of a worker that is dead")
@@ -271,9 +271,9 @@ def _strays(target: Target) -> Iterator[Finding]:
             yield Finding("note", "orphans", f"{path} belongs to no listed worker", remedy)
 
 
-def _unheard(target: Target) -> Iterator[Finding]:
+def _unused(target: Target) -> Iterator[Finding]:
     folder = target.beside("-workers")
-    names = unheard(folder)
+    names = unused_fifos(folder)
     if names:
         count = "1 FIFO" if len(names) == 1 else f"{len(names)} FIFOs"
         sentence = f"{count} in {folder} wake no worker, {names[0]} for one"

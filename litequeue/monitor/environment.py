@@ -20,7 +20,7 @@ from typing import Literal
 from litequeue.engine import locks
 from litequeue.engine.database import Database
 from litequeue.engine.place import mounted_alone
-from litequeue.engine.presence import distrust
+from litequeue.engine.presence import trust_problem
 from litequeue.monitor.filesystem import filesystem, network_filesystem
 
 Level = Literal["ok", "note", "wrong"]
@@ -121,7 +121,7 @@ def _let_in(target: Target) -> Iterator[Finding]:
     """Check that the folder of the workers admits no other users than the file."""
     folder = target.beside("-workers")
     with suppress(FileNotFoundError):
-        problem = distrust(str(folder), os.stat(target.path))
+        problem = trust_problem(str(folder), os.stat(target.path))
         if problem:
             sentence, _, remedy = problem.rpartition(": ")
             yield Finding("wrong", "permissions", f"{folder} cannot be used: {sentence}", remedy)

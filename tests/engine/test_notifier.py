@@ -13,12 +13,12 @@ import pytest
 
 from litequeue.engine import locks
 from litequeue.engine.notifier import (
-    LONGEST_NAME,
+    LONGEST_FIFO_NAME,
     MOST_LISTENED,
     Listener,
     Notifier,
-    remove_unheard,
-    unheard,
+    remove_unused_fifos,
+    unused_fifos,
 )
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no FIFOs")
@@ -59,7 +59,7 @@ def test_a_queue_whose_name_is_too_long_for_a_file_has_a_short_one(
     hang(queue[1:])
     names = os.listdir(folder)
     assert len(names) == 2
-    assert all(len(name) <= LONGEST_NAME for name in names)
+    assert all(len(name) <= LONGEST_FIFO_NAME for name in names)
     Notifier(folder).notify(queue)
     assert rings(listener)
 
@@ -141,9 +141,9 @@ def test_the_fifos_of_the_dead_are_removed_and_those_of_the_living_stay(
     living = hang("low")
     for name in ("wake-for-high", "wake-any"):
         os.mkfifo(folder / name)
-    assert unheard(folder) == ["wake-any", "wake-for-high"]
-    remove_unheard(folder, ["high", "low", "none"])
-    remove_unheard(folder, [])
+    assert unused_fifos(folder) == ["wake-any", "wake-for-high"]
+    remove_unused_fifos(folder, ["high", "low", "none"])
+    remove_unused_fifos(folder, [])
     assert os.listdir(folder) == ["wake-for-low"]
     Notifier(folder).notify("low")
     assert rings(living)
@@ -158,7 +158,7 @@ def test_a_link_at_the_name_of_a_fifo_is_not_followed(
     assert hang().descriptors() == []
     Notifier(folder).notify("mail")
     Notifier(folder).notify_all()
-    remove_unheard(folder, [])
+    remove_unused_fifos(folder, [])
     assert select.select([sleeper], [], [], 0)[0] == []
     os.close(sleeper)
     assert stat.S_IMODE(os.stat(tmp_path / "victim").st_mode) == 0o600

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from waiting import Child, Clock
 
-from litequeue.engine.notifier import FIFO_TRUST_SECONDS, MOST_KEPT, Listener, Notifier
+from litequeue.engine.notifier import FIFO_TRUST_SECONDS, MOST_OPEN, Listener, Notifier
 from litequeue.queue import Queue
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no FIFOs")
@@ -250,13 +250,13 @@ def test_a_child_of_a_fork_opens_its_own(
 def test_a_producer_of_many_queues_keeps_few_open(
     folder: Path, hang: Callable[..., Listener], make_queue: Callable[..., Queue]
 ) -> None:
-    bells = [hang(f"tenant-{number}") for number in range(2 * MOST_KEPT)]
+    bells = [hang(f"tenant-{number}") for number in range(2 * MOST_OPEN)]
     mine = opened(folder)
     queue = make_queue()
     for number, listener in enumerate(bells):
         queue.push("a", {}, queue=f"tenant-{number}")
         assert rung(listener)
-    assert len(opened(folder)) - len(mine) <= MOST_KEPT
+    assert len(opened(folder)) - len(mine) <= MOST_OPEN
     queue.push("a", {}, queue="tenant-0")
     assert rung(bells[0])
 

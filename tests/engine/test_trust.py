@@ -15,7 +15,7 @@ from waiting import Child
 from litequeue.cli.main import main
 from litequeue.engine import locks
 from litequeue.engine.prefetch_log import PrefetchLog, read
-from litequeue.engine.presence import distrust
+from litequeue.engine.presence import trust_problem
 from litequeue.errors import CannotOpen
 from litequeue.queue import Queue
 
@@ -109,7 +109,7 @@ def test_a_folder_of_the_databases_owner_or_of_root_is_good(queue: Queue, owner:
     come_and_go(queue)
     os.chown(queue.path, OWNER, OWNER)
     os.chown(queue.store.presence.folder, owner, OWNER)
-    assert distrust(str(queue.store.presence.folder), os.stat(queue.path)) == ""
+    assert trust_problem(str(queue.store.presence.folder), os.stat(queue.path)) == ""
 
 
 @as_root
@@ -123,7 +123,7 @@ def test_in_a_folder_of_one_group_each_of_them_may_have_made_it(
     for path, owner in ((queue.path, OWNER), (folder, STRANGER), (folder.parent, 0)):
         os.chown(path, owner, GROUP)
     folder.parent.chmod(around)
-    assert (distrust(str(folder), os.stat(queue.path)) == "") is trusted
+    assert (trust_problem(str(folder), os.stat(queue.path)) == "") is trusted
     folder.parent.chmod(0o700)
 
 
