@@ -1,19 +1,18 @@
 """The prefetch log: which jobs a worker has claimed, and how far it has come with them.
 
-Short jobs are claimed several at a time, and completed several at a time. What the table
-does not say about them yet is in this file, mapped into memory: it survives the process,
-and says which job was running, which had succeeded, and which had not started.
+A worker claims several short jobs at a time, and completes several at a time. The state of
+these jobs that is not yet in the table is in this file, mapped into memory: it survives the
+process, and tells which job was running, which had succeeded, and which had not started.
 
 The file is never synced. After a power failure it may be newer or older than the database,
-or partly both. So it names the boot of the machine, the database file and the claim that
-it is about, and each number carries a checksum. Where one of these does not match, the log
-is ignored.
+or partly both. So it identifies the boot of the machine, the database file and the claim,
+and each number carries a checksum. If one of these does not match, the log is ignored.
 
-Others may reclaim the jobs that have not started. The worker first writes that it starts a
-job, and then reads whether the log was reclaimed; the reclaimer writes its mark first, waits
-until the write is visible to the worker's processor, and then reads how far the worker is.
-Whichever came first, one of them sees the other. Reclaiming is part of a write transaction,
-so none of the jobs can be claimed again before it has ended.
+Other processes may reclaim the jobs that have not started. The worker first writes that it
+starts a job, and then reads whether the log was reclaimed. The reclaimer first writes that
+it reclaims, waits until the write is visible to the worker's processor, and then reads how
+far the worker is. So at least one of them sees the other. Reclaiming is part of a write
+transaction, so none of the jobs can be claimed again before it has ended.
 """
 
 from __future__ import annotations
@@ -34,11 +33,11 @@ from litequeue.records import JobRow
 
 # The most jobs that a log can hold.
 MOST = 250
-# A processor's write is seen by the others within a microsecond.
+# A write by one processor is visible to the others within a microsecond.
 VISIBLE_SECONDS = 0.001
 
-# The file: whose it is, numbers of eight bytes, the claim, and then a log of lines. All
-# that moves but the log lies in one block of a disk, which is written whole or not at all.
+# The file: a header with the mark, numbers of eight bytes, the claim, and a log of lines. All
+# that changes, except the log, is in one disk block, which is written completely or not at all.
 HEADER = struct.Struct("8s120s")
 MAGIC = b"lq-hand2"
 _RECLAIMED, _SETTLED, _MOVED_AT, _COUNT, _STARTED, _DONE, _LOGGED = range(16, 23)
@@ -47,30 +46,31 @@ CLAIMED = struct.Struct("d")
 IDS_AT = CLAIM_AT + CLAIMED.size
 LOG_AT = IDS_AT + 8 * MOST
 SIZE = 16384
-# Each job that ended in the table has a line of the log, of at most so many bytes.
+# A job whose end is in the table takes at most so many bytes of the log.
 ENDED_BYTES = 4
 
-# A number is written as one word, which no death of the process can tear: its value, and
-# behind it a check of the value and of the claim that it belongs to.
+# A number is written as one word, so that a death of the process cannot leave half of it: the
+# value, and a checksum of the value and of the claim that it belongs to.
 _CHECKS = [crc32(b"%d" % value) for value in range(MOST + 1)]
 
 
 class Snapshot(NamedTuple):
-    """How far a worker had come: the job that it ran, 0 for none and None where that is
-    not known, those that had succeeded with their results, those not yet started, where
-    the job hung, if that ended the worker, when all of them were claimed, and whether the
-    worker was asked to stop."""
+    """How far a worker had come with the jobs that it had claimed."""
 
     running: int | None
+    """The id of the job that was running; 0 for none, None if unknown."""
     finished: Mapping[int, str | None] = {}
+    """The jobs that had succeeded, with their results as JSON text."""
     unstarted: Sequence[int] = ()
     stuck_at: str = ""
+    """The traceback of the hanging job that ended the worker, if any."""
     claimed_at: float = 0.0
     stopped: bool = False
+    """Whether the worker had been asked to stop."""
 
     def about(self, rows: Sequence[JobRow]) -> Snapshot:
-        """What it says of these rows, which the worker has in the table: nothing of one
-        that comes from another claim, as after a backup was restored."""
+        """The part of the snapshot that is about these rows, which the worker has in the
+        table. A row from another claim, as after a backup was restored, is left out."""
         ids = {row.id for row in rows if _claimed_at(row) == self.claimed_at}
         return self._replace(
             running=self.running if self.running in ids else 0,
@@ -90,8 +90,8 @@ class PrefetchLog:
         *,
         clock: Callable[[], int] = time.monotonic_ns,
     ) -> None:
-        """Make the file, with this ``mode``; it is believed by who asks for the same
-        ``mark``. ``clock`` gives nanoseconds that are never set back."""
+        """Create the file with this ``mode``. Readers ignore it unless they pass the same
+        ``mark``. ``clock`` returns nanoseconds that never go back."""
         self.path = path
         self.moves = self.count = 0
         self._clock = clock
@@ -101,9 +101,10 @@ class PrefetchLog:
         flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | NO_FOLLOW
         descriptor = os.open(path, flags, 0o600)
         try:
-            with suppress(OSError, AttributeError):  # Windows has modes by name alone
+            with suppress(OSError, AttributeError):  # Windows has no fchmod
                 os.fchmod(descriptor, mode)
-            # Written, and not only made longer: on a full disk the memory would not be there.
+            # Written, not only extended: on a full disk, a write to the mapping would kill the
+            # process.
             if os.write(descriptor, header.ljust(SIZE, b"\0")) < SIZE:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             self._map = mmap.mmap(descriptor, SIZE)
@@ -111,13 +112,13 @@ class PrefetchLog:
             os.close(descriptor)
             os.unlink(path)
             raise
-        # The memory has its own, and a job that closes descriptors must not take it away.
+        # The mapping has its own descriptor, and a job may close any other.
         os.close(descriptor)
         self._numbers = memoryview(self._map).cast("Q")
 
     def begin(self, ids: Sequence[int], claimed_at: float = 0.0) -> None:
-        """Begin with these jobs, at most MOST, which were claimed at this instant; the first
-        of them has started."""
+        """Begin with these jobs, at most MOST, which were claimed at ``claimed_at``; the first
+        one counts as started."""
         numbers = self._numbers
         numbers[_RECLAIMED] = numbers[_SETTLED] = 0
         claim = CLAIMED.pack(claimed_at) + array("q", ids).tobytes()
@@ -128,7 +129,7 @@ class PrefetchLog:
         numbers[_DONE] = _word(0, salt)
         numbers[_STARTED] = _word(1, salt)
         numbers[_MOVED_AT] = self._clock()
-        # Last: until now there was nothing to reclaim, and an earlier mark had no effect.
+        # Last: until now there was nothing to reclaim, so an earlier reclaim had no effect.
         numbers[_COUNT] = _word(len(ids), salt)
         self.moves += 1
 
@@ -153,18 +154,18 @@ class PrefetchLog:
         self._numbers[_DONE] = _word(self._done, self._salt)
 
     def end(self) -> None:
-        """Note that the end of the job that runs is written in the table: it may be to
-        run again, and is no success."""
+        """Record that the table already has the end of the running job, which did not
+        succeed: it failed, or runs again."""
         self._log(b"%d\n" % self._done)
         self._done += 1
         self._numbers[_DONE] = _word(self._done, self._salt)
 
     def has_room(self, result: str | None) -> bool:
-        """Whether a result can be noted."""
+        """Whether the log has room for a result."""
         if result is None:
             return True
         left = SIZE - LOG_AT - MOST * ENDED_BYTES - self._logged
-        # The place, a blank and a newline come with it; a character may be four bytes.
+        # With its number, a space and a newline; a character may take four bytes.
         return 4 * len(result) + 8 < left
 
     def release(self) -> None:
@@ -173,7 +174,7 @@ class PrefetchLog:
         self._numbers[_STARTED] = _word(self._started, self._salt)
 
     def clear(self) -> None:
-        """Empty the log, since the table now says all of it. To be called before the next
+        """Empty the log, since the table now has all of it. To be called before the next
         claim, which may claim one of these jobs again."""
         self._numbers[_COUNT] = self.count = 0
         self.moves += 1
@@ -198,7 +199,7 @@ class PrefetchLog:
 
 
 def read(path: str, mark: bytes = b"") -> Snapshot:
-    """Return what the log of a dead worker says, if it was made with this ``mark``."""
+    """The snapshot in the log of a dead worker; an unknown one if its mark is another."""
     with _opened(path, mark) as whole:
         return Snapshot(None) if whole is None else _snapshot(whole)
 
@@ -210,8 +211,8 @@ def has_unstarted(
     *,
     clock: Callable[[], int] = time.monotonic_ns,
 ) -> bool:
-    """Whether a worker has claimed more than the job that it has been running for more than
-    ``seconds``."""
+    """Whether a worker has claimed jobs that it has not started while it runs another for
+    more than ``seconds``."""
     with _opened(path, mark) as whole:
         return whole is not None and _has_unstarted(whole, seconds, clock())
 
@@ -224,10 +225,10 @@ def reclaim(
     clock: Callable[[], int] = time.monotonic_ns,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Snapshot | None:
-    """Keep a living worker from starting what it has not started, and return what its log
-    says; None if it has nothing but the job that it runs, or has run that for less than
-    ``busy_seconds``. To be called in a write transaction, which then writes what the log
-    says."""
+    """Keep a living worker from starting the jobs that it has not started, and return its
+    snapshot; None if it has only the job that it runs, or has run that for less than
+    ``busy_seconds``. To be called in a write transaction, which then settles the jobs in the
+    table."""
     with _opened(path, mark) as whole:
         if whole is None or not _has_unstarted(whole, busy_seconds, clock()):
             return None
@@ -241,8 +242,8 @@ def reclaim(
 
 @contextmanager
 def _opened(path: str, mark: bytes) -> Iterator[mmap.mmap | None]:
-    """The memory of a file; None for one that is not there, is another user's, that a
-    power failure has left empty, or that was made with another mark."""
+    """Map the file into memory for a block; yield None if it is missing, another user's, cut
+    short by a power failure, or has another mark."""
     try:
         descriptor = os.open(path, os.O_RDWR | NO_FOLLOW)
     except OSError:
@@ -259,7 +260,7 @@ def _opened(path: str, mark: bytes) -> Iterator[mmap.mmap | None]:
 
 
 def _numbers(whole: mmap.mmap, *places: int) -> Iterator[int]:
-    # One after the other, and each at once: the worker may live, and write them.
+    # Each is read in one access, in this order: the worker may be writing them.
     with memoryview(whole).cast("Q") as numbers:
         yield from (numbers[place] for place in places)
 
@@ -270,7 +271,8 @@ def _has_unstarted(whole: mmap.mmap, seconds: float, now: int) -> bool:
 
 
 def _snapshot(whole: mmap.mmap) -> Snapshot:
-    # The log last: what has its line in it is done, and no result is to be missed.
+    # The log last: then it has the result of each job that is done, and a job with a line in
+    # it is done, even if its number is not written yet.
     words = list(_numbers(whole, _COUNT, _STARTED, _DONE, _LOGGED))
     if not words[0]:
         # The worker died between two claims, or before one was written completely.

@@ -111,7 +111,7 @@ def test_a_fifo_that_is_removed_while_a_worker_joins_is_made_anew(
 def test_a_fifo_that_somebody_is_stopped_at_removing_is_done_without(
     folder: Path, hang: Callable[..., Listener], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("litequeue.engine.notifier.TRIES", 3)
+    monkeypatch.setattr("litequeue.engine.notifier.OPEN_ATTEMPTS", 3)
     os.mkfifo(folder / "wake-any")
     stopped = os.open(folder / "wake-any", os.O_RDWR | os.O_NONBLOCK)
     assert locks.lock(stopped)
