@@ -1,4 +1,5 @@
-"""Puts the tables of the last results into docs/performance.md: python -m bench.page.
+"""Puts the tables of the last results into docs/performance.md: python -m bench.page, with
+further files of results where some chapters were run alone.
 
 On the page, a table stands in a block of text, and is known by its title.
 """
@@ -7,6 +8,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -38,10 +40,10 @@ def _block(text: str, found: dict[str, str]) -> str:
     return f"```text\n{found.get(text.partition(chr(10))[0], text)}```"
 
 
-def main() -> None:
+def main(further: Sequence[str] = ()) -> None:
     """Rewrite the page."""
     found: dict[str, str] = {}
-    for path in RESULTS:
+    for path in (*RESULTS, *map(Path, further)):
         if path.exists():
             found |= tables(path.read_text(encoding="utf-8"))
     page = PAGE.read_text(encoding="utf-8")
@@ -52,4 +54,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -179,7 +179,7 @@ def _in_threads() -> str:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench.peers", description=__doc__)
     parser.add_argument("--jobs", type=int, default=500, help="how many, in each round")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--patience", type=float, default=150, help="seconds, for a lost job")
     parser.add_argument("--folder", type=Path, help="where the databases are (default: /tmp)")
     parser.add_argument("--output", type=Path, help="write the whole to this file too")
