@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 # What is tested once more with workers that fetch each job by itself.
-ALONE = $(foreach name,attribution hands hands_from_outside storm supervision,tests/faults/test_$(name).py)
+ALONE = $(foreach name,attribution prefetched prefetched_from_outside storm supervision,tests/faults/test_$(name).py)
 
 .DEFAULT_GOAL := help
 .PHONY: help venv check lint test faults crash-report bench bench-apart bench-peers

@@ -41,13 +41,13 @@ def complaint(capsys: Capture) -> str:
     return err
 
 
-def reserved(queue: Queue) -> JobRow:
-    """Reserve the next job for a worker that lives as long as this process."""
+def claimed_here(queue: Queue) -> JobRow:
+    """Claim the next job for a worker that lives as long as this process."""
     return claimed(queue, queue.store.presence.register(()).worker)
 
 
-def reserved_by_the_dead(queue: Queue) -> JobRow:
-    """Reserve the next job for a worker that dies with it."""
+def claimed_by_dead_worker(queue: Queue) -> JobRow:
+    """Claim the next job for a worker that dies with it."""
     registration = queue.store.presence.register(())
     row = claimed(queue, registration.worker)
     registration.close()

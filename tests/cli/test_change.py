@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
-from commands import Capture, complaint, failed, in_a_process, litequeue, reserved
+from commands import Capture, claimed_here, complaint, failed, in_a_process, litequeue
 
 from litequeue import Queue, RunLost, State
 from litequeue.records import Spec
@@ -108,7 +108,7 @@ def test_the_jobs_must_be_said_in_one_way(
 
 def test_cancel_asks_a_running_job_to_stop(queue: Queue, capsys: Capture) -> None:
     queue.push_many([("a", {})] * 3)
-    row = reserved(queue)
+    row = claimed_here(queue)
     assert litequeue("cancel", "jobs.db", "1", "2", "3") == 0
     assert capsys.readouterr().out == "Cancelled 2 jobs.\nAsked 1 running job to stop.\n"
     assert not queue.store.executions.wanted(row)
@@ -117,8 +117,8 @@ def test_cancel_asks_a_running_job_to_stop(queue: Queue, capsys: Capture) -> Non
 
 def test_cancel_of_nothing_but_running_jobs_claims_no_more(queue: Queue, capsys: Capture) -> None:
     queue.push_many([("a", {})] * 2)
-    reserved(queue)
-    reserved(queue)
+    claimed_here(queue)
+    claimed_here(queue)
     assert litequeue("cancel", "jobs.db", "--state", "running") == 0
     assert capsys.readouterr().out == "Asked 2 running jobs to stop.\n"
 
@@ -130,7 +130,7 @@ def test_cancel_by_what_matches_tells_running_jobs_apart(
     queue.push_many([("a", {})] * 2)
     queue.push("a", delay=60)
     queue.cancel(queue.push("a"))
-    reserved(queue)
+    claimed_here(queue)
     assert litequeue("cancel", "jobs.db", *words.split(), "--json") == 0
     assert json.loads(capsys.readouterr().out) == {"cancelled": 2, "asked_to_stop": 1}
     assert states(queue) == ["running", "cancelled", "cancelled", "cancelled"]
@@ -250,7 +250,7 @@ def test_a_batch_is_cancelled_with_what_follows_it(queue: Queue, capsys: Capture
 
 def test_members_that_run_are_asked_to_stop(queue: Queue, capsys: Capture) -> None:
     id = members(queue, 2)
-    running = reserved(queue)
+    running = claimed_here(queue)
     assert litequeue("cancel", "jobs.db", "--batch", str(id), "--json") == 0
     assert json.loads(capsys.readouterr().out) == {"cancelled": 2, "asked_to_stop": 1}
     assert not queue.store.executions.wanted(running)
@@ -271,7 +271,7 @@ def test_a_batch_that_there_is_not_is_one_line(queue: Queue, capsys: Capture) ->
 
 def test_force_takes_a_running_job_from_its_worker(queue: Queue, capsys: Capture) -> None:
     queue.push("a")
-    row = reserved(queue)
+    row = claimed_here(queue)
     assert litequeue("retry", "jobs.db", "1") == 1
     assert "Job 1 is running" in complaint(capsys)
     assert litequeue("retry", "jobs.db", "--force", "1") == 0
@@ -282,7 +282,7 @@ def test_force_takes_a_running_job_from_its_worker(queue: Queue, capsys: Capture
 
 def test_force_is_for_jobs_by_their_ids(queue: Queue, capsys: Capture) -> None:
     queue.push("a")
-    reserved(queue)
+    claimed_here(queue)
     assert litequeue("retry", "jobs.db", "--force", "--all") == 2
     assert "by their ids alone" in complaint(capsys)
     assert states(queue) == ["running"]

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
-from commands import Capture, failed, litequeue, reserved
+from commands import Capture, claimed_here, failed, litequeue
 from worker_side import claim_one
 
 from litequeue import Batch, Job, JobRow, Queue, State
@@ -154,7 +154,7 @@ def test_status_tells_how_far_the_open_batches_are(queue: Queue, capsys: Capture
 
 def test_a_batch_that_is_still_planned_says_so(queue: Queue, capsys: Capture) -> None:
     queue.push(Refresh())
-    queue.store.batch_inserts.plan(reserved(queue), [("part", {})], 1)
+    queue.store.batch_inserts.plan(claimed_here(queue), [("part", {})], 1)
     assert "Batch 1 (Refresh): planned 1 so far, done 0, failed 0, 0 %" in status(capsys)
 
 
@@ -202,7 +202,7 @@ def test_a_blocked_job_says_how_many_of_its_key_run(
 ) -> None:
     ids = [queue.push("a", without_overlapping="printer", concurrency=limit) for _ in range(4)]
     for _ in range(limit):
-        reserved(queue)
+        claimed_here(queue)
     why = (
         f"the concurrency limit of key printer is reached ({limit} of {limit} running); "
         f"it runs when one of them ends."

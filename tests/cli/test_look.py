@@ -17,12 +17,12 @@ import pytest
 from commands import (
     ENVIRONMENT,
     Capture,
+    claimed_by_dead_worker,
+    claimed_here,
     complaint,
     damage,
     failed,
     litequeue,
-    reserved,
-    reserved_by_the_dead,
 )
 
 from litequeue import Queue
@@ -96,7 +96,7 @@ def test_the_oldest_wait_is_read_off_one_row_where_it_can_be(queue: Queue) -> No
 
 def test_a_worker_is_told_of_with_what_it_runs(queue: Queue, capsys: Capture) -> None:
     queue.push("send-mail")
-    row = reserved(queue)
+    row = claimed_here(queue)
     queue.store.executions.progress(row, 3, 10)
     litequeue("status", "jobs.db")
     line = rf"Worker {os.getpid()} \(all queues\) has run 1 \(send-mail\) for \d s, 3/10 done"
@@ -112,7 +112,7 @@ def test_an_idle_worker_is_told_of_with_its_queues(queue: Queue, capsys: Capture
 
 def test_jobs_of_dead_workers_are_told_of(queue: Queue, capsys: Capture) -> None:
     queue.push("send-mail")
-    reserved_by_the_dead(queue)
+    claimed_by_dead_worker(queue)
     litequeue("status", "jobs.db")
     out = capsys.readouterr().out
     assert "Left behind by a dead worker: 1 job, for any worker to reclaim." in out
@@ -121,7 +121,7 @@ def test_jobs_of_dead_workers_are_told_of(queue: Queue, capsys: Capture) -> None
 
 def test_status_as_json(queue: Queue, capsys: Capture) -> None:
     queue.push("send-mail", queue="emails")
-    row = reserved(queue)
+    row = claimed_here(queue)
     queue.push("later", delay=60)
     queue.pause("emails")
     assert litequeue("status", "jobs.db", "--json") == 0

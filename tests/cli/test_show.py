@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
-from commands import Capture, damage, failed, litequeue, reserved, reserved_by_the_dead
+from commands import Capture, claimed_by_dead_worker, claimed_here, damage, failed, litequeue
 
 from litequeue import Queue
 
@@ -33,7 +33,7 @@ def test_show_tells_all_of_a_failed_job(queue: Queue, capsys: Capture) -> None:
 
 def test_show_as_json(queue: Queue, capsys: Capture) -> None:
     queue.push("send-mail", {"to": ["a", 1.5]}, keep=60)
-    queue.store.executions.complete(reserved(queue), result='{"sent": true}', keep=60)
+    queue.store.executions.complete(claimed_here(queue), result='{"sent": true}', keep=60)
     assert litequeue("show", "jobs.db", "1", "--json") == 0
     facts = shown(capsys)
     assert facts["state"] == "done"
@@ -47,7 +47,7 @@ def test_show_as_json(queue: Queue, capsys: Capture) -> None:
 
 def test_a_running_job_shows_its_worker_and_its_progress(queue: Queue, capsys: Capture) -> None:
     queue.push("send-mail")
-    queue.store.executions.progress(reserved(queue), 3, 10)
+    queue.store.executions.progress(claimed_here(queue), 3, 10)
     litequeue("show", "jobs.db", "1")
     out = capsys.readouterr().out
     assert f"worker    process {os.getpid()}" in out
@@ -99,7 +99,7 @@ def due_and_not_yet_promoted(queue: Queue) -> None:
 
 def retried_later(queue: Queue) -> None:
     queue.push("a")
-    queue.store.executions.retry_later(reserved(queue), "ValueError: no", after=3601)
+    queue.store.executions.retry_later(claimed_here(queue), "ValueError: no", after=3601)
 
 
 def cancelled(queue: Queue) -> None:
@@ -108,7 +108,7 @@ def cancelled(queue: Queue) -> None:
 
 def orphaned(queue: Queue) -> None:
     queue.push("a")
-    reserved_by_the_dead(queue)
+    claimed_by_dead_worker(queue)
 
 
 def failed_at_once(queue: Queue) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from test_flows import WORKER, Step, running, states, succeed
+from test_dependencies import WORKER, Step, running, states, succeed
 from worker_side import WorkerSide, claimed
 
 from litequeue import Batch, Job

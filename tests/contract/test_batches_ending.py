@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 from test_batches import Catalog, Counts, counts, members, planned
-from test_flows import WORKER, Step, fail, running, states, succeed
+from test_dependencies import WORKER, Step, fail, running, states, succeed
 from waiting import Clock
 from worker_side import WorkerSide, claim_one
 

@@ -160,7 +160,7 @@ def test_a_failed_job_can_be_deleted_instead(queue: Queue, row: JobRow, table: T
 
 
 @pytest.mark.parametrize(("after", "state"), [(0, State.READY), (5, State.SCHEDULED)])
-def test_a_job_to_be_retried_has_spent_an_attempt(
+def test_a_job_to_be_retried_has_used_an_attempt(
     queue: Queue, row: JobRow, clock: Clock, after: float, state: State
 ) -> None:
     assert WorkerSide(queue).retry_later(row, "boom", after=after) is state
@@ -174,7 +174,7 @@ def test_a_job_to_be_retried_has_spent_an_attempt(
 
 
 @pytest.mark.parametrize(("after", "state"), [(0, State.READY), (5, State.SCHEDULED)])
-def test_a_released_job_has_spent_no_attempt(
+def test_a_released_job_has_used_no_attempt(
     queue: Queue, row: JobRow, clock: Clock, after: float, state: State
 ) -> None:
     assert WorkerSide(queue).release(row, after=after) is state

@@ -160,7 +160,7 @@ def test_a_retried_and_a_resumed_job_wake_a_worker(queue: Queue, listener: Liste
     assert listener.take()
 
 
-def test_a_run_that_is_given_back_wakes_a_worker(queue: Queue, listener: Listener) -> None:
+def test_a_released_run_wakes_a_worker(queue: Queue, listener: Listener) -> None:
     queue.push("a")
     row = claimed(queue, WORKER)
     listener.drain()

@@ -18,14 +18,14 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def hang(folder: Path) -> Iterator[Callable[..., Listener]]:
+def listen(folder: Path) -> Iterator[Callable[..., Listener]]:
     """Makes listeners for lists of queues; they are closed after the test."""
     listeners: list[Listener] = []
 
-    def hang(*queues: str) -> Listener:
+    def listen(*queues: str) -> Listener:
         listeners.append(Listener(folder, queues))
         return listeners[-1]
 
-    yield hang
+    yield listen
     for listener in listeners:
         listener.close()

@@ -1,4 +1,4 @@
-"""Waking idle workers: which FIFO is rung for which queue, and what a byte is worth."""
+"""Waking idle workers: which FIFO serves which queue, and what one byte does."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system h
 LONG = [f"a-queue-with-quite-a-long-name-{number}" for number in range(20)]
 
 
-def rings(listener: Listener) -> bool:
-    """Whether someone who sleeps on the bell would wake now."""
+def woken(listener: Listener) -> bool:
+    """Whether a worker that waits on the listener would wake now."""
     return bool(select.select(listener.descriptors(), [], [], 0)[0])
 
 
@@ -43,31 +43,31 @@ def rings(listener: Listener) -> bool:
     ],
 )
 def test_each_queue_has_a_fifo_of_its_own(
-    folder: Path, hang: Callable[..., Listener], queues: list[str], names: list[str]
+    folder: Path, listen: Callable[..., Listener], queues: list[str], names: list[str]
 ) -> None:
-    hang(*queues)
-    hang(*reversed(queues))
+    listen(*queues)
+    listen(*reversed(queues))
     assert sorted(os.listdir(folder)) == names
     assert all(stat.S_ISFIFO(os.stat(folder / name).st_mode) for name in names)
 
 
 @pytest.mark.parametrize("queue", ["q" * 300, "🦆" * 60])
 def test_a_queue_whose_name_is_too_long_for_a_file_has_a_short_one(
-    folder: Path, hang: Callable[..., Listener], queue: str
+    folder: Path, listen: Callable[..., Listener], queue: str
 ) -> None:
-    listener = hang(queue)
-    hang(queue[1:])
+    listener = listen(queue)
+    listen(queue[1:])
     names = os.listdir(folder)
     assert len(names) == 2
     assert all(len(name) <= LONGEST_FIFO_NAME for name in names)
     Notifier(folder).notify(queue)
-    assert rings(listener)
+    assert woken(listener)
 
 
 def test_a_worker_of_very_many_queues_is_woken_for_the_first_of_them(
-    folder: Path, hang: Callable[..., Listener]
+    folder: Path, listen: Callable[..., Listener]
 ) -> None:
-    listener = hang(*(f"q{number}" for number in range(MOST_LISTENED + 5)))
+    listener = listen(*(f"q{number}" for number in range(MOST_LISTENED + 5)))
     assert len(listener.descriptors()) == len(os.listdir(folder)) == MOST_LISTENED
     Notifier(folder).notify("q0")
     assert listener.take()
@@ -77,24 +77,24 @@ def test_a_worker_of_very_many_queues_is_woken_for_the_first_of_them(
 
 
 def test_the_last_worker_that_leaves_a_fifo_removes_it(
-    folder: Path, hang: Callable[..., Listener]
+    folder: Path, listen: Callable[..., Listener]
 ) -> None:
-    first, second = hang("high", "low"), hang("low")
+    first, second = listen("high", "low"), listen("low")
     notifier = Notifier(folder)
     notifier.notify("low")
     notifier.notify("high")
     first.close()
     assert os.listdir(folder) == ["wake-for-low"]
     notifier.notify("low")
-    assert rings(second)
+    assert woken(second)
     second.close()
     assert os.listdir(folder) == []
 
 
 def test_a_fifo_that_is_removed_while_a_worker_joins_is_made_anew(
-    folder: Path, hang: Callable[..., Listener], monkeypatch: pytest.MonkeyPatch
+    folder: Path, listen: Callable[..., Listener], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    leaving, share = hang("mail"), locks.share
+    leaving, share = listen("mail"), locks.share
 
     def late(descriptor: int) -> bool:
         monkeypatch.setattr(locks, "share", share)
@@ -102,33 +102,33 @@ def test_a_fifo_that_is_removed_while_a_worker_joins_is_made_anew(
         return share(descriptor)
 
     monkeypatch.setattr(locks, "share", late)
-    joining = hang("mail")
+    joining = listen("mail")
     assert os.listdir(folder) == ["wake-for-mail"]
     Notifier(folder).notify("mail")
-    assert rings(joining)
+    assert woken(joining)
 
 
-def test_a_fifo_that_somebody_is_stopped_at_removing_is_done_without(
-    folder: Path, hang: Callable[..., Listener], monkeypatch: pytest.MonkeyPatch
+def test_a_fifo_that_another_process_has_locked_is_done_without(
+    folder: Path, listen: Callable[..., Listener], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("litequeue.engine.notifier.OPEN_ATTEMPTS", 3)
     os.mkfifo(folder / "wake-any")
     stopped = os.open(folder / "wake-any", os.O_RDWR | os.O_NONBLOCK)
     assert locks.lock(stopped)
-    assert hang().descriptors() == []
+    assert listen().descriptors() == []
     os.close(stopped)
-    assert len(hang().descriptors()) == 1
+    assert len(listen().descriptors()) == 1
 
 
 def test_where_fifos_cannot_be_locked_they_stay(
-    folder: Path, hang: Callable[..., Listener], monkeypatch: pytest.MonkeyPatch
+    folder: Path, listen: Callable[..., Listener], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(descriptor: int) -> bool:
         raise OSError("not supported")
 
     monkeypatch.setattr(locks, "share", refuse)
     monkeypatch.setattr(locks, "lock", refuse)
-    listener = hang("mail")
+    listener = listen("mail")
     Notifier(folder).notify("mail")
     assert listener.take()
     listener.close()
@@ -136,9 +136,9 @@ def test_where_fifos_cannot_be_locked_they_stay(
 
 
 def test_the_fifos_of_the_dead_are_removed_and_those_of_the_living_stay(
-    folder: Path, hang: Callable[..., Listener]
+    folder: Path, listen: Callable[..., Listener]
 ) -> None:
-    living = hang("low")
+    living = listen("low")
     for name in ("wake-for-high", "wake-any"):
         os.mkfifo(folder / name)
     assert unused_fifos(folder) == ["wake-any", "wake-for-high"]
@@ -146,16 +146,16 @@ def test_the_fifos_of_the_dead_are_removed_and_those_of_the_living_stay(
     remove_unused_fifos(folder, [])
     assert os.listdir(folder) == ["wake-for-low"]
     Notifier(folder).notify("low")
-    assert rings(living)
+    assert woken(living)
 
 
 def test_a_link_at_the_name_of_a_fifo_is_not_followed(
-    folder: Path, tmp_path: Path, hang: Callable[..., Listener]
+    folder: Path, tmp_path: Path, listen: Callable[..., Listener]
 ) -> None:
     os.mkfifo(tmp_path / "victim", 0o600)
     (folder / "wake-any").symlink_to(tmp_path / "victim")
     sleeper = os.open(tmp_path / "victim", os.O_RDONLY | os.O_NONBLOCK)
-    assert hang().descriptors() == []
+    assert listen().descriptors() == []
     Notifier(folder).notify("mail")
     Notifier(folder).notify_all()
     remove_unused_fifos(folder, [])
@@ -165,16 +165,16 @@ def test_a_link_at_the_name_of_a_fifo_is_not_followed(
 
 
 @pytest.mark.parametrize("mode", [0o700, 0o770, 0o777])
-def test_whoever_may_write_in_the_folder_may_ring(
-    folder: Path, hang: Callable[..., Listener], mode: int
+def test_who_may_write_in_the_folder_may_notify(
+    folder: Path, listen: Callable[..., Listener], mode: int
 ) -> None:
     folder.chmod(mode)
-    hang()
+    listen()
     assert stat.S_IMODE(os.stat(folder / "wake-any").st_mode) == mode & 0o666
 
 
 @pytest.mark.parametrize(
-    ("queues", "rung", "wakes"),
+    ("queues", "notified", "wakes"),
     [
         ([], "mail", True),
         (["mail"], "mail", True),
@@ -190,78 +190,78 @@ def test_whoever_may_write_in_the_folder_may_ring(
     ],
 )
 def test_a_push_wakes_those_who_serve_its_queue(
-    folder: Path, hang: Callable[..., Listener], queues: list[str], rung: str, wakes: bool
+    folder: Path, listen: Callable[..., Listener], queues: list[str], notified: str, wakes: bool
 ) -> None:
-    listener = hang(*queues)
-    Notifier(folder).notify(rung)
-    assert rings(listener) is wakes
+    listener = listen(*queues)
+    Notifier(folder).notify(notified)
+    assert woken(listener) is wakes
     assert listener.take() is wakes
 
 
 def test_every_worker_that_serves_the_queue_can_be_woken(
-    folder: Path, hang: Callable[..., Listener]
+    folder: Path, listen: Callable[..., Listener]
 ) -> None:
-    bells = [hang(), hang("mail"), hang("low", "mail"), hang("low")]
+    listeners = [listen(), listen("mail"), listen("low", "mail"), listen("low")]
     Notifier(folder).notify("mail")
-    assert [rings(listener) for listener in bells] == [True, True, True, False]
+    assert [woken(listener) for listener in listeners] == [True, True, True, False]
 
 
-def test_one_byte_wakes_one_of_those_who_share_a_bell(
-    folder: Path, hang: Callable[..., Listener]
+def test_one_byte_wakes_one_of_those_that_share_a_fifo(
+    folder: Path, listen: Callable[..., Listener]
 ) -> None:
-    first, second = hang("mail"), hang("mail")
+    first, second = listen("mail"), listen("mail")
     Notifier(folder).notify("mail")
-    assert rings(first)
-    assert rings(second)
+    assert woken(first)
+    assert woken(second)
     assert [second.take(), first.take()] == [True, False]
-    assert not rings(first)
+    assert not woken(first)
 
 
-def test_take_takes_one_byte_and_drain_all(folder: Path, hang: Callable[..., Listener]) -> None:
-    listener, notifier = hang(), Notifier(folder)
+def test_take_takes_one_byte_and_drain_all(folder: Path, listen: Callable[..., Listener]) -> None:
+    listener, notifier = listen(), Notifier(folder)
     assert not listener.drain()
     for _ in range(3):
         notifier.notify("mail")
     assert listener.take()
-    assert rings(listener)
+    assert woken(listener)
     assert listener.drain()
-    assert not rings(listener)
+    assert not woken(listener)
     assert not listener.take()
     assert not listener.drain()
 
 
-def test_a_worker_can_pass_the_word_on_to_those_who_share_a_queue(
-    hang: Callable[..., Listener],
+def test_a_worker_can_notify_those_that_share_a_queue(
+    listen: Callable[..., Listener],
 ) -> None:
-    first, second, stranger = hang("high", "mail"), hang("mail"), hang("low")
+    first, second, stranger = listen("high", "mail"), listen("mail"), listen("low")
     first.notify()
-    assert rings(second)
-    assert not rings(stranger)
+    assert woken(second)
+    assert not woken(stranger)
 
 
-def test_a_bell_is_silent_after_the_last_who_rang_it_has_gone(
-    folder: Path, hang: Callable[..., Listener]
+def test_a_fifo_reports_nothing_after_its_last_writer_has_gone(
+    folder: Path, listen: Callable[..., Listener]
 ) -> None:
-    listener = hang()
+    listener = listen()
     Notifier(folder).notify("mail")
     listener.take()
     # A FIFO that is open for reading alone would report an end of file for ever.
-    assert not rings(listener)
+    assert not woken(listener)
 
 
-def test_a_bell_that_was_closed_is_nobodys(folder: Path, hang: Callable[..., Listener]) -> None:
-    listener = hang()
+def test_a_closed_listener_is_woken_no_more(folder: Path, listen: Callable[..., Listener]) -> None:
+    listener = listen()
     listener.close()
     listener.close()
     assert listener.descriptors() == []
     Notifier(folder).notify("mail")
     listener.notify()
     assert (listener.take(), listener.drain()) == (False, False)
-    assert not rings(hang())
+    assert not woken(listen())
 
 
-def test_a_full_bell_keeps_nobody_waiting(folder: Path, hang: Callable[..., Listener]) -> None:
-    listener = hang()
+def test_a_full_fifo_keeps_nobody_waiting(folder: Path, listen: Callable[..., Listener]) -> None:
+    listener = listen()
     with suppress(BlockingIOError):
         while True:
             os.write(listener.descriptors()[0], b"\n" * 4096)
@@ -269,13 +269,13 @@ def test_a_full_bell_keeps_nobody_waiting(folder: Path, hang: Callable[..., List
     listener.notify()
     while listener.drain():
         pass
-    assert not rings(listener)
+    assert not woken(listener)
 
 
-# Where there is no bell
+# Where there is no FIFO
 
 
-def test_where_there_is_no_folder_there_is_no_bell(tmp_path: Path) -> None:
+def test_where_there_is_no_folder_there_is_no_fifo(tmp_path: Path) -> None:
     listener = Listener(tmp_path / "missing", ["mail"])
     assert listener.descriptors() == []
     assert (listener.take(), listener.drain()) == (False, False)
@@ -285,7 +285,7 @@ def test_where_there_is_no_folder_there_is_no_bell(tmp_path: Path) -> None:
     assert not (tmp_path / "missing").exists()
 
 
-def test_on_a_system_without_fifos_there_is_no_bell(
+def test_on_a_system_without_fifos_nothing_is_listened_to(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delattr(os, "mkfifo")
@@ -294,7 +294,7 @@ def test_on_a_system_without_fifos_there_is_no_bell(
     assert not listener.take()
 
 
-def test_a_file_that_stands_where_the_bell_belongs_is_not_slept_on(folder: Path) -> None:
+def test_a_plain_file_in_place_of_the_fifo_is_not_listened_to(folder: Path) -> None:
     (folder / "wake-any").write_text("a plain file can always be read")
     listener = Listener(folder, [])
     slept_on = listener.descriptors()

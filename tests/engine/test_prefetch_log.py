@@ -1,5 +1,5 @@
-"""What a worker has in hand, as its file tells others: written by the worker, read after its
-death, recalled while it lives."""
+"""The prefetch log: written by the worker, read after its death, reclaimed from while it
+lives."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def prefetch_log(path: Path, clock: Nanoseconds) -> Iterator[PrefetchLog]:
 
 
 def now(path: Path) -> Snapshot | None:
-    """Recall without the wait: the other side of these tests stands still."""
+    """Reclaim without the wait: no worker runs in these tests."""
     return reclaim(path, sleep=lambda seconds: None)
 
 
@@ -70,17 +70,17 @@ def set_number(path: Path, place: int, value: int) -> None:
         file.write((value % 2**64).to_bytes(8, sys.byteorder))
 
 
-# What the dead have left
+# What dead workers have left
 
 
-def test_a_new_hand_is_empty(prefetch_log: PrefetchLog, path: Path) -> None:
+def test_a_new_log_is_empty(prefetch_log: PrefetchLog, path: Path) -> None:
     assert read(path) == Snapshot(0)
     assert prefetch_log.count == 0
     assert not has_unstarted(path, 0)
     assert now(path) is None
 
 
-def test_each_step_of_a_hand_can_be_read(prefetch_log: PrefetchLog, path: Path) -> None:
+def test_each_step_of_a_prefetch_can_be_read(prefetch_log: PrefetchLog, path: Path) -> None:
     prefetch_log.begin([7, 8, 9])
     prefetch_log.finish()
     assert read(path) == Snapshot(0, {7: None}, (8, 9))
@@ -95,7 +95,7 @@ def test_each_step_of_a_hand_can_be_read(prefetch_log: PrefetchLog, path: Path) 
     assert read(path) == Snapshot(0)
 
 
-def test_a_hand_may_be_as_large_as_it_can_be(prefetch_log: PrefetchLog, path: Path) -> None:
+def test_a_prefetch_of_the_largest_size_can_be_read(prefetch_log: PrefetchLog, path: Path) -> None:
     ids = [2**63 - 1 - place for place in range(MOST)]
     prefetch_log.begin(ids)
     for place in range(MOST):
@@ -104,7 +104,7 @@ def test_a_hand_may_be_as_large_as_it_can_be(prefetch_log: PrefetchLog, path: Pa
     assert read(path) == Snapshot(0, {id: str(place) for place, id in enumerate(ids)})
 
 
-def test_the_next_hand_knows_nothing_of_the_one_before(
+def test_the_next_prefetch_knows_nothing_of_the_one_before(
     prefetch_log: PrefetchLog, path: Path
 ) -> None:
     prefetch_log.begin([1, 2, 3])
@@ -117,7 +117,7 @@ def test_the_next_hand_knows_nothing_of_the_one_before(
     assert prefetch_log.start()
 
 
-def test_a_job_that_was_given_back_is_not_to_blame(prefetch_log: PrefetchLog, path: Path) -> None:
+def test_a_released_job_is_not_to_blame(prefetch_log: PrefetchLog, path: Path) -> None:
     prefetch_log.begin([7, 8, 9])
     prefetch_log.finish()
     prefetch_log.start()
@@ -170,7 +170,7 @@ def test_a_result_that_is_too_large_has_no_room(prefetch_log: PrefetchLog) -> No
 
 
 @pytest.mark.parametrize("left", [b"", b"x", bytes(SIZE - 1), bytes(SIZE), b"some text " * 4000])
-def test_a_file_that_is_no_hand_says_nothing(path: Path, left: bytes) -> None:
+def test_a_file_that_is_no_prefetch_log_says_nothing(path: Path, left: bytes) -> None:
     path.write_bytes(left)
     assert read(path) == Snapshot(None)
     assert now(path) is None
@@ -234,8 +234,8 @@ def test_a_number_without_its_check_is_not_believed(
     assert read(path) == Snapshot(None)
 
 
-def test_a_hand_of_another_file_or_another_start_is_not_believed(tmp_path: Path) -> None:
-    path = tmp_path / "marked.hand"
+def test_a_log_of_another_file_or_another_boot_is_not_believed(tmp_path: Path) -> None:
+    path = tmp_path / "marked.log"
     prefetch_log = PrefetchLog(path, 0o600, b"this start, this file")
     prefetch_log.begin([1, 2, 3])
     prefetch_log.finish()
@@ -248,7 +248,7 @@ def test_a_hand_of_another_file_or_another_start_is_not_believed(tmp_path: Path)
     prefetch_log.close()
 
 
-def test_what_is_noted_of_another_claim_is_said_of_nobody(
+def test_what_is_logged_of_another_claim_is_said_of_no_job(
     prefetch_log: PrefetchLog, path: Path
 ) -> None:
     prefetch_log.begin([1, 2, 3], 1000.5)
@@ -268,7 +268,7 @@ def job_row(id: int, reserved_at: float) -> JobRow:
     return JobRow(**{**values, "id": id, "reserved_at": at})  # type: ignore[arg-type]
 
 
-def test_of_a_hand_torn_in_blocks_no_job_is_finished_that_never_ran(path: Path) -> None:
+def test_a_log_torn_in_blocks_names_no_finished_job_that_never_ran(path: Path) -> None:
     """What a power failure leaves where it is not known that there was one: each block of
     the disk as it was at some moment."""
     draw = random.Random(1)
@@ -285,7 +285,7 @@ def test_of_a_hand_torn_in_blocks_no_job_is_finished_that_never_ran(path: Path) 
 
 
 def moments_of(path: Path, draw: random.Random) -> tuple[list[bytes], dict[int, str | None]]:
-    """The file as it was at several moments of several hands, and the jobs that ran, of
+    """The file as it was at several moments of several prefetches, and the jobs that ran, of
     each of which it is known what it returned."""
     prefetch_log, ids, ran = PrefetchLog(path, 0o600), iter(range(1, 10_000)), {}
     moments = [path.read_bytes()]
@@ -304,10 +304,10 @@ def moments_of(path: Path, draw: random.Random) -> tuple[list[bytes], dict[int, 
     return moments, ran
 
 
-# The recall
+# Reclaiming
 
 
-def test_a_recall_says_how_far_the_worker_is_and_keeps_it_from_the_rest(
+def test_reclaiming_says_how_far_the_worker_is_and_keeps_it_from_the_rest(
     prefetch_log: PrefetchLog, path: Path
 ) -> None:
     prefetch_log.begin([7, 8, 9])
@@ -320,7 +320,7 @@ def test_a_recall_says_how_far_the_worker_is_and_keeps_it_from_the_rest(
     assert list(prefetch_log.settled) == [7]
 
 
-def test_a_recall_can_be_repeated_by_whoever_comes_when_the_first_was_in_vain(
+def test_reclaiming_can_be_repeated_by_anybody_if_the_first_try_failed(
     prefetch_log: PrefetchLog, path: Path
 ) -> None:
     prefetch_log.begin([7, 8, 9])
@@ -332,7 +332,7 @@ def test_a_recall_can_be_repeated_by_whoever_comes_when_the_first_was_in_vain(
     assert not prefetch_log.start()
 
 
-def test_there_is_nothing_to_recall_beside_the_only_job(
+def test_there_is_nothing_to_reclaim_beside_the_only_job(
     prefetch_log: PrefetchLog, path: Path
 ) -> None:
     prefetch_log.begin([7])
@@ -340,7 +340,7 @@ def test_there_is_nothing_to_recall_beside_the_only_job(
     assert not has_unstarted(path, 0)
 
 
-def test_a_recall_waits_until_what_the_worker_wrote_is_seen(
+def test_reclaiming_waits_until_what_the_worker_wrote_is_seen(
     prefetch_log: PrefetchLog, path: Path
 ) -> None:
     prefetch_log.begin([7, 8, 9])
@@ -349,14 +349,14 @@ def test_a_recall_waits_until_what_the_worker_wrote_is_seen(
 
     def start_meanwhile(seconds: float) -> None:
         waits.append(seconds)
-        # It looked for a recall before there was one, and its write comes late.
+        # It looked for a reclaim before there was one, and its write comes late.
         set_number(path, prefetch_logs._STARTED, prefetch_logs._word(2, prefetch_log._salt))
 
     assert reclaim(path, sleep=start_meanwhile) == Snapshot(8, {7: None}, (9,))
     assert waits == [VISIBLE_SECONDS]
 
 
-def test_a_start_that_finds_a_recall_is_none(prefetch_log: PrefetchLog, path: Path) -> None:
+def test_no_job_starts_after_it_was_reclaimed(prefetch_log: PrefetchLog, path: Path) -> None:
     prefetch_log.begin([7, 8])
     prefetch_log.finish()
     started: list[bool] = []
@@ -391,7 +391,7 @@ def test_a_machine_that_has_started_anew_since_is_a_long_rest(
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o660, 0o644, 0o666])
-def test_who_may_use_the_database_may_recall(path: Path, mode: int) -> None:
+def test_who_may_use_the_database_may_reclaim(path: Path, mode: int) -> None:
     PrefetchLog(path, mode).close()
     assert stat.S_IMODE(path.stat().st_mode) == mode
 
@@ -404,7 +404,7 @@ def test_what_was_left_in_a_file_of_that_name_is_gone(path: Path) -> None:
 
 
 @pytest.mark.parametrize("written", [0, 4096, SIZE - 1])
-def test_a_disk_without_room_for_a_hand_is_an_error_and_leaves_no_file(
+def test_a_disk_without_room_for_a_log_is_an_error_and_leaves_no_file(
     path: Path, written: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = os.listdir("/proc/self/fd") if os.path.isdir("/proc/self/fd") else []
@@ -417,7 +417,7 @@ def test_a_disk_without_room_for_a_hand_is_an_error_and_leaves_no_file(
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
-def test_a_forked_child_may_let_go_of_a_hand_that_its_parent_goes_on_with(
+def test_a_forked_child_may_close_a_log_that_its_parent_goes_on_with(
     prefetch_log: PrefetchLog, path: Path, in_child: Callable[[Callable[[], None]], None]
 ) -> None:
     prefetch_log.begin([7, 8])

@@ -1,4 +1,4 @@
-"""Who is alive: seats, locks, notes, and the burial of the dead."""
+"""Which workers are alive: registrations, locks, prefetch logs, and the rescue of the dead."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ def presence(queue: Queue) -> Presence:
 
 
 @pytest.fixture
-def join(presence: Presence) -> Iterator[Callable[..., Registration]]:
-    """Takes seats for workers of this process; they leave after the test."""
+def register(presence: Presence) -> Iterator[Callable[..., Registration]]:
+    """Registers workers of this process; they leave after the test."""
     registrations: list[Registration] = []
 
-    def join(*queues: str) -> Registration:
+    def register(*queues: str) -> Registration:
         registrations.append(presence.register(queues))
         return registrations[-1]
 
-    yield join
+    yield register
     for registration in registrations:
         registration.leave()
 
@@ -46,23 +46,23 @@ def lock_file(presence: Presence, worker: int) -> Path:
     return presence.folder / f"{worker:012x}"
 
 
-def hand_file(presence: Presence, worker: int) -> Path:
+def log_file(presence: Presence, worker: int) -> Path:
     return presence.folder / f"{worker:012x}.hand"
 
 
 def rescues(presence: Presence, worker: int) -> list[Snapshot | None]:
-    """What a burial of the worker gives; as a list, for comparing."""
+    """What a rescue of the worker gives; as a list, for comparing."""
     with presence.rescue(worker) as note:
         return [note]
 
 
-# A seat
+# Registering
 
 
-def test_a_worker_that_joins_is_listed_with_what_it_serves(
-    presence: Presence, join: Callable[..., Registration], clock: Clock
+def test_a_registered_worker_is_listed_with_its_queues(
+    presence: Presence, register: Callable[..., Registration], clock: Clock
 ) -> None:
-    every, some = join(), join("high", "low")
+    every, some = register(), register("high", "low")
     rows = {row.id: row for row in presence.workers()}
     assert rows.keys() == {every.worker, some.worker}
     assert (rows[every.worker].queues, rows[some.worker].queues) == ((), ("high", "low"))
@@ -72,16 +72,16 @@ def test_a_worker_that_joins_is_listed_with_what_it_serves(
     assert ids(presence.alive()) == ids(presence.workers())
 
 
-def test_a_workers_id_is_its_own_and_six_bytes_wide(join: Callable[..., Registration]) -> None:
-    workers = {join().worker for _ in range(20)}
+def test_a_workers_id_is_its_own_and_six_bytes_wide(register: Callable[..., Registration]) -> None:
+    workers = {register().worker for _ in range(20)}
     assert len(workers) == 20
     assert all(NOBODY < worker < 1 << 47 for worker in workers)
 
 
 def test_a_worker_is_named_by_the_name_of_its_file(
-    presence: Presence, join: Callable[..., Registration]
+    presence: Presence, register: Callable[..., Registration]
 ) -> None:
-    registration = join()
+    registration = register()
     name = presence.workers()[0].name
     assert sorted(path.name for path in presence.folder.iterdir()) == [name, f"{name}.hand"]
     assert lock_file(presence, registration.worker).exists()
@@ -89,9 +89,9 @@ def test_a_worker_is_named_by_the_name_of_its_file(
 
 
 def test_a_worker_that_leaves_leaves_no_file(
-    presence: Presence, join: Callable[..., Registration]
+    presence: Presence, register: Callable[..., Registration]
 ) -> None:
-    registration, other = join(), join()
+    registration, other = register(), register()
     registration.leave()
     presence.deregister(registration.worker)
     assert ids(presence.workers()) == ids(presence.alive()) == [other.worker]
@@ -100,17 +100,17 @@ def test_a_worker_that_leaves_leaves_no_file(
     assert other.still_held()
 
 
-def test_a_worker_may_leave_twice(join: Callable[..., Registration]) -> None:
-    registration = join()
+def test_a_worker_may_leave_twice(register: Callable[..., Registration]) -> None:
+    registration = register()
     registration.leave()
     registration.leave()
     assert not registration.still_held()
 
 
-def test_a_lock_that_was_let_go_of_is_a_death(
-    presence: Presence, join: Callable[..., Registration]
+def test_a_worker_whose_lock_is_free_is_dead(
+    presence: Presence, register: Callable[..., Registration]
 ) -> None:
-    registration = join()
+    registration = register()
     registration.close()
     assert presence.alive() == []
     assert ids(presence.workers()) == [registration.worker]
@@ -118,10 +118,10 @@ def test_a_lock_that_was_let_go_of_is_a_death(
 
 @pytest.mark.parametrize("mode", [0o600, 0o660, 0o644, 0o666])
 def test_who_may_use_the_database_may_work_on_it(
-    queue: Queue, join: Callable[..., Registration], mode: int
+    queue: Queue, register: Callable[..., Registration], mode: int
 ) -> None:
     os.chmod(queue.path, mode)
-    join()
+    register()
     folder = stat.S_IMODE(os.stat(queue.store.presence.folder).st_mode)
     assert folder == mode | (mode & 0o444) >> 2
 
@@ -149,17 +149,17 @@ def test_a_worker_that_cannot_be_listed_leaves_no_lock_behind(
     assert list(presence.folder.iterdir()) == []
 
 
-# A note
+# The prefetch log
 
 
 @pytest.mark.parametrize(
     ("noted", "running"),
     [([], 0), ([7], 7), ([7, 0], 0), ([2**63 - 1], 2**63 - 1), ([2**62, 5], 5)],
 )
-def test_the_last_note_of_the_dead_is_what_they_were_running(
-    presence: Presence, join: Callable[..., Registration], noted: list[int], running: int
+def test_the_log_of_a_dead_worker_says_what_it_was_running(
+    presence: Presence, register: Callable[..., Registration], noted: list[int], running: int
 ) -> None:
-    registration = join()
+    registration = register()
     for job_id in noted:
         registration.prefetch_log.clear()
         if job_id:
@@ -168,10 +168,10 @@ def test_the_last_note_of_the_dead_is_what_they_were_running(
     assert rescues(presence, registration.worker) == [Snapshot(running)]
 
 
-def test_a_worker_with_jobs_in_hand_leaves_them_to_whoever_buries_it(
-    presence: Presence, join: Callable[..., Registration]
+def test_a_worker_that_leaves_with_claimed_jobs_leaves_them_to_its_rescuer(
+    presence: Presence, register: Callable[..., Registration]
 ) -> None:
-    registration = join()
+    registration = register()
     registration.prefetch_log.begin([7, 8, 9])
     registration.prefetch_log.finish('"told"')
     registration.prefetch_log.start()
@@ -179,42 +179,44 @@ def test_a_worker_with_jobs_in_hand_leaves_them_to_whoever_buries_it(
     assert rescues(presence, registration.worker) == [Snapshot(8, {7: '"told"'}, (9,))]
 
 
-def test_where_a_job_hung_is_part_of_the_note(
-    presence: Presence, join: Callable[..., Registration]
+def test_where_a_job_hung_is_part_of_the_snapshot(
+    presence: Presence, register: Callable[..., Registration]
 ) -> None:
-    registration = join()
+    registration = register()
     registration.prefetch_log.begin([7])
     os.write(registration.fileno(), b"  File x, line 1")
     registration.close()
     assert rescues(presence, registration.worker) == [Snapshot(7, stuck_at="  File x, line 1")]
 
 
-# A burial
+# Rescuing
 
 
-def test_the_living_are_not_buried(presence: Presence, join: Callable[..., Registration]) -> None:
-    registration = join()
+def test_a_living_worker_is_not_rescued(
+    presence: Presence, register: Callable[..., Registration]
+) -> None:
+    registration = register()
     assert rescues(presence, registration.worker) == [None]
     assert ids(presence.alive()) == [registration.worker]
     assert registration.still_held()
 
 
-def test_after_a_burial_nothing_of_the_dead_is_left(
-    presence: Presence, join: Callable[..., Registration]
+def test_after_a_rescue_nothing_of_the_dead_worker_is_left(
+    presence: Presence, register: Callable[..., Registration]
 ) -> None:
-    registration, other = join(), join()
+    registration, other = register(), register()
     registration.close()
     assert rescues(presence, registration.worker) == [Snapshot(0)]
     assert ids(presence.workers()) == [other.worker]
     assert not lock_file(presence, registration.worker).exists()
-    assert not hand_file(presence, registration.worker).exists()
+    assert not log_file(presence, registration.worker).exists()
 
 
-def test_one_rescuer_only_buries_a_worker(
-    presence: Presence, join: Callable[..., Registration], make_queue: Callable[..., Queue]
+def test_only_one_rescuer_gets_a_dead_worker(
+    presence: Presence, register: Callable[..., Registration], make_queue: Callable[..., Queue]
 ) -> None:
     rival = make_queue().store.presence
-    registration = join()
+    registration = register()
     registration.prefetch_log.begin([7])
     registration.close()
     with presence.rescue(registration.worker) as note:
@@ -224,10 +226,10 @@ def test_one_rescuer_only_buries_a_worker(
     assert rival.workers() == []
 
 
-def test_a_burial_that_fails_is_left_to_the_next(
-    presence: Presence, join: Callable[..., Registration]
+def test_a_rescue_that_fails_is_left_to_the_next(
+    presence: Presence, register: Callable[..., Registration]
 ) -> None:
-    registration = join()
+    registration = register()
     registration.prefetch_log.begin([7])
     registration.close()
     with pytest.raises(ZeroDivisionError), presence.rescue(registration.worker):
@@ -236,17 +238,17 @@ def test_a_burial_that_fails_is_left_to_the_next(
     assert rescues(presence, registration.worker) == [Snapshot(7)]
 
 
-def test_a_dead_worker_without_a_file_is_buried_all_the_same(
-    presence: Presence, join: Callable[..., Registration]
+def test_a_dead_worker_without_a_file_is_rescued_all_the_same(
+    presence: Presence, register: Callable[..., Registration]
 ) -> None:
-    registration = join()
+    registration = register()
     registration.leave()
     assert presence.alive() == []
     assert rescues(presence, registration.worker) == [Snapshot(None)]
     assert presence.workers() == []
 
 
-def test_a_running_job_of_nobody_we_know_has_a_dead_worker(
+def test_the_worker_of_a_running_job_is_dead_if_it_is_not_registered(
     queue: Queue, presence: Presence
 ) -> None:
     stranger = NOBODY + 5
@@ -259,10 +261,10 @@ def test_a_running_job_of_nobody_we_know_has_a_dead_worker(
 
 
 def test_the_cause_of_a_death_is_written_for_one_worker_of_several_with_one_pid(
-    presence: Presence, join: Callable[..., Registration]
+    presence: Presence, register: Callable[..., Registration]
 ) -> None:
     # As in two containers, which may give their processes equal numbers.
-    ended, alive = join(), join()
+    ended, alive = register(), register()
     assert presence.set_cause(ended.worker, "signal 9")
     causes = {row.id: row.cause for row in presence.workers()}
     assert causes == {ended.worker: "signal 9", alive.worker: None}
@@ -273,9 +275,9 @@ def test_the_cause_of_a_death_is_written_for_one_worker_of_several_with_one_pid(
 
 
 def test_a_worker_sees_that_its_lock_file_was_replaced_and_leaves_the_new_one(
-    presence: Presence, join: Callable[..., Registration]
+    presence: Presence, register: Callable[..., Registration]
 ) -> None:
-    registration = join()
+    registration = register()
     path = lock_file(presence, registration.worker)
     path.unlink()
     path.touch()
@@ -284,15 +286,15 @@ def test_a_worker_sees_that_its_lock_file_was_replaced_and_leaves_the_new_one(
     assert path.exists()
 
 
-def test_a_worker_that_lost_its_folder_can_join_again(
-    presence: Presence, join: Callable[..., Registration]
+def test_a_worker_that_lost_its_folder_can_register_again(
+    presence: Presence, register: Callable[..., Registration]
 ) -> None:
-    registration = join()
+    registration = register()
     lock_file(presence, registration.worker).unlink()
-    hand_file(presence, registration.worker).unlink()
+    log_file(presence, registration.worker).unlink()
     presence.folder.rmdir()
     registration.leave()
-    assert join().still_held()
+    assert register().still_held()
 
 
 @pytest.fixture
@@ -323,17 +325,17 @@ def test_a_lock_is_never_taken_on_a_file_that_was_unlinked(
     os.close(held)
 
 
-def test_a_rescuer_who_comes_as_another_has_finished_buries_nobody(
+def test_a_rescuer_that_comes_as_another_has_finished_rescues_nothing(
     presence: Presence,
-    join: Callable[..., Registration],
+    register: Callable[..., Registration],
     make_queue: Callable[..., Queue],
     just_before_locking: Callable[..., None],
 ) -> None:
     rival = make_queue().store.presence
-    registration = join()
+    registration = register()
     registration.prefetch_log.begin([7])
     registration.close()
-    buried: list[Snapshot | None] = []
-    just_before_locking(lambda: buried.extend(rescues(rival, registration.worker)))
+    rescued: list[Snapshot | None] = []
+    just_before_locking(lambda: rescued.extend(rescues(rival, registration.worker)))
     assert rescues(presence, registration.worker) == [None]
-    assert buried == [Snapshot(7)]
+    assert rescued == [Snapshot(7)]

@@ -248,7 +248,7 @@ def test_a_single_id_behind_a_link_is_refused_in_one_line(
     assert not Path("victim").exists()
 
 
-def test_a_hand_is_neither_made_nor_read_through_a_link(tmp_path: Path) -> None:
+def test_a_prefetch_log_is_neither_made_nor_read_through_a_link(tmp_path: Path) -> None:
     PrefetchLog(str(tmp_path / "victim"), 0o600).close()
     before = (tmp_path / "victim").read_bytes()
     (tmp_path / "hand").symlink_to("victim")

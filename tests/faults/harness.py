@@ -173,8 +173,8 @@ class World:
         sql = "select count(*) from effects where job = :id"
         return int(self.queue.store.database.rows(sql, {"id": id})[0][0])
 
-    def seated(self, count: int = 1) -> list[int]:
-        """Wait until so many workers have their seats, and return their process ids."""
+    def registered(self, count: int = 1) -> list[int]:
+        """Wait until so many workers are registered, and return their process ids."""
         self.until(lambda: len(self.queue.store.presence.workers()) >= count)
         return [row.pid for row in self.queue.store.presence.workers()]
 
@@ -200,7 +200,7 @@ class World:
 
 
 class Row:
-    """Jobs that one worker fetches at once: two, then the one that it is about, then three."""
+    """Jobs that one worker claims at once: two, then the one that it is about, then three."""
 
     def __init__(self, world: World, *endings: str, **options: object) -> None:
         self.world = world
@@ -220,7 +220,7 @@ class Row:
             assert [event.attempt for event in self.world.journal.of(id, START)] == [1]
 
     def unstarted(self, *ids: int) -> None:
-        """Each of these waits to be run, and nothing of it was spent."""
+        """Each of these waits to be run, and has used no attempt."""
         for id in ids:
             row = self.world.queue.get(id)
             assert (row.state, row.attempts) == ("ready", 0), self.world.told()

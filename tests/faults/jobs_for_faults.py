@@ -42,9 +42,9 @@ connections: list[sqlite3.Connection] = []
 
 # The modes of the suite: its workers believe that all jobs are short, and fetch as many
 # as they can at once; or they fetch each by itself; or they measure, as others do.
-HANDS, ALONE, MEASURED = "hands", "alone", "measured"
-MODE = os.environ.get("FAULTS_MODE", HANDS)
-PREFETCH = {HANDS: MOST, ALONE: 1, MEASURED: MOST}[MODE]
+PREFETCHING, ALONE, MEASURED = "prefetching", "alone", "measured"
+MODE = os.environ.get("FAULTS_MODE", PREFETCHING)
+PREFETCH = {PREFETCHING: MOST, ALONE: 1, MEASURED: MOST}[MODE]
 
 
 def believe_all_jobs_short() -> None:
@@ -62,7 +62,7 @@ def believe_all_jobs_short() -> None:
 
 
 # A part of the suite is imported by pytest, which has workers that are to measure.
-if not __package__ and MODE == HANDS:
+if not __package__ and MODE == PREFETCHING:
     believe_all_jobs_short()
 
 
@@ -125,7 +125,7 @@ def big() -> str:
 
 
 def page() -> str:
-    """Return what fits into a worker's hand, and not into a page of the database."""
+    """Return what fits into a prefetch log, and not into a page of the database."""
     return "x" * 2500
 
 
@@ -267,7 +267,7 @@ def take() -> list[object]:
 
 
 def reclaim() -> None:
-    """Have back what the workers have in hand, as the verbs do."""
+    """Reclaim what the workers have claimed, as the commands do."""
     current().pushes_to.store.reclaimer.reclaim()
 
 

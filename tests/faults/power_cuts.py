@@ -200,7 +200,7 @@ class Cuts:
         found = queue.store.database.rows(ENDED, {"ids": json.dumps(list(there))})
         jobs = len(there) - len(found)
         followers = queue.store.database.rows(LOST_FOLLOWERS)[0][0]
-        self.found["jobs in hands"] += len(running)
+        self.found["claimed jobs"] += len(running)
         self.found["jobs there"] += len(there)
         self.found["jobs lost"] += jobs
         self.found["follow-ups lost"] += followers
@@ -259,7 +259,7 @@ def _waiting(queue: Queue) -> int:
 
 
 def work(path: str) -> None:
-    """Work for as long as this lives, with as many jobs in hand as can be."""
+    """Work for as long as this lives, with as many claimed jobs as can be."""
     PrefetchSize.fits = lambda prefetch_size: lambda name: True  # type: ignore[method-assign]
     with Queue(path) as queue:
         Worker(queue, [Parent, Follower]).run()

@@ -34,7 +34,7 @@ ROOT = HERE.parent.parent
 PAUSE_SECONDS = (0.1, 0.3)
 WORK_SECONDS = (0.002, 0.02)
 # Of so many jobs, one is of that length; the others do next to nothing, so that a worker
-# has many of them in hand.
+# has claimed many of them.
 LONG_ONES_TURN = 20
 # Of so many kills, one goes to the supervisor.
 SUPERVISORS_TURN = 25
@@ -122,15 +122,15 @@ class Storm:
 
     def _in_hand(self, pid: int) -> int:
         """How many jobs a worker that was just killed had begun, and not written down, or
-        only fetched, unless it is buried already."""
+        only claimed, unless it is rescued already."""
         found = [row.name for row in self.queue.store.presence.workers() if row.pid == pid]
         folder, mark = self.queue.store.presence.folder, file_mark(self.queue.path)
         notes = [read(str(folder / f"{name}.hand"), mark) for name in found]
         return sum(len(note.finished) + len(note.unstarted) + bool(note.running) for note in notes)
 
     def _alive(self) -> list[int]:
-        """The processes of the workers that have a seat, as far as they are not known to
-        be dead. Nobody's lock is tried: that would keep it from whoever buries him."""
+        """The processes of the workers that are registered, as far as they are not known to
+        be dead. Nobody's lock is tried: that would keep it from its rescuer."""
         killed = {kill.pid for kill in self.kills}
         return [
             row.pid

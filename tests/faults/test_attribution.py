@@ -74,7 +74,9 @@ def test_a_death_between_two_attempts_is_written_on_the_row(world: World) -> Non
     world.gone(id)
 
 
-def test_a_job_that_was_only_fetched_when_its_worker_died_is_not_charged(world: World) -> None:
+def test_a_job_that_was_claimed_but_not_started_when_its_worker_died_is_not_charged(
+    world: World,
+) -> None:
     id = world.push(max_attempts=1)
 
     def fetch_and_die() -> int:
@@ -107,7 +109,7 @@ COMMANDS = {
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_whatever_works_next_brings_back_what_the_dead_have_left(
+def test_each_command_that_runs_jobs_rescues_those_of_dead_workers(
     command: str, world: World
 ) -> None:
     id = world.push("gate", "ok")
@@ -120,12 +122,12 @@ def test_whatever_works_next_brings_back_what_the_dead_have_left(
     assert world.journal.names(id) == [START, START, OK]
 
 
-def test_an_idle_worker_brings_back_the_job_of_another_that_was_killed(world: World) -> None:
+def test_an_idle_worker_rescues_the_job_of_another_that_was_killed(world: World) -> None:
     id = world.push("gate", "ok")
     victim = world.work()
     world.started(id)
     other = world.work()
-    world.seated(2)
+    world.registered(2)
     victim.kill()
     assert world.started(id, times=2).pid == other.pid
     world.gone(id)

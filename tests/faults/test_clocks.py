@@ -63,7 +63,7 @@ def test_no_clock_takes_a_job_from_a_worker_that_lives(seconds: int, world: Worl
     holder = world.work()
     world.started(id)
     other = world.script(WRONG)
-    world.seated(2)
+    world.registered(2)
     set_by(world, seconds)
     late = world.push(delay=0 if seconds < 0 else 1.2)
     assert world.started(late).pid == other.pid
@@ -75,21 +75,21 @@ def test_no_clock_takes_a_job_from_a_worker_that_lives(seconds: int, world: Worl
 
 
 @pytest.mark.parametrize("seconds", [HOUR_SECONDS, -HOUR_SECONDS])
-def test_an_idle_worker_whose_clock_was_set_brings_back_the_jobs_of_the_dead(
+def test_an_idle_worker_whose_clock_was_set_rescues_the_jobs_of_a_dead_worker(
     seconds: int, world: World
 ) -> None:
     id = world.push("gate", "ok")
     victim = world.work()
     world.started(id)
     other = world.script(WRONG)
-    world.seated(2)
+    world.registered(2)
     set_by(world, seconds)
     victim.kill()
     assert world.started(id, times=2).pid == other.pid
     world.gone(id)
 
 
-def test_a_busy_worker_whose_clock_was_set_back_brings_back_the_jobs_of_the_dead(
+def test_a_busy_worker_whose_clock_was_set_back_rescues_the_jobs_of_a_dead_worker(
     world: World,
 ) -> None:
     id = world.push("gate", "ok", priority=1)

@@ -20,7 +20,7 @@ sys.exit(Worker(Queue("jobs.db"), [handles]).run())
 
 def test_two_projects_on_one_file_each_run_their_own_jobs(world: World) -> None:
     left, right = (world.script(HAS.replace("NAME", name)) for name in ("left", "right"))
-    world.seated(2)
+    world.registered(2)
     for _ in range(50):
         world.queue.push("left")
         world.queue.push("right")

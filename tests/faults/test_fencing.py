@@ -47,7 +47,7 @@ def test_a_worker_whose_job_was_taken_by_force_writes_nothing(ending: str, world
     assert [event.attempt for event in world.journal.of(id, START)] == [1, 1]
 
 
-def test_a_worker_whose_lock_file_was_removed_loses_its_job_and_takes_a_new_seat(
+def test_a_worker_whose_lock_file_was_removed_loses_its_job_and_registers_again(
     world: World,
 ) -> None:
     id = world.push("watch", "ok")

@@ -45,7 +45,7 @@ def test_workers_of_many_lists_that_have_ended_leave_no_fifo(world: World) -> No
     assert fifos(world) == []
 
 
-def test_the_fifo_of_a_killed_worker_goes_when_its_jobs_are_brought_back(world: World) -> None:
+def test_the_fifo_of_a_killed_worker_is_removed_when_its_jobs_are_rescued(world: World) -> None:
     id = world.push("gate", "ok", queue="mail")
     victim = world.work("--queue", "mail")
     world.started(id)
@@ -54,7 +54,7 @@ def test_the_fifo_of_a_killed_worker_goes_when_its_jobs_are_brought_back(world: 
     assert fifos(world) == ["wake-for-mail"]
     worker = world.work("--queue", "other")
     world.until(lambda: fifos(world) == ["wake-for-other"])
-    assert world.seated(1) == [worker.pid]
+    assert world.registered(1) == [worker.pid]
     world.work("--queue", "mail", "--drain").ends_with(0)
     world.gone(id)
 
@@ -63,7 +63,7 @@ def test_a_worker_that_shares_a_queue_takes_what_the_other_does_not(world: World
     # Both sleep for an hour: only a byte wakes them, and both bytes may go to the first.
     world.work("--queue", "high,low", "--sleep", 3600)
     world.work("--queue", "low", "--sleep", 3600)
-    world.seated(2)
+    world.registered(2)
     world.until(lambda: len(fifos(world)) == 2)
     high, low = world.push("gate", queue="high"), world.push("gate", queue="low")
     started = [world.started(high), world.started(low)]

@@ -17,7 +17,7 @@ from litequeue import Queue
 from litequeue.errors import DatabaseFull
 
 from .harness import Program, World
-from .jobs_for_faults import HANDS, MODE, Scripted
+from .jobs_for_faults import MODE, PREFETCHING, Scripted
 from .journal import OK, START
 
 NEW_NAMESPACE, NEW_USER, PRIVATE = 0x20000, 0x10000000, 0x40000 | 0x4000
@@ -71,8 +71,8 @@ def test_a_worker_that_is_killed_while_its_end_waits_for_room_loses_nothing(worl
     assert [event.attempt for event in world.journal.of(id, START)] == [1, 2]
 
 
-def a_hand_without_room(world: World) -> tuple[list[int], int, Program]:
-    """Jobs whose results are in a worker's hand, for a child, while the file is full."""
+def a_prefetch_without_room(world: World) -> tuple[list[int], int, Program]:
+    """Jobs whose results a worker holds for a child, while the file is full."""
     parents = [world.push("page") for _ in range(2)]
     child = world.push("take", after=parents)
     worker = world.script(LIMITED)
@@ -81,24 +81,24 @@ def a_hand_without_room(world: World) -> tuple[list[int], int, Program]:
     return parents, child, worker
 
 
-def test_what_is_in_hand_when_the_disk_is_full_waits_for_room(world: World) -> None:
-    parents, child, worker = a_hand_without_room(world)
+def test_the_ends_of_a_prefetch_wait_for_room_on_a_full_disk(world: World) -> None:
+    parents, child, worker = a_prefetch_without_room(world)
     (world.folder / "room").touch()
     worker.ends_with(0)
     world.gone(*parents, child)
     assert [world.journal.names(id) for id in [*parents, child]] == [[START, OK]] * 3
 
 
-def test_what_a_worker_had_in_hand_when_it_was_killed_without_room_is_completed(
+def test_the_prefetch_of_a_worker_that_was_killed_on_a_full_disk_is_completed(
     world: World,
 ) -> None:
-    parents, child, worker = a_hand_without_room(world)
+    parents, child, worker = a_prefetch_without_room(world)
     worker.kill()
     world.work("--drain").ends_with(0)
     world.gone(*parents, child)
     runs = [len(world.journal.of(id, START)) for id in [*parents, child]]
     # One by one, the first was not noted as a success when its worker died.
-    assert runs == ([1, 1, 1] if MODE == HANDS else [2, 1, 1])
+    assert runs == ([1, 1, 1] if MODE == PREFETCHING else [2, 1, 1])
 
 
 def test_a_push_that_finds_no_room_stores_nothing_and_says_so(world: World) -> None:
@@ -183,9 +183,9 @@ CLAIMING = (
     COMPLAINING
     + """
 queue.push(Scripted())
-seated = Worker._look_around
-def full_from_now_on(self, seat):
-    result = seated(self, seat)
+looked_around = Worker._look_around
+def full_from_now_on(self, registration):
+    result = registered(self, registration)
     if not Relief.count and not os.path.exists("filler"):
         fill()
     return result
@@ -359,7 +359,7 @@ def test_a_limit_on_the_length_of_files_is_named(
     assert f"this process may not write files longer than {most} bytes (ulimit -f)" in told
 
 
-def test_a_worker_without_room_for_its_hand_says_so_and_begins_when_there_is(
+def test_a_worker_without_room_for_its_prefetch_log_says_so_and_begins_when_there_is(
     world: World, on_a_small_disk: Callable[[str], str]
 ) -> None:
     said = on_a_small_disk(BEGINNING)

@@ -74,7 +74,9 @@ def test_the_first_signal_lets_the_running_job_finish(number: int, world: World)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_the_second_signal_gives_the_running_job_back_unspent(number: int, world: World) -> None:
+def test_the_second_signal_releases_the_running_job_with_its_attempt_not_used(
+    number: int, world: World
+) -> None:
     id = world.push("hang", max_attempts=1)
     worker = world.work()
     world.started(id)

@@ -11,7 +11,7 @@ REFUSED = "Instance is already running. Exiting."
 
 def test_a_second_worker_of_one_id_says_so_and_ends_well(world: World) -> None:
     first = world.work("--single-id", "mail")
-    world.seated(1)
+    world.registered(1)
     second = world.work("--single-id", "mail")
     second.ends_with(0)
     assert second.err().strip() == REFUSED
@@ -22,7 +22,7 @@ def test_a_second_worker_of_one_id_says_so_and_ends_well(world: World) -> None:
 
 def test_the_id_of_a_killed_worker_is_free_at_once(world: World) -> None:
     world.work("--single-id", "mail")
-    world.seated(1)
+    world.registered(1)
     world.close()
     id = world.push()
     world.work("--single-id", "mail", "--drain").ends_with(0)
@@ -32,12 +32,12 @@ def test_the_id_of_a_killed_worker_is_free_at_once(world: World) -> None:
 def test_different_ids_run_side_by_side(world: World) -> None:
     world.work("--single-id", "mail")
     world.work("--single-id", "images")
-    world.seated(2)
+    world.registered(2)
 
 
 def test_a_stopped_holder_keeps_its_id(world: World) -> None:
     holder = world.work("--single-id", "mail")
-    world.seated(1)
+    world.registered(1)
     holder.signal(signal.SIGSTOP)
     second = world.work("--single-id", "mail")
     second.ends_with(0)
@@ -49,7 +49,7 @@ def test_a_stopped_holder_keeps_its_id(world: World) -> None:
 
 def test_a_supervisor_holds_its_id_and_its_workers_do_not(world: World) -> None:
     supervisor = world.work("--single-id", "mail", "--workers", 1)
-    (worker,) = world.seated(1)
+    (worker,) = world.registered(1)
     second = world.work("--single-id", "mail", "--workers", 1)
     second.ends_with(0)
     assert REFUSED in second.err()
@@ -63,7 +63,7 @@ def test_the_lock_may_lie_elsewhere_and_is_of_the_database_still(world: World) -
     locks = world.folder / "locks"
     locks.mkdir()
     world.work("--single-id", "mail", "--lock-dir", locks)
-    world.seated(1)
+    world.registered(1)
     assert len(list(locks.iterdir())) == 1
     other = world.start(
         "-m", "litequeue", "work", "other.db", "--jobs", "jobs_for_faults",

@@ -14,7 +14,7 @@ GRACE = ("--grace", 0.3)
 NOHUP = "import os, signal, sys; signal.signal(signal.SIGHUP, signal.SIG_IGN); "
 
 
-def unspent(world: World, id: int) -> None:
+def attempt_not_used(world: World, id: int) -> None:
     row = world.queue.get(id)
     assert (row.state, row.attempts) == ("ready", 0), world.told()
 
@@ -29,7 +29,7 @@ def killed(program: Program, pid: int) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_a_worker_alone_gives_a_job_back_that_does_not_end_within_the_grace(
+def test_a_worker_alone_releases_a_job_that_does_not_end_within_the_grace(
     number: int, world: World
 ) -> None:
     id = world.push("hang", max_attempts=1)
@@ -37,7 +37,7 @@ def test_a_worker_alone_gives_a_job_back_that_does_not_end_within_the_grace(
     world.started(id)
     worker.signal(number)
     worker.ends_with(0)
-    unspent(world, id)
+    attempt_not_used(world, id)
     assert world.journal.names(id) == [START, OUT]
     assert f"Finishing job {id} (scripted) within 0.3 s" in worker.err()
     assert f"Releasing job {id} (scripted)" in worker.err()
@@ -110,7 +110,7 @@ def test_a_supervisor_ends_with_its_terminal(world: World) -> None:
     pid = world.started(id).pid
     supervisor.signal(signal.SIGHUP)
     supervisor.ends_with(0)
-    unspent(world, id)
+    attempt_not_used(world, id)
     assert ended(pid)
 
 
@@ -137,4 +137,4 @@ def test_ctrl_c_again_releases_the_job_and_says_so(flags: tuple[object, ...], wo
     worker.signal(signal.SIGINT)
     worker.ends_with(128 + signal.SIGINT)
     assert f"Releasing job {id} (scripted); this attempt does not count\n" in worker.err()
-    unspent(world, id)
+    attempt_not_used(world, id)

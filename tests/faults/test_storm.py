@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from .jobs_for_faults import HANDS, MODE
+from .jobs_for_faults import MODE, PREFETCHING
 from .journal import OK, START, Event
 from .storm import Storm, report
 from .verdict import Kill, judge
@@ -18,7 +18,7 @@ def test_a_storm_of_kills_loses_no_job_and_runs_none_twice_at_once(tmp_path: Pat
     verdict = Storm(tmp_path, jobs=JOBS, kills=30, workers=4, seed=7).run()
     assert verdict.wrong == ()
     assert (verdict.lost, verdict.doubled, verdict.jobs) == (0, 0, JOBS)
-    assert (verdict.kills_of_several > 0) == (MODE == HANDS)
+    assert (verdict.kills_of_several > 0) == (MODE == PREFETCHING)
     assert verdict.kills >= 25
     assert verdict.supervisor_kills >= 1
     assert verdict.rerun >= 2

@@ -39,7 +39,7 @@ def test_a_stop_lets_the_running_jobs_finish_and_starts_no_other(world: World) -
     id = world.push("gate")
     supervisor = world.work("--workers", 2)
     busy = world.started(id).pid
-    idle = (set(world.seated(2)) - {busy}).pop()
+    idle = (set(world.registered(2)) - {busy}).pop()
     supervisor.signal(signal.SIGTERM)
     world.until(lambda: ended(idle))
     late = world.push()
@@ -54,7 +54,7 @@ def test_ctrl_c_in_a_terminal_lets_the_running_jobs_finish(world: World) -> None
     id = world.push("gate")
     supervisor = world.work("--workers", 2)
     busy = world.started(id).pid
-    idle = (set(world.seated(2)) - {busy}).pop()
+    idle = (set(world.registered(2)) - {busy}).pop()
     os.killpg(supervisor.pid, signal.SIGINT)
     world.until(lambda: ended(idle))
     world.open_gate(id)
@@ -66,7 +66,7 @@ def test_the_workers_of_a_killed_supervisor_end_after_their_jobs(world: World) -
     id = world.push("gate", max_attempts=1)
     supervisor = world.work("--workers", 2)
     busy = world.started(id).pid
-    idle = (set(world.seated(2)) - {busy}).pop()
+    idle = (set(world.registered(2)) - {busy}).pop()
     supervisor.process.kill()
     supervisor.status()
     world.until(lambda: ended(idle))

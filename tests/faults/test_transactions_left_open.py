@@ -53,7 +53,7 @@ def test_a_worker_that_would_wait_for_itself_ends_and_its_job_is_charged(
     assert supervisor.process.poll() is None
 
 
-def test_of_several_that_were_fetched_together_only_the_one_that_left_it_is_charged(
+def test_of_several_jobs_claimed_together_only_the_one_that_left_it_open_is_charged(
     world: World,
 ) -> None:
     before = [world.push(max_attempts=1) for _ in range(3)]

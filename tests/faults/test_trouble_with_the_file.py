@@ -74,14 +74,16 @@ def test_a_worker_whose_claim_finds_the_file_locked_claims_later(world: World) -
 
 
 @pytest.mark.parametrize("busy", [True, False])
-def test_an_idle_worker_survives_a_lock_while_it_buries_another(busy: bool, world: World) -> None:
+def test_an_idle_worker_survives_a_lock_while_it_rescues_the_jobs_of_another(
+    busy: bool, world: World
+) -> None:
     id = world.push("gate", "ok") if busy else 0
     victim = world.work()
     if busy:
         world.started(id)
-    world.seated(1)
+    world.registered(1)
     worker = world.script(IMPATIENT)
-    world.seated(2)
+    world.registered(2)
     with held(world.path):
         victim.kill()
         worker.said("stayed locked")

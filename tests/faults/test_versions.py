@@ -260,7 +260,7 @@ def test_the_earlier_version_rescues_a_killed_worker_of_this_one(joined: Joined)
 
 
 @pytest.mark.parametrize("killed_is_newer", [True, False])
-def test_what_a_killed_worker_had_fetched_runs_elsewhere(
+def test_the_jobs_that_a_killed_worker_had_claimed_run_elsewhere(
     joined: Joined, killed_is_newer: bool
 ) -> None:
     """The gate stands in the middle of what one claim took."""
@@ -294,14 +294,14 @@ def test_a_supervisor_of_the_earlier_version_starts_workers_of_this_one(deploy: 
     supervisor = deploy.work(installed, "--workers", "1")
     world = World(deploy.folder)
     try:
-        (first,) = world.seated(1)
+        (first,) = world.registered(1)
         installed.unlink()
         installed.symlink_to(ROOT)
         os.kill(first, signal.SIGKILL)
-        world.until(lambda: [pid for pid in world.seated(1) if pid != first])
+        world.until(lambda: [pid for pid in world.registered(1) if pid != first])
         id = world.queue.push("add", {"a": 1, "b": 1}, keep=3600)
         assert world.queue.result(id, timeout=LONG) == 2
-        (second,) = world.seated(1)
+        (second,) = world.registered(1)
         assert "--leash" in Path(f"/proc/{second}/cmdline").read_text().split("\0")
         supervisor.terminate()
         supervisor.wait(LONG)

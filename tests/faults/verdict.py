@@ -15,7 +15,7 @@ SHOWN = 20
 
 class Kill(NamedTuple):
     """A SIGKILL, to a worker or the supervisor, just before it was sent, and how many jobs
-    were in the worker's hand."""
+    were claimed by the worker."""
 
     pid: int
     whom: str
@@ -74,12 +74,12 @@ class Verdict:
     def lines(self) -> list[tuple[str, str]]:
         """What a report says of it."""
         most = self.most_in_hand
-        unseen = "attempts spent by a kill between the claim and the job's first line"
+        unseen = "attempts used by a kill between the claim and the job's first line"
         return [
             ("kills", f"{self.kills} (of them {self.supervisor_kills} of the supervisor)"),
             ("", f"{self.kills_of_running} hit a worker inside a job"),
             ("", f"{self.kills_of_ended} hit one between a job's last line and its note"),
-            ("", f"{self.kills_of_several} hit one with several jobs in hand, at most {most}"),
+            ("", f"{self.kills_of_several} hit one with several claimed jobs, at most {most}"),
             ("jobs", f"{self.jobs}"),
             ("lost", f"{self.lost}"),
             ("doubled", f"{self.doubled}"),

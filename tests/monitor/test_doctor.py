@@ -217,7 +217,7 @@ def leave_rows_out_of_an_index(queue: Queue) -> None:
     connection.close()
 
 
-def test_an_index_that_lacks_a_row_is_wrong_and_reindex_mends_it(queue: Queue) -> None:
+def test_an_index_that_lacks_a_row_is_wrong_and_reindex_fixes_it(queue: Queue) -> None:
     queue.close()
     leave_rows_out_of_an_index(queue)
     found = one(diagnosed(queue, "integrity"))
@@ -241,7 +241,7 @@ def test_a_damaged_page_is_wrong_and_asks_for_a_backup(queue: Queue) -> None:
     assert "restore a backup" in found.remedy or "malformed" in found.sentence
 
 
-def test_a_missing_index_is_wrong_and_its_remedy_mends_it(queue: Queue) -> None:
+def test_a_missing_index_is_wrong_and_its_remedy_fixes_it(queue: Queue) -> None:
     by_hand(queue, "drop index litequeue_timer")
     found = one(diagnosed(queue, "tables"))
     assert (found.level, found.sentence) == ("wrong", "the index litequeue_timer is missing")
@@ -251,7 +251,7 @@ def test_a_missing_index_is_wrong_and_its_remedy_mends_it(queue: Queue) -> None:
     assert one(diagnosed(queue, "tables")).level == "ok"
 
 
-def test_a_missing_view_is_wrong_and_its_remedy_mends_it(queue: Queue) -> None:
+def test_a_missing_view_is_wrong_and_its_remedy_fixes_it(queue: Queue) -> None:
     by_hand(queue, "drop view litequeue_list")
     by_hand(queue, one(diagnosed(queue, "tables")).remedy.partition("in the file: ")[2])
     assert one(diagnosed(queue, "tables")).level == "ok"
@@ -304,7 +304,7 @@ def test_a_missing_table_of_jobs_is_wrong_and_the_other_examinations_go_on(queue
 # Rows
 
 
-def test_a_row_that_breaks_a_law_is_wrong_and_named(queue: Queue) -> None:
+def test_a_row_that_violates_an_invariant_is_wrong_and_named(queue: Queue) -> None:
     by_hand(queue, "update litequeue_jobs set finished_at = 1")
     found = one(diagnosed(queue, "laws"))
     assert found.level == "wrong"

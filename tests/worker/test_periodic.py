@@ -7,7 +7,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
-from commands import reserved
+from commands import claimed_here
 from waiting import Child, Clock
 
 from litequeue import Job, Queue, Retry, State, job
@@ -256,7 +256,7 @@ def test_while_one_runs_no_second_is_pushed_and_none_piles_up(queue: Queue, cloc
     prefetch_log = ticker(queue)
     clock.advance(PERIOD)
     prefetch_log.tick()
-    row = reserved(queue)
+    row = claimed_here(queue)
     for _ in range(3):
         clock.advance(PERIOD)
         prefetch_log.tick()

@@ -1,5 +1,5 @@
-"""Workers that have several jobs in hand: killed, held up, told to end. In either mode of
-the suite each job fares as if it were alone."""
+"""Workers that have claimed several jobs: killed, held up, told to end. In either mode of
+the suite each job ends as if it were alone."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import signal
 import pytest
 
 from .harness import Row, World
-from .jobs_for_faults import HANDS, MODE, Scripted
+from .jobs_for_faults import MODE, PREFETCHING, Scripted
 from .journal import OK, START
 
 # Killed
@@ -29,7 +29,9 @@ def test_a_kill_charges_the_job_that_ran_and_no_other(
     world.gone(row.middle)
 
 
-def test_one_that_kills_each_worker_spends_its_attempts_and_the_others_none(world: World) -> None:
+def test_a_job_that_kills_each_worker_uses_its_attempts_and_the_others_use_none(
+    world: World,
+) -> None:
     row = Row(world, "kill", max_attempts=3)
     world.work("--workers", 2)
     world.until(lambda: world.queue.get(row.middle).state == "failed")
@@ -37,7 +39,7 @@ def test_one_that_kills_each_worker_spends_its_attempts_and_the_others_none(worl
     assert [event.attempt for event in world.journal.of(row.middle, START)] == [1, 2, 3]
 
 
-def test_the_results_of_what_a_killed_worker_had_finished_reach_those_who_wait(
+def test_the_results_of_jobs_that_a_killed_worker_had_finished_reach_their_dependents(
     world: World,
 ) -> None:
     parents = [world.push("page"), world.push("ok")]
@@ -65,7 +67,7 @@ def test_a_batch_counts_what_a_killed_worker_had_finished_once(world: World) -> 
 
 
 @pytest.mark.parametrize("ending", ["stop", "freeze", "gate"])
-def test_another_worker_runs_what_waits_behind_a_job_that_holds_up_its_worker(
+def test_another_worker_runs_the_jobs_that_wait_behind_a_slow_one(
     ending: str, world: World
 ) -> None:
     row = Row(world, ending, "ok")
@@ -73,7 +75,7 @@ def test_another_worker_runs_what_waits_behind_a_job_that_holds_up_its_worker(
     world.started(row.middle)
     other = world.work()
     row.ran_once(*row.others)
-    if MODE == HANDS:
+    if MODE == PREFETCHING:
         assert {world.started(id).pid for id in row.behind} == {other.pid}
     assert world.queue.get(row.middle).state == "running"
     if ending == "freeze":
@@ -92,7 +94,9 @@ def test_another_worker_runs_what_waits_behind_a_job_that_holds_up_its_worker(
 
 
 @pytest.mark.parametrize("ending", ["term", "term+gate"])
-def test_the_first_signal_gives_back_what_has_not_started(ending: str, world: World) -> None:
+def test_the_first_signal_releases_the_jobs_that_have_not_started(
+    ending: str, world: World
+) -> None:
     row = Row(world, ending, max_attempts=1)
     worker = world.work()
     world.started(row.middle)
@@ -104,7 +108,7 @@ def test_the_first_signal_gives_back_what_has_not_started(ending: str, world: Wo
 
 
 @pytest.mark.parametrize("ending", ["term+term", "term+term+hang", "hang"])
-def test_the_second_signal_gives_back_what_runs_as_well(ending: str, world: World) -> None:
+def test_the_second_signal_releases_the_running_job_as_well(ending: str, world: World) -> None:
     row = Row(world, ending, max_attempts=1)
     worker = world.work()
     world.started(row.middle)
@@ -119,7 +123,7 @@ def test_the_second_signal_gives_back_what_runs_as_well(ending: str, world: Worl
 
 
 @pytest.mark.parametrize("ending", ["freeze", "swallow", "stop"])
-def test_a_supervisor_that_ends_a_worker_loses_nothing_of_its_hand(
+def test_a_supervisor_that_ends_a_worker_loses_nothing_of_its_prefetch(
     ending: str, world: World
 ) -> None:
     row = Row(world, ending, max_attempts=1)
@@ -135,7 +139,7 @@ def test_a_supervisor_that_ends_a_worker_loses_nothing_of_its_hand(
 
 
 @pytest.mark.parametrize("flags", [("--once",), ("--max-jobs", 1), ("--max", 1)])
-def test_a_worker_that_may_run_one_job_fetches_no_other(
+def test_a_worker_that_may_run_one_job_claims_no_other(
     flags: tuple[object, ...], world: World
 ) -> None:
     row = Row(world, "ok")

@@ -115,7 +115,7 @@ CASES: dict[Callable[[Queue], None], tuple[set[str], int]] = {
 
 @pytest.mark.parametrize("moment", ["before", "after"])
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.__name__)
-def test_a_kill_at_any_statement_neither_loses_nor_doubles_what_hangs_together(
+def test_a_kill_at_any_statement_neither_loses_nor_doubles_dependent_jobs(
     case: Callable[[Queue], None], moment: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with Queue(tmp_path / "template.db") as queue:

@@ -10,7 +10,7 @@ from contextlib import suppress
 from threading import Barrier
 
 import pytest
-from test_flows import WORKER, running, states, succeed
+from test_dependencies import WORKER, running, states, succeed
 from waiting import Child, wait_until
 from worker_side import WorkerSide
 
@@ -96,7 +96,7 @@ def test_the_results_of_the_parents_come_in_the_order_of_after(queue: Queue) -> 
     assert queue.result(turned, timeout=0) == values[::-1]
 
 
-def test_results_are_at_hand_in_a_later_attempt_and_after_a_retry(queue: Queue) -> None:
+def test_results_are_available_in_a_later_attempt_and_after_a_retry(queue: Queue) -> None:
     parents = [queue.push(Give(value)) for value in "ab"]
     child = queue.push(Gather(failures=3), after=parents, max_attempts=2)
     drain(queue)
@@ -150,7 +150,7 @@ def test_a_transaction_of_a_run_ends_it_and_frees_what_was_pushed_in_it(queue: Q
     assert queue.result(gather, timeout=0) == [0, 1, 2, None]
 
 
-def test_a_transaction_of_a_run_that_raises_leaves_nothing_of_the_flow(queue: Queue) -> None:
+def test_a_transaction_of_a_run_that_raises_leaves_none_of_the_jobs_it_pushed(queue: Queue) -> None:
     queue.push(Split(3, fails=True))
     drain(queue)
     assert [(row.name, row.reason) for row in queue.find()] == [("Split", "Fail: after the pushes")]
@@ -254,7 +254,7 @@ def test_a_cancelled_parent_and_a_push_after_it_leave_no_job_waiting_for_ever(qu
             assert set(queue.counts()["default"]) == {"cancelled"}
 
 
-def test_two_workers_run_a_wide_flow_to_its_end(queue: Queue) -> None:
+def test_two_workers_run_many_dependent_jobs_to_their_end(queue: Queue) -> None:
     tops = [queue.push(Give(number)) for number in range(20)]
     middles = [queue.push(Give(), after=[top, tops[0]]) for top in tops]
     last = queue.push(Gather(), after=middles + tops)

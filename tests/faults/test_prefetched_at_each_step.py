@@ -1,4 +1,4 @@
-"""A worker that is killed at each step of a hand: before each statement, before each number
+"""A worker that is killed at each step of a prefetch: before each statement, before each number
 and result that it notes, before each first and last line of a job."""
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ RUNS = {id: 2 if id == RAISES else 1 for id in range(FIRST, CHILD + 1)}
 
 
 def a_flow_of_many(world: World) -> None:
-    """Fill a hand with jobs that end in all ways, on which others wait."""
+    """Fill a prefetch with jobs that end in all ways, on which others wait."""
     options: dict[str, Any] = {"max_attempts": 10}
     world.push("ok", **options)
     with world.queue.batch(then=Scripted(), **options) as batch:
@@ -44,8 +44,8 @@ def a_flow_of_many(world: World) -> None:
     world.push("take", after=[FIRST, LAST], **options)
 
 
-def recalled_in_between(world: World) -> None:
-    """The same, and one of the jobs has back what the worker has in hand."""
+def reclaimed_in_between(world: World) -> None:
+    """The same, and one of the jobs reclaims what its worker has claimed."""
     a_flow_of_many(world)
     job = Scripted(endings=["recall"])
     sql = "update litequeue_jobs set payload = :payload where id = :id"
@@ -53,8 +53,8 @@ def recalled_in_between(world: World) -> None:
     world.queue.store.database.rows(sql, values)
 
 
-@pytest.mark.parametrize("case", [a_flow_of_many, recalled_in_between], ids=lambda f: f.__name__)
-def test_a_kill_at_any_step_of_a_hand_is_as_a_kill_of_one_job(
+@pytest.mark.parametrize("case", [a_flow_of_many, reclaimed_in_between], ids=lambda f: f.__name__)
+def test_a_kill_at_any_step_of_a_prefetch_is_like_a_kill_of_one_job(
     case: Callable[[World], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     template = tmp_path / "template.db"
@@ -98,7 +98,7 @@ class Step:
 
 
 class Numbers:
-    """The numbers of a hand, each of which is written in a step of its own."""
+    """The numbers of a prefetch log, each of which is written in a step of its own."""
 
     def __init__(self, numbers: memoryview, step: Step) -> None:
         self._numbers = numbers
@@ -166,7 +166,7 @@ def hold_against_promises(world: World, moment: str) -> None:
         ]
         assert world.queue.check() == []
         assert world.queue.store.presence.workers() == []
-        # One who was not on the list yet is nobody's to bury.
+        # A worker that was not registered yet cannot be rescued.
         if "insert into litequeue_workers" not in moment:
             left = [
                 each for each in world.queue.store.presence.folder.iterdir() if not each.is_fifo()

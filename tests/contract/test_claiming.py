@@ -16,7 +16,7 @@ WORKER, OTHER = NOBODY + 1, NOBODY + 2
 
 
 def names(queue: Queue, queues: Sequence[str] = ()) -> str:
-    """The names of all jobs that can be had, in the order of having them."""
+    """The names of all jobs that can be claimed, in that order."""
     found = []
     while (row := claim_one(queue, WORKER, queues)) is not None:
         found.append(row.name)
@@ -27,7 +27,7 @@ def taken(queue: Queue, queues: Sequence[str] = ()) -> JobRow:
     return claimed(queue, WORKER, queues)
 
 
-def test_a_reserved_job_is_running_for_its_worker(queue: Queue, clock: Clock) -> None:
+def test_a_claimed_job_is_running_for_its_worker(queue: Queue, clock: Clock) -> None:
     job_id = queue.push("a", {"x": 1}, queue="low", priority=2, max_attempts=4, timeout=9)
     pushed = queue.get(job_id)
     clock.advance(5)
@@ -39,7 +39,7 @@ def test_a_reserved_job_is_running_for_its_worker(queue: Queue, clock: Clock) ->
         assert getattr(row, same) == getattr(pushed, same)
 
 
-def test_a_job_is_reserved_once(make_queue: Callable[..., Queue]) -> None:
+def test_a_job_is_claimed_once(make_queue: Callable[..., Queue]) -> None:
     queue, rival = make_queue(), make_queue()
     queue.push("a")
     assert taken(queue).name == "a"
@@ -168,7 +168,7 @@ def test_has_ready_says_whether_a_worker_of_these_queues_would_find_a_job(
 
 
 @pytest.mark.parametrize("delay", [0, 60])
-def test_one_job_can_be_reserved_by_its_id_due_or_not(queue: Queue, delay: float) -> None:
+def test_one_job_can_be_claimed_by_its_id_due_or_not(queue: Queue, delay: float) -> None:
     queue.push("first", {}, priority=9)
     job_id = queue.push("a", {}, delay=delay)
     row = WorkerSide(queue).claim_job(WORKER, job_id)
@@ -176,7 +176,7 @@ def test_one_job_can_be_reserved_by_its_id_due_or_not(queue: Queue, delay: float
     assert (row.id, row.state, row.attempts, row.worker) == (job_id, State.RUNNING, 1, WORKER)
 
 
-def test_a_job_that_is_running_finished_or_gone_cannot_be_reserved_by_its_id(
+def test_a_job_that_is_running_finished_or_gone_cannot_be_claimed_by_its_id(
     queue: Queue, table: Callable[[], object]
 ) -> None:
     running, failed, cancelled, gone = queue.push_many([("a", {})] * 4)

@@ -1,4 +1,4 @@
-"""The side that rings keeps the FIFOs open: what it notices, and what it lets go of."""
+"""The notifier keeps the FIFOs open: what it notices, and what it closes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from litequeue.queue import Queue
 pytestmark = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no FIFOs")
 
 
-def rung(listener: Listener) -> bool:
+def was_notified(listener: Listener) -> bool:
     """Whether a byte came since the last look."""
     return bool(select.select(listener.descriptors(), [], [], 0)[0]) and listener.drain()
 
@@ -41,84 +41,84 @@ linux = pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="this syst
 # What is new, and what has gone
 
 
-def test_a_bell_that_is_hung_after_the_first_ring_is_rung(
-    folder: Path, hang: Callable[..., Listener]
+def test_a_fifo_made_after_the_first_notification_is_notified(
+    folder: Path, listen: Callable[..., Listener]
 ) -> None:
-    first, notifier = hang(), Notifier(folder)
+    first, notifier = listen(), Notifier(folder)
     notifier.notify("mail")
-    second = hang("mail")
+    second = listen("mail")
     notifier.notify("mail")
-    assert (rung(first), rung(second)) == (True, True)
+    assert (was_notified(first), was_notified(second)) == (True, True)
 
 
-def test_a_folder_that_is_made_after_the_first_ring_is_found(tmp_path: Path) -> None:
+def test_a_folder_made_after_the_first_notification_is_found(tmp_path: Path) -> None:
     notifier = Notifier(tmp_path / "later")
     notifier.notify("mail")
     (tmp_path / "later").mkdir()
     listener = Listener(tmp_path / "later", [])
     notifier.notify("mail")
-    assert rung(listener)
+    assert was_notified(listener)
     listener.close()
 
 
-def test_the_folder_is_looked_into_once_in_a_while(folder: Path) -> None:
+def test_the_folder_is_listed_once_in_a_while(folder: Path) -> None:
     clock = Clock()
     notifier = Notifier(folder, clock)
     notifier.notify("mail")
     listener = Listener(folder, [], sleep=lambda seconds: None)
     clock.advance(FIFO_TRUST_SECONDS / 2)
     notifier.notify("mail")
-    assert not rung(listener)
+    assert not was_notified(listener)
     clock.advance(FIFO_TRUST_SECONDS)
     notifier.notify("mail")
-    assert rung(listener)
+    assert was_notified(listener)
     listener.close()
 
 
-def test_who_hangs_a_bell_waits_for_those_who_have_just_looked(folder: Path) -> None:
+def test_a_new_listener_waits_for_those_that_have_just_listed_the_folder(folder: Path) -> None:
     # What they push till then, the first look at the queue finds: it comes after this.
     clock = Clock()
     notifier = Notifier(folder, clock)
     notifier.notify("mail")
     listener = Listener(folder, [], sleep=clock.sleep)
     notifier.notify("mail")
-    assert rung(listener)
+    assert was_notified(listener)
     listener.close()
 
 
-def test_a_bell_that_was_removed_is_no_error_and_one_made_anew_is_rung(
-    folder: Path, hang: Callable[..., Listener]
+def test_a_removed_fifo_is_no_error_and_a_new_one_is_notified(
+    folder: Path, listen: Callable[..., Listener]
 ) -> None:
-    old, notifier = hang("mail"), Notifier(folder)
+    old, notifier = listen("mail"), Notifier(folder)
     notifier.notify("mail")
-    assert rung(old)
+    assert was_notified(old)
     (folder / "wake-for-mail").unlink()
     notifier.notify("mail")
-    new = hang("mail")
+    new = listen("mail")
     notifier.notify("mail")
-    assert rung(new)
+    assert was_notified(new)
 
 
-def test_a_folder_that_was_removed_is_no_error_and_one_made_anew_is_found(
-    folder: Path, hang: Callable[..., Listener]
+def test_a_removed_folder_is_no_error_and_a_new_one_is_found(
+    folder: Path, listen: Callable[..., Listener]
 ) -> None:
-    hang()
+    listen()
     notifier = Notifier(folder)
     notifier.notify("mail")
     (folder / "wake-any").unlink()
     folder.rmdir()
     notifier.notify("mail")
     folder.mkdir()
-    listener = hang()
+    listener = listen()
     notifier.notify("mail")
-    assert rung(listener)
+    assert was_notified(listener)
 
 
-def test_a_bell_that_could_not_be_opened_is_tried_again(
-    folder: Path, hang: Callable[..., Listener], monkeypatch: pytest.MonkeyPatch
+def test_a_fifo_that_could_not_be_opened_is_tried_again(
+    folder: Path, listen: Callable[..., Listener], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = Clock()
-    listener, notifier = hang(), Notifier(folder, clock)
+    listener, notifier = listen(), Notifier(folder, clock)
 
     def full(*arguments: object) -> int:
         raise OSError("too many open files")
@@ -128,7 +128,7 @@ def test_a_bell_that_could_not_be_opened_is_tried_again(
         notifier.notify("mail")
     clock.advance(FIFO_TRUST_SECONDS)
     notifier.notify("mail")
-    assert rung(listener)
+    assert was_notified(listener)
 
 
 def test_a_file_that_is_no_fifo_is_not_written_to(folder: Path) -> None:
@@ -152,13 +152,13 @@ print("lives")
 """
 
 
-def test_a_push_survives_the_last_sleeper_where_a_broken_pipe_is_deadly(
-    folder: Path, hang: Callable[..., Listener], start: Callable[..., Child]
+def test_a_push_survives_the_end_of_the_last_listener_where_sigpipe_kills(
+    folder: Path, listen: Callable[..., Listener], start: Callable[..., Child]
 ) -> None:
-    listener = hang()
+    listener = listen()
     child = start(DEADLY, folder.with_name("jobs.db"))
     assert child.line() == "pushed"
-    assert rung(listener)
+    assert was_notified(listener)
     listener.close()
     child.say()
     assert child.finish() == "lives"
@@ -168,11 +168,11 @@ def test_a_push_survives_the_last_sleeper_where_a_broken_pipe_is_deadly(
 
 
 @linux
-def test_a_bell_is_opened_once_however_often_it_is_rung(
-    folder: Path, hang: Callable[..., Listener]
+def test_a_fifo_is_opened_once_however_often_it_is_notified(
+    folder: Path, listen: Callable[..., Listener]
 ) -> None:
-    hang("mail")
-    hang("low")
+    listen("mail")
+    listen("low")
     before = opened(folder)
     clock = Clock()
     notifier = Notifier(folder, clock)
@@ -190,8 +190,8 @@ def test_a_bell_is_opened_once_however_often_it_is_rung(
 
 
 @linux
-def test_a_bell_that_was_removed_is_let_go_of(folder: Path, hang: Callable[..., Listener]) -> None:
-    listener, clock = hang("mail"), Clock()
+def test_a_removed_fifo_is_closed(folder: Path, listen: Callable[..., Listener]) -> None:
+    listener, clock = listen("mail"), Clock()
     notifier = Notifier(folder, clock)
     notifier.notify("mail")
     listener.close()
@@ -203,14 +203,14 @@ def test_a_bell_that_was_removed_is_let_go_of(folder: Path, hang: Callable[..., 
 
 @linux
 def test_a_queue_that_is_closed_has_nothing_open(
-    folder: Path, hang: Callable[..., Listener], make_queue: Callable[..., Queue]
+    folder: Path, listen: Callable[..., Listener], make_queue: Callable[..., Queue]
 ) -> None:
-    listener = hang()
+    listener = listen()
     before = opened(folder)
     queue = make_queue()
     for _ in range(2):
         queue.push("a")
-        assert rung(listener)
+        assert was_notified(listener)
         assert opened(folder) == [*before, "wake-any"]
         queue.close()
         assert opened(folder) == before
@@ -218,11 +218,11 @@ def test_a_queue_that_is_closed_has_nothing_open(
 
 @linux
 def test_a_child_of_a_fork_opens_its_own(
-    folder: Path, hang: Callable[..., Listener], make_queue: Callable[..., Queue]
+    folder: Path, listen: Callable[..., Listener], make_queue: Callable[..., Queue]
 ) -> None:
-    listener, queue = hang(), make_queue()
+    listener, queue = listen(), make_queue()
     queue.push("a")
-    assert rung(listener)
+    assert was_notified(listener)
     reader, writer = os.pipe()
     child = os.fork()
     if not child:
@@ -239,48 +239,48 @@ def test_a_child_of_a_fork_opens_its_own(
         told += part
     os.close(reader)
     os.waitpid(child, 0)
-    # The bell is the parent's alone, which sleeps on it.
+    # The listener belongs to the parent alone.
     assert told.decode() == repr(([], ["wake-any"]))
-    assert rung(listener)
+    assert was_notified(listener)
     queue.push("c")
-    assert rung(listener)
+    assert was_notified(listener)
 
 
 @linux
 def test_a_producer_of_many_queues_keeps_few_open(
-    folder: Path, hang: Callable[..., Listener], make_queue: Callable[..., Queue]
+    folder: Path, listen: Callable[..., Listener], make_queue: Callable[..., Queue]
 ) -> None:
-    bells = [hang(f"tenant-{number}") for number in range(2 * MOST_OPEN)]
+    listeners = [listen(f"tenant-{number}") for number in range(2 * MOST_OPEN)]
     mine = opened(folder)
     queue = make_queue()
-    for number, listener in enumerate(bells):
+    for number, listener in enumerate(listeners):
         queue.push("a", {}, queue=f"tenant-{number}")
-        assert rung(listener)
+        assert was_notified(listener)
     assert len(opened(folder)) - len(mine) <= MOST_OPEN
     queue.push("a", {}, queue="tenant-0")
-    assert rung(bells[0])
+    assert was_notified(listeners[0])
 
 
 @linux
 def test_a_producer_opens_what_serves_its_queue_and_nothing_else(
-    folder: Path, hang: Callable[..., Listener]
+    folder: Path, listen: Callable[..., Listener]
 ) -> None:
     for number in range(20):
-        hang(f"tenant-{number}")
-    hang()
+        listen(f"tenant-{number}")
+    listen()
     before = opened(folder)
     notifier = Notifier(folder)
     notifier.notify("tenant-3")
     assert opened(folder) == sorted([*before, "wake-any", "wake-for-tenant-3"])
 
 
-def test_threads_that_ring_while_bells_come_and_go_write_to_no_other_file(
-    folder: Path, tmp_path: Path, hang: Callable[..., Listener]
+def test_threads_that_notify_while_fifos_come_and_go_write_to_no_other_file(
+    folder: Path, tmp_path: Path, listen: Callable[..., Listener]
 ) -> None:
     over, notifier = threading.Event(), Notifier(folder)
     troubles: list[BaseException] = []
 
-    def ring() -> None:
+    def notify() -> None:
         try:
             while not over.is_set():
                 notifier.notify("mail")
@@ -288,7 +288,7 @@ def test_threads_that_ring_while_bells_come_and_go_write_to_no_other_file(
         except BaseException as error:
             troubles.append(error)
 
-    threads = [threading.Thread(target=ring) for _ in range(3)]
+    threads = [threading.Thread(target=notify) for _ in range(3)]
     for thread in threads:
         thread.start()
     try:

@@ -1,12 +1,12 @@
-"""Jobs that were fetched together: completed as each of them would be, and had back from a
-worker that does not come to them."""
+"""Jobs that were claimed together: completed as each of them would be alone, and reclaimed
+from a worker that does not come to them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
 import pytest
-from test_fetching import OTHER, WORKER, anything, fetched, states
+from test_claiming_several import OTHER, WORKER, anything, fetched, states
 from waiting import Clock
 from worker_side import WorkerSide
 
@@ -49,7 +49,7 @@ def test_runs_of_different_attempts_are_completed_together(queue: Queue) -> None
     assert states(queue, ids) == ["gone"] * 3
 
 
-def test_those_who_wait_have_the_results_and_run_when_the_last_is_there(queue: Queue) -> None:
+def test_dependents_get_the_results_and_run_after_the_last_parent(queue: Queue) -> None:
     one, two, late = (queue.push("parent") for _ in range(3))
     both = queue.push("child", after=[one, two])
     waits = queue.push("child", after=[two, late])
@@ -62,7 +62,7 @@ def test_those_who_wait_have_the_results_and_run_when_the_last_is_there(queue: Q
     assert queue.check() == []
 
 
-def test_what_a_job_came_after_is_forgotten_when_it_is_completed(queue: Queue) -> None:
+def test_the_dependencies_of_a_completed_job_are_deleted(queue: Queue) -> None:
     parent = queue.push("parent")
     children = [queue.push("child", after=[parent]) for _ in range(3)]
     for expected in ([parent], children):
@@ -89,7 +89,7 @@ def test_a_batch_counts_each_member_once_and_is_closed_by_the_last(queue: Queue)
     assert queue.check() == []
 
 
-# Having back
+# Reclaiming
 
 
 @pytest.fixture
@@ -106,9 +106,8 @@ def begin(registration: Registration, rows: list[JobRow]) -> None:
     registration.prefetch_log.begin([row.id for row in rows], reserved_at.timestamp())
 
 
-def in_hand(queue: Queue, registration: Registration, count: int = 5) -> list[JobRow]:
-    """Jobs that a worker has fetched; of the first two it has noted the success, the third
-    is running."""
+def claimed_by(queue: Queue, registration: Registration, count: int = 5) -> list[JobRow]:
+    """Jobs that a worker has claimed: the first two have succeeded, and the third is running."""
     for _ in range(count):
         queue.push("job")
     rows = WorkerSide(queue).claim(registration.worker, (), count, anything)
@@ -119,10 +118,10 @@ def in_hand(queue: Queue, registration: Registration, count: int = 5) -> list[Jo
     return rows
 
 
-def test_a_recall_completes_the_finished_and_gives_back_the_unstarted(
+def test_reclaiming_completes_the_finished_jobs_and_releases_the_unstarted_ones(
     queue: Queue, registration: Registration
 ) -> None:
-    ids = [row.id for row in in_hand(queue, registration)]
+    ids = [row.id for row in claimed_by(queue, registration)]
     child = queue.push("child", after=[ids[0]])
     assert WorkerSide(queue).reclaim() == 4
     assert states(queue, ids) == ["gone", "gone", "running", "ready", "ready"]
@@ -132,9 +131,11 @@ def test_a_recall_completes_the_finished_and_gives_back_the_unstarted(
     assert queue.check() == []
 
 
-def test_a_recall_is_of_one_worker_or_of_each(queue: Queue, registration: Registration) -> None:
+def test_jobs_are_reclaimed_from_one_worker_or_from_all(
+    queue: Queue, registration: Registration
+) -> None:
     other = WorkerSide(queue).register(())
-    mine, theirs = (in_hand(queue, each) for each in (registration, other))
+    mine, theirs = (claimed_by(queue, each) for each in (registration, other))
     assert WorkerSide(queue).reclaim(other.worker) == 4
     assert states(queue, [row.id for row in mine]) == ["running"] * 5
     assert states(queue, [row.id for row in theirs])[3:] == ["ready", "ready"]
@@ -143,19 +144,19 @@ def test_a_recall_is_of_one_worker_or_of_each(queue: Queue, registration: Regist
     other.leave()
 
 
-def test_a_recall_leaves_alone_who_has_just_started_a_job(
+def test_nothing_is_reclaimed_from_a_worker_that_has_just_started_a_job(
     queue: Queue, registration: Registration
 ) -> None:
-    ids = [row.id for row in in_hand(queue, registration)]
+    ids = [row.id for row in claimed_by(queue, registration)]
     assert WorkerSide(queue).reclaim(busy_seconds=3600) == 0
     assert states(queue, ids) == ["running"] * 5
     assert registration.prefetch_log.settled == []
 
 
-def test_a_recall_whose_transaction_fails_can_be_made_again(
+def test_reclaiming_can_be_repeated_after_its_transaction_failed(
     queue: Queue, registration: Registration
 ) -> None:
-    ids = [row.id for row in in_hand(queue, registration)]
+    ids = [row.id for row in claimed_by(queue, registration)]
     with pytest.raises(NoSuchJob):
         queue.cancel(ids[4], 10**6)
     assert states(queue, ids) == ["running"] * 5
@@ -165,10 +166,10 @@ def test_a_recall_whose_transaction_fails_can_be_made_again(
     assert WorkerSide(queue).reclaim() == 0
 
 
-def test_a_recall_of_what_ended_by_itself_changes_nothing(
+def test_reclaiming_changes_nothing_about_a_run_that_has_ended(
     queue: Queue, registration: Registration
 ) -> None:
-    rows = in_hand(queue, registration)
+    rows = claimed_by(queue, registration)
     registration.prefetch_log.end()
     WorkerSide(queue).retry_later(rows[2], "boom", after=0)
     assert WorkerSide(queue).complete_all([(rows[0], '"1"'), (rows[1], None)]) == []
@@ -177,10 +178,10 @@ def test_a_recall_of_what_ended_by_itself_changes_nothing(
     assert queue.check() == []
 
 
-def test_what_was_had_back_can_be_written_down_by_nobody_else(
+def test_a_worker_cannot_end_the_runs_that_were_reclaimed_from_it(
     queue: Queue, registration: Registration
 ) -> None:
-    rows = in_hand(queue, registration)
+    rows = claimed_by(queue, registration)
     WorkerSide(queue).reclaim()
     assert WorkerSide(queue).complete_all([(row, None) for row in rows]) == [*rows[:2], *rows[3:]]
     with pytest.raises(RunLost):
@@ -188,7 +189,7 @@ def test_what_was_had_back_can_be_written_down_by_nobody_else(
     assert states(queue, [row.id for row in rows]) == ["gone"] * 3 + ["ready"] * 2
 
 
-def test_a_member_of_a_batch_that_was_had_back_is_counted_once(
+def test_a_job_of_a_batch_that_was_reclaimed_is_counted_once(
     queue: Queue, registration: Registration
 ) -> None:
     with queue.batch(then=Spec()) as batch:
@@ -205,10 +206,10 @@ def test_a_member_of_a_batch_that_was_had_back_is_counted_once(
     assert queue.check() == []
 
 
-def test_a_fetched_job_that_was_asked_to_cancel_is_cancelled_when_it_is_had_back(
+def test_a_claimed_job_that_was_asked_to_cancel_is_cancelled_when_it_is_reclaimed(
     queue: Queue, registration: Registration
 ) -> None:
-    ids = [row.id for row in in_hand(queue, registration)]
+    ids = [row.id for row in claimed_by(queue, registration)]
     sql = f"update litequeue_jobs set cancelled_at = 1 where id = {ids[4]}"
     WorkerSide(queue).rows(sql)
     WorkerSide(queue).reclaim()
@@ -226,10 +227,10 @@ VERBS: dict[str, tuple[Callable[[Queue, int], object], str]] = {
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_to_a_verb_a_job_that_was_only_fetched_does_not_run(
+def test_for_a_command_a_job_that_is_claimed_but_not_started_is_not_running(
     verb: str, queue: Queue, registration: Registration
 ) -> None:
-    rows = in_hand(queue, registration)
+    rows = claimed_by(queue, registration)
     change, left = VERBS[verb]
     change(queue, rows[4].id)
     assert states(queue, [rows[0].id, rows[4].id]) == ["gone", left]
@@ -238,7 +239,7 @@ def test_to_a_verb_a_job_that_was_only_fetched_does_not_run(
 
 
 @pytest.mark.parametrize("verb", ["retry", "cancel"])
-def test_what_is_fetched_between_two_steps_of_a_bulk_verb_does_not_run_to_it(
+def test_jobs_claimed_between_two_steps_of_a_bulk_command_are_not_running_for_it(
     verb: str, queue: Queue, registration: Registration, clock: Clock
 ) -> None:
     queue.push_many([("job", {})] * AT_ONCE, delay=60)
@@ -262,7 +263,7 @@ def test_what_is_fetched_between_two_steps_of_a_bulk_verb_does_not_run_to_it(
     assert not registration.prefetch_log.start()
 
 
-def test_take_back_leaves_what_nobody_noted(queue: Queue) -> None:
+def test_settling_leaves_the_jobs_that_the_prefetch_log_does_not_name(queue: Queue) -> None:
     ids = [queue.push("a") for _ in range(4)]
     reserved_at = WorkerSide(queue).claim(WORKER, (), 9, anything)[0].reserved_at
     assert reserved_at is not None

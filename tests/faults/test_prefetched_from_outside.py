@@ -1,4 +1,4 @@
-"""What workers have in hand, and what comes from outside: verbs, a locked file, files that
+"""What workers have claimed, and what comes from outside: commands, a locked file, files that
 are removed, and children that their jobs fork."""
 
 from __future__ import annotations
@@ -12,14 +12,16 @@ from litequeue.errors import NoSuchJob
 from litequeue.records import worker_name
 
 from .harness import Row, World, is_stopped
-from .jobs_for_faults import HANDS, MODE
+from .jobs_for_faults import MODE, PREFETCHING
 from .journal import OK, START
 from .test_trouble_with_the_file import IMPATIENT, held
 
-only_hands = pytest.mark.skipif(MODE != HANDS, reason="it is about what one worker has in hand")
+only_prefetching = pytest.mark.skipif(
+    MODE != PREFETCHING, reason="it is about what one worker has claimed"
+)
 
 
-# By the verbs
+# Commands
 
 
 def stopped(world: World, again: str = "watch") -> Row:
@@ -37,7 +39,7 @@ def gone_on(world: World, row: Row) -> None:
     world.gone(row.middle)
 
 
-def test_what_was_fetched_and_not_started_can_be_cancelled_forgotten_and_paused(
+def test_a_job_that_is_claimed_but_not_started_can_be_cancelled_forgotten_and_paused(
     world: World,
 ) -> None:
     row = stopped(world)
@@ -54,7 +56,7 @@ def test_what_was_fetched_and_not_started_can_be_cancelled_forgotten_and_paused(
     row.ran_once(paused)
 
 
-def test_what_was_fetched_and_not_started_can_be_run_by_hand(world: World) -> None:
+def test_a_job_that_is_claimed_but_not_started_can_be_run_by_its_id(world: World) -> None:
     row = stopped(world)
     run = world.start(
         "-m", "litequeue", "run", "jobs.db", "--id", row.behind[1], "--jobs", "jobs_for_faults"
@@ -66,18 +68,18 @@ def test_what_was_fetched_and_not_started_can_be_run_by_hand(world: World) -> No
     row.ran_once(*row.others)
 
 
-def test_a_verb_that_is_refused_keeps_nothing_from_other_workers(world: World) -> None:
+def test_a_refused_command_keeps_no_job_from_other_workers(world: World) -> None:
     row = stopped(world)
     with pytest.raises(NoSuchJob):
         world.queue.cancel(row.behind[0], 10**6)
     other = world.work()
     row.ran_once(*row.others)
-    if MODE == HANDS:
+    if MODE == PREFETCHING:
         assert {world.started(id).pid for id in row.behind} == {other.pid}
     gone_on(world, row)
 
 
-def test_a_verb_that_is_refused_keeps_nothing_from_others_behind_a_slow_job(world: World) -> None:
+def test_a_refused_command_keeps_no_job_behind_a_slow_one(world: World) -> None:
     """The same for the worker's own watch."""
     row = Row(world, "refused+gate")
     world.work()
@@ -87,7 +89,7 @@ def test_a_verb_that_is_refused_keeps_nothing_from_others_behind_a_slow_job(worl
     row.ran_once(row.middle, *row.others)
 
 
-def test_a_job_in_the_middle_that_was_taken_by_force_is_said_to_be_lost(world: World) -> None:
+def test_a_job_in_the_middle_that_was_retried_by_force_is_reported_as_lost(world: World) -> None:
     row = Row(world, "watch", "ok")
     worker = world.work()
     world.started(row.middle)
@@ -110,8 +112,10 @@ def test_an_equal_job_that_a_later_one_pushes_is_not_taken_for_a_finished_one(wo
 # With a file in trouble
 
 
-@only_hands
-def test_what_is_in_hand_waits_for_as_long_as_another_process_holds_the_lock(world: World) -> None:
+@only_prefetching
+def test_the_ends_of_a_prefetch_wait_for_as_long_as_another_process_holds_the_lock(
+    world: World,
+) -> None:
     row = Row(world, "gate")
     worker = world.script(IMPATIENT)
     world.started(row.middle)
@@ -123,8 +127,8 @@ def test_what_is_in_hand_waits_for_as_long_as_another_process_holds_the_lock(wor
     worker.ends_with(0)
 
 
-@only_hands
-def test_a_worker_that_must_end_while_the_file_is_locked_leaves_its_hand_to_the_next(
+@only_prefetching
+def test_a_worker_that_must_end_while_the_file_is_locked_leaves_its_prefetch_to_the_next(
     world: World,
 ) -> None:
     row = Row(world, "hold+ok", max_attempts=1)
@@ -142,7 +146,7 @@ def test_a_worker_that_must_end_while_the_file_is_locked_leaves_its_hand_to_the_
     assert world.queue.store.presence.workers() == []
 
 
-@only_hands
+@only_prefetching
 @pytest.mark.parametrize("signals", [1, 2])
 def test_a_signal_while_the_file_is_locked_charges_nobody(signals: int, world: World) -> None:
     row = Row(world, "gate", "ok", max_attempts=1)
@@ -184,7 +188,7 @@ def test_a_worker_whose_files_were_removed_runs_nothing_that_others_run(world: W
 
 
 @pytest.mark.parametrize("ending", ["fork", "fork_and_return", "fork_and_gate"])
-def test_a_job_that_forks_leaves_the_hand_to_its_worker(ending: str, world: World) -> None:
+def test_a_job_that_forks_leaves_the_prefetch_to_its_worker(ending: str, world: World) -> None:
     row = Row(world, ending)
     worker = world.work()
     world.started(row.middle)
@@ -196,7 +200,7 @@ def test_a_job_that_forks_leaves_the_hand_to_its_worker(ending: str, world: Worl
     assert world.started(after).pid == worker.pid
 
 
-@only_hands
+@only_prefetching
 def test_a_kill_after_a_job_that_forked_is_seen_although_the_child_lives(world: World) -> None:
     row = Row(world, "fork_and_gate", "ok", max_attempts=2)
     worker = world.work()

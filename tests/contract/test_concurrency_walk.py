@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable
 
 import pytest
-from test_overlapping import held, push
+from test_concurrency import blocked, push
 from waiting import Child, Clock, wait_until
 from worker_side import WorkerSide, claim_one
 
@@ -102,7 +102,7 @@ class Walk:
 
 
 def check(queue: Queue) -> None:
-    """No more run than may; and where jobs are held there is one that will let them go."""
+    """No more run than may; and where jobs are blocked there is one that will let them go."""
     count = Counter(WorkerSide(queue).rows(CODES))
     running: Counter[str] = Counter()
     for (key, _, state), number in count.items():
@@ -117,15 +117,15 @@ def check(queue: Queue) -> None:
 def test_on_a_random_walk_nothing_overlaps_and_nothing_is_ever_stuck(
     queue: Queue, clock: Clock, seed: int
 ) -> None:
-    walk, most_held = Walk(queue, clock, seed), 0
+    walk, most_blocked = Walk(queue, clock, seed), 0
     for _ in range(600):
         walk.step()
         check(queue)
-        most_held = max(most_held, len(held(queue)))
+        most_blocked = max(most_blocked, len(blocked(queue)))
     walk.drain()
     assert WorkerSide(queue).rows(LEFT) == [(0,)]
-    # A walk on which none was held would show nothing.
-    assert most_held > 10
+    # A walk on which none was blocked would show nothing.
+    assert most_blocked > 10
 
 
 # Real workers.
@@ -181,7 +181,7 @@ def test_when_a_worker_is_killed_its_key_is_free_for_another(
     assert [first.line(), first.line()] == ["here", "1 runs"]
     second = start(WORKER, real.path)
     assert second.line() == "here"
-    wait_until(lambda: held(real) == [2], within=20)
+    wait_until(lambda: blocked(real) == [2], within=20)
     first.process.send_signal(signal.SIGKILL)
     assert second.line(within=5) == "1 runs"
     wait_until(lambda: real.get(2).state is State.READY)

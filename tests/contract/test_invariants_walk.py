@@ -1,4 +1,5 @@
-"""The laws of flows and batches: the check finds what breaks them, and no verb does."""
+"""The invariants of dependencies and batches: the check finds each violation, and no command
+violates one."""
 
 from __future__ import annotations
 
@@ -6,7 +7,7 @@ import random
 from contextlib import suppress
 
 import pytest
-from test_flows import WORKER, Step, fail, succeed
+from test_dependencies import WORKER, Step, fail, succeed
 from waiting import Clock
 from worker_side import WorkerSide, claim_one
 
@@ -57,7 +58,7 @@ def flow(queue: Queue) -> dict[str, int]:
         (COUNTED, "batch", "update litequeue_jobs set batch = null where id = :member"),
     ],
 )
-def test_the_check_names_the_law_and_the_job(
+def test_the_check_names_the_invariant_and_the_job(
     queue: Queue, flow: dict[str, int], law: str, named: str, statement: str
 ) -> None:
     assert queue.check() == []
@@ -139,7 +140,7 @@ class Walk:
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_no_verb_breaks_a_law(queue: Queue, clock: Clock, seed: int) -> None:
+def test_no_command_violates_an_invariant(queue: Queue, clock: Clock, seed: int) -> None:
     walk = Walk(queue, clock, random.Random(seed))
     walk.put_together()
     for step in range(STEPS):
@@ -169,7 +170,7 @@ def come_to_an_end(queue: Queue, clock: Clock) -> None:
         assert WorkerSide(queue).rows(f"select * from litequeue_{table}") == []
 
 
-def test_a_failed_member_and_a_failed_parent_break_no_law(
+def test_a_failed_member_and_a_failed_parent_violate_no_invariant(
     queue: Queue, flow: dict[str, int]
 ) -> None:
     fail(queue, flow["parent"], flow["member"])

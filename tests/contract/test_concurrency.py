@@ -38,11 +38,11 @@ def taken(queue: Queue, *queues: str, worker: int = ONE) -> JobRow:
 
 
 def ids(queue: Queue, worker: int = TWO) -> list[int]:
-    """The ids of all that can be had now, in the order of having them."""
+    """The ids of all jobs that can be claimed now, in that order."""
     return [row.id for row in iter(lambda: claim_one(queue, worker), None)]
 
 
-def held(queue: Queue) -> list[int]:
+def blocked(queue: Queue) -> list[int]:
     rows = WorkerSide(queue).rows("select id from litequeue_jobs where state = 9 order by id")
     return [id for (id,) in rows]
 
@@ -64,7 +64,7 @@ KEYS = {
 
 
 @pytest.mark.parametrize(("jobs", "options", "at_once"), KEYS.values(), ids=KEYS)
-def test_of_the_jobs_of_a_key_only_so_many_are_had_at_once(
+def test_only_as_many_jobs_of_a_key_run_at_once_as_its_limit_allows(
     make_queue: Callable[..., Queue], jobs: list[Job], options: dict[str, bool], at_once: int
 ) -> None:
     one, two = make_queue(), make_queue()
@@ -86,11 +86,11 @@ def test_of_the_jobs_of_a_key_only_so_many_are_had_at_once(
     assert ended == len(jobs)
 
 
-def test_those_that_may_not_run_are_ready_wherever_one_looks(queue: Queue) -> None:
+def test_blocked_jobs_are_shown_as_ready(queue: Queue) -> None:
     first, *others = push(queue, 4)
     assert taken(queue).id == first
     assert claim_one(queue, TWO) is None
-    assert held(queue) == others
+    assert blocked(queue) == others
     assert {queue.get(id).state for id in others} == {State.READY}
     assert [row.id for row in queue.find(state="ready")] == others[::-1]
     assert queue.counts() == {"default": {State.RUNNING: 1, State.READY: 3}}
@@ -102,7 +102,7 @@ def test_those_that_may_not_run_are_ready_wherever_one_looks(queue: Queue) -> No
     assert queue.check() == []
 
 
-def test_the_held_ones_start_by_priority_and_then_age(queue: Queue) -> None:
+def test_blocked_jobs_start_by_priority_and_then_age(queue: Queue) -> None:
     push(queue, 1, priority=9)
     for priority in (0, 2, 1, 2, -1, 0):
         push(queue, 1, priority=priority)
@@ -116,7 +116,7 @@ def test_the_held_ones_start_by_priority_and_then_age(queue: Queue) -> None:
     assert order == [1, *late, 3, 5, 4, 2, 7, 6]
 
 
-def test_of_a_held_job_it_is_said_why_it_does_not_run(queue: Queue) -> None:
+def test_a_blocked_job_says_why_it_does_not_run(queue: Queue) -> None:
     push(queue, 3)
     registration = WorkerSide(queue).register([])
     taken(queue, worker=registration.worker)
@@ -131,7 +131,7 @@ def test_of_a_held_job_it_is_said_why_it_does_not_run(queue: Queue) -> None:
     assert "only a job that is ready" not in str(caught.value)
 
 
-def test_behind_a_held_one_the_next_is_still_the_best_of_all_queues(queue: Queue) -> None:
+def test_behind_a_blocked_job_the_next_is_still_the_best_of_all_queues(queue: Queue) -> None:
     push(queue, 2, queue="a", priority=9)
     for name, at, priority in (("low", "a", 0), ("high", "b", 5)):
         queue.push(name, queue=at, priority=priority)
@@ -139,22 +139,22 @@ def test_behind_a_held_one_the_next_is_still_the_best_of_all_queues(queue: Queue
     assert [taken(queue).name for _ in "12"] == ["high", "low"]
 
 
-# However many are held.
+# However many are blocked.
 
 
 @pytest.mark.parametrize("queues", [[], ["default"], ["none", "default"]])
-def test_any_number_of_held_ones_hold_nobody_else_up(queue: Queue, queues: list[str]) -> None:
+def test_any_number_of_blocked_jobs_delays_no_other_job(queue: Queue, queues: list[str]) -> None:
     push(queue, 2_001)
     (other,) = push(queue, 1, "another")
     plain = queue.push("plain")
     assert taken(queue, *queues).id == 1
     assert [taken(queue, *queues).id for _ in "12"] == [other, plain]
     assert claim_one(queue, TWO, queues) is None
-    assert len(held(queue)) == 2_000
+    assert len(blocked(queue)) == 2_000
     assert not WorkerSide(queue).has_ready(queues)
 
 
-def test_a_claim_past_the_held_ones_and_the_end_of_a_run_cost_the_same_however_many(
+def test_a_claim_and_the_end_of_a_run_cost_the_same_however_many_jobs_are_blocked(
     make_queue: Callable[..., Queue],
 ) -> None:
     costs = []
@@ -180,7 +180,7 @@ def test_a_claim_past_the_held_ones_and_the_end_of_a_run_cost_the_same_however_m
     assert max(many) < 2_000
 
 
-def test_the_claim_that_holds_many_lets_other_writers_in_between(queue: Queue) -> None:
+def test_the_claim_that_blocks_many_jobs_lets_other_writers_in_between(queue: Queue) -> None:
     push(queue, 2_001)
     taken(queue)
     with WorkerSide(queue).transaction() as connection:
@@ -197,7 +197,7 @@ def test_the_claim_that_holds_many_lets_other_writers_in_between(queue: Queue) -
     connection.set_progress_handler(tick, 1)
     assert claim_one(queue, TWO) is None
     connection.set_progress_handler(None, 1)
-    assert len(held(queue)) == 2_000
+    assert len(blocked(queue)) == 2_000
     # About 105 for each that is held, at most 100 of them in one transaction.
     assert max(steps) < 30_000
 
@@ -232,7 +232,7 @@ FREED: dict[str, tuple[Callable[[Queue, JobRow], object], int]] = {
 
 
 @pytest.mark.parametrize(("frees", "next"), FREED.values(), ids=FREED)
-def test_the_next_one_is_had_as_soon_as_the_run_has_ended(
+def test_the_next_job_of_the_key_can_be_claimed_as_soon_as_the_run_has_ended(
     queue: Queue, frees: Callable[[Queue, JobRow], object], next: int
 ) -> None:
     push(queue, 3)
@@ -254,7 +254,7 @@ def test_the_next_one_is_had_as_soon_as_the_run_has_ended(
 
 
 @pytest.mark.parametrize("verb", ["cancel", "forget"])
-def test_when_the_next_one_is_taken_away_the_one_after_it_may_start(
+def test_when_the_next_job_is_cancelled_or_forgotten_the_one_after_it_may_start(
     queue: Queue, verb: str
 ) -> None:
     push(queue, 5)
@@ -262,9 +262,9 @@ def test_when_the_next_one_is_taken_away_the_one_after_it_may_start(
     assert claim_one(queue, TWO) is None
     getattr(queue, verb)(3)
     WorkerSide(queue).complete(row)
-    assert held(queue) == [4, 5]
+    assert blocked(queue) == [4, 5]
     getattr(queue, verb)(2)
-    assert held(queue) == [5]
+    assert blocked(queue) == [5]
     assert ids(queue) == [4]
 
 
@@ -272,7 +272,7 @@ def test_when_the_next_one_is_taken_away_the_one_after_it_may_start(
 
 
 @pytest.mark.parametrize("away", ["paused", "without a worker"])
-def test_the_held_ones_of_another_queue_go_on_without_a_queue_that_does_not(
+def test_blocked_jobs_of_one_queue_run_although_another_queue_stands_still(
     queue: Queue, away: str
 ) -> None:
     push(queue, 1, queue="away", priority=9)
@@ -293,18 +293,18 @@ def test_the_held_ones_of_another_queue_go_on_without_a_queue_that_does_not(
     assert ids(queue) == [2]
 
 
-def test_a_held_job_is_not_had_by_its_id_and_stays_held(queue: Queue) -> None:
+def test_a_blocked_job_cannot_be_claimed_by_its_id_and_stays_blocked(queue: Queue) -> None:
     push(queue, 3)
     row = taken(queue)
     assert claim_one(queue, TWO) is None
     before = queue.get(2)
     assert WorkerSide(queue).claim_job(TWO, 2) is None
-    assert (queue.get(2), held(queue)) == (before, [2, 3])
+    assert (queue.get(2), blocked(queue)) == (before, [2, 3])
     WorkerSide(queue).complete(row)
     assert [taken(queue).id, WorkerSide(queue).claim_job(TWO, 3)] == [2, None]
 
 
-def test_a_scheduled_job_that_is_not_had_by_its_id_stays_scheduled(
+def test_a_scheduled_job_that_cannot_be_claimed_by_its_id_stays_scheduled(
     queue: Queue, clock: Clock
 ) -> None:
     push(queue, 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 import pytest
@@ -204,9 +205,7 @@ def test_there_is_no_result_where_it_was_not_kept(queue: Queue) -> None:
         queue.result(job_id)
 
 
-def test_that_a_job_without_keep_leaves_no_result_is_said_at_once(
-    queue: Queue, clock: Clock
-) -> None:
+def test_a_job_without_keep_is_known_at_once_to_leave_no_result(queue: Queue, clock: Clock) -> None:
     before = clock()
     for id in (queue.push(Sum(1, 2)), queue.push("sum", keep=0), queue.push(Kept(), keep=0)):
         with pytest.raises(NoResult, match=f"Job {id} will leave no result.*keep=SECONDS"):
@@ -237,7 +236,8 @@ def test_a_result_is_waited_for_where_a_living_worker_keeps_all(queue: Queue) ->
         queue.result(id, timeout=1)
 
 
-def test_the_flag_of_a_worker_is_heeded(queue: Queue) -> None:
+def test_the_keep_option_of_a_worker_counts(make_queue: Callable[..., Queue]) -> None:
+    queue = make_queue(clock=time.time, sleep=time.sleep)
     with Worker(queue, [Sum], flags={"keep": 60}).in_background():
         wait_until(WorkerSide(queue).keeps, within=20)
         assert queue.result(queue.push(Sum(1, 2)), timeout=20) == 3
@@ -257,16 +257,16 @@ def test_the_result_of_a_cancelled_job_says_so(queue: Queue) -> None:
         queue.result(job_id)
 
 
-# The laws
+# Invariants
 
 
-def test_a_file_with_a_job_in_each_state_breaks_no_law(queue: Queue) -> None:
+def test_a_file_with_a_job_in_each_state_violates_no_invariant(queue: Queue) -> None:
     one_of_each(queue)
     assert queue.check() == []
 
 
 @pytest.mark.parametrize(
-    ("state", "damage", "law"),
+    ("state", "damage", "invariant"),
     [
         ("running", f"worker = {NOBODY}", "a running job has a worker"),
         ("running", "attempts = 0", "a running job has a worker and has spent an attempt"),
@@ -282,13 +282,13 @@ def test_a_file_with_a_job_in_each_state_breaks_no_law(queue: Queue) -> None:
         ("ready", "attempts = -1", "no job has run less often than never"),
     ],
 )
-def test_each_law_that_is_broken_is_told_with_its_job(
-    queue: Queue, state: str, damage: str, law: str
+def test_each_violated_invariant_is_reported_with_its_job(
+    queue: Queue, state: str, damage: str, invariant: str
 ) -> None:
     job_id = one_of_each(queue)[State(state)]
     WorkerSide(queue).rows("pragma ignore_check_constraints = on")
     WorkerSide(queue).rows(f"update litequeue_jobs set {damage} where id = {job_id}")
-    told = [sentence for sentence in queue.check() if sentence.startswith(law)]
+    told = [sentence for sentence in queue.check() if sentence.startswith(invariant)]
     assert len(told) == 1
     assert told[0].endswith(f": not so for {job_id}")
 
@@ -306,7 +306,7 @@ def test_each_law_that_is_broken_is_told_with_its_job(
         ("options = '{'", "its options is '{'"),
     ],
 )
-def test_a_row_that_cannot_be_read_is_told_with_its_column(
+def test_a_row_that_cannot_be_read_is_reported_with_its_column(
     queue: Queue, damage: str, what: str
 ) -> None:
     job_id = queue.push("a")
@@ -316,7 +316,7 @@ def test_a_row_that_cannot_be_read_is_told_with_its_column(
     assert f"job {job_id} cannot be read: {what}" in queue.check()
 
 
-def test_a_law_that_many_jobs_break_names_ten_of_them(queue: Queue) -> None:
+def test_an_invariant_that_many_jobs_violate_names_ten_of_them(queue: Queue) -> None:
     queue.push_many([("a", {})] * 13)
     WorkerSide(queue).rows("update litequeue_jobs set finished_at = 1")
     (told,) = queue.check()

@@ -1,5 +1,4 @@
-"""Several jobs at once: fetched in the order in which they would be reserved, completed as
-each of them would be, and had back from a worker that does not come to them."""
+"""Several jobs claimed at once, in the order in which they would be claimed one by one."""
 
 from __future__ import annotations
 
@@ -38,10 +37,12 @@ def states(queue: Queue, ids: Sequence[int]) -> list[str]:
     return [state(id) for id in ids]
 
 
-# Fetching
+# Claiming
 
 
-def test_jobs_that_are_fetched_are_as_reserved_ones(queue: Queue, clock: Clock) -> None:
+def test_jobs_that_are_claimed_together_are_as_those_claimed_alone(
+    queue: Queue, clock: Clock
+) -> None:
     ids = [queue.push("a", {"x": 1}, max_attempts=4), queue.push("b", keep=5), queue.push("c")]
     clock.advance(3)
     rows = WorkerSide(queue).claim(WORKER, (), 9, anything)
@@ -52,7 +53,7 @@ def test_jobs_that_are_fetched_are_as_reserved_ones(queue: Queue, clock: Clock) 
     assert queue.check() == []
 
 
-def test_no_more_are_fetched_than_asked_for(queue: Queue) -> None:
+def test_no_more_jobs_are_claimed_than_asked_for(queue: Queue) -> None:
     ids = [queue.push("a") for _ in range(7)]
     assert fetched(queue, 3) == ids[:3]
     assert fetched(queue, 1) == ids[3:4]
@@ -60,7 +61,9 @@ def test_no_more_are_fetched_than_asked_for(queue: Queue) -> None:
     assert fetched(queue, 250) == []
 
 
-def test_jobs_of_a_lower_priority_elsewhere_do_not_make_a_hand_smaller(queue: Queue) -> None:
+def test_jobs_of_lower_priority_in_another_queue_do_not_make_a_prefetch_smaller(
+    queue: Queue,
+) -> None:
     low = queue.push_many([("a", {})] * 9, queue="low", priority=-5)
     ids = queue.push_many([("a", {})] * 9)
     assert [fetched(queue, most) for most in (2, 4)] == [ids[:2], ids[2:6]]
@@ -69,25 +72,25 @@ def test_jobs_of_a_lower_priority_elsewhere_do_not_make_a_hand_smaller(queue: Qu
 
 
 @pytest.mark.parametrize("most", [2, 3, 8])
-def test_queues_that_take_turns_fill_a_hand(queue: Queue, most: int) -> None:
+def test_jobs_of_several_queues_fill_one_prefetch(queue: Queue, most: int) -> None:
     ids = [queue.push("a", queue=name) for _ in range(8) for name in ("one", "two")]
     assert fetched(queue, most) == ids[:most]
 
 
-def test_what_does_not_fit_is_left_and_all_behind_it(queue: Queue) -> None:
+def test_a_job_that_does_not_fit_ends_the_prefetch(queue: Queue) -> None:
     ids = [queue.push(name) for name in "aabaa"]
     rows = WorkerSide(queue).claim(WORKER, (), 9, lambda row: row.name == "a")
     assert [row.id for row in rows] == ids[:2]
     assert states(queue, ids[2:]) == ["ready"] * 3
 
 
-def test_a_first_that_fits_with_none_comes_alone(queue: Queue) -> None:
+def test_a_first_job_that_fits_with_no_other_is_claimed_alone(queue: Queue) -> None:
     ids = [queue.push(name) for name in "baa"]
     rows = WorkerSide(queue).claim(WORKER, (), 9, lambda row: row.name == "a")
     assert [row.id for row in rows] == ids[:1]
 
 
-def test_what_is_due_is_fetched_with_the_ready(queue: Queue, clock: Clock) -> None:
+def test_due_jobs_are_claimed_with_the_ready_ones(queue: Queue, clock: Clock) -> None:
     late = queue.push("a", delay=5)
     ids = [queue.push("a", delay=3), queue.push("a")]
     clock.advance(4)
@@ -125,7 +128,7 @@ ALONE: dict[str, Callable[[Queue], int]] = {
 
 
 @pytest.mark.parametrize("kind", ALONE)
-def test_some_jobs_come_alone(kind: str, queue: Queue) -> None:
+def test_some_jobs_are_always_claimed_alone(kind: str, queue: Queue) -> None:
     alone = ALONE[kind](queue)
     others = [queue.push("b", priority=200), queue.push("c"), queue.push("d")]
     assert fetched(queue, 9) == others[:1]
@@ -145,7 +148,7 @@ DAMAGES = [
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_row_fails_alone_and_holds_up_nobody(damage: str, queue: Queue) -> None:
+def test_a_damaged_row_fails_alone_and_delays_no_other_job(damage: str, queue: Queue) -> None:
     ids = [queue.push("a") for _ in range(5)]
     WorkerSide(queue).rows("pragma ignore_check_constraints = on")
     WorkerSide(queue).rows(f"update litequeue_jobs set {damage} where id = {ids[2]}")
@@ -159,11 +162,11 @@ def test_a_damaged_row_fails_alone_and_holds_up_nobody(damage: str, queue: Queue
     assert WorkerSide(queue).rows(sql) == [(State.FAILED.code,)]
 
 
-# In order, whatever there is
+# A random queue
 
 
 class Model:
-    """What is to be fetched next, by sorting all that there is."""
+    """What is to be claimed next, by sorting all that there is."""
 
     def __init__(self, chance: random.Random) -> None:
         self.ready: dict[int, tuple[str, int, bool]] = {}
@@ -202,7 +205,7 @@ class Model:
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_the_order_is_that_of_reserving_one_by_one(seed: int, queue: Queue) -> None:
+def test_the_order_is_that_of_claiming_one_by_one(seed: int, queue: Queue) -> None:
     chance = random.Random(seed)
     model = Model(chance)
     for _ in range(60):

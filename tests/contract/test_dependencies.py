@@ -122,7 +122,7 @@ def test_a_diamond_comes_together_again(queue: Queue) -> None:
         succeed(queue, *steps)
 
 
-def test_a_flow_goes_across_queues(queue: Queue) -> None:
+def test_dependencies_work_across_queues(queue: Queue) -> None:
     parent = queue.push("parent", {}, queue="images")
     child = queue.push("child", {}, queue="emails", after=[parent])
     assert claim_one(queue, WORKER, ["emails"]) is None
@@ -198,7 +198,7 @@ def test_a_parent_that_has_succeeded_is_met_at_once(queue: Queue, keep: float) -
     assert states(queue, queue.push("child", {}, after=[parent])) == ["ready"]
 
 
-def test_the_kept_result_of_a_parent_that_is_done_is_at_hand(queue: Queue, clock: Clock) -> None:
+def test_the_kept_result_of_a_parent_that_is_done_is_available(queue: Queue, clock: Clock) -> None:
     parents = queue.push_many([("parent", {})] * 2)
     for number, parent in enumerate(parents):
         succeed(queue, parent, result=f"{number}", keep=60)
@@ -277,7 +277,7 @@ def test_a_child_with_a_delay_after_a_parent_that_is_over_is_scheduled(queue: Qu
 # Uniqueness
 
 
-def test_a_unique_child_that_is_there_already_is_not_tied_again(queue: Queue) -> None:
+def test_a_unique_child_that_exists_already_gets_no_further_parents(queue: Queue) -> None:
     first, second = queue.push_many([("parent", {})] * 2)
     child = queue.push("child", {}, after=[first], unique=True)
     assert queue.push("child", {}, after=[second], unique=True) == child
@@ -320,7 +320,7 @@ def connection(queue: Queue) -> Iterator[Connection]:
         ),
     ],
 )
-def test_a_flow_is_part_of_the_callers_transaction(
+def test_dependencies_are_part_of_the_callers_transaction(
     queue: Queue, connection: Connection, push: Callable[..., object], end: str
 ) -> None:
     parent = queue.push("parent", {})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from test_flows import WORKER, fail, running, states, succeed
+from test_dependencies import WORKER, fail, running, states, succeed
 from waiting import Clock
 from worker_side import WorkerSide, claim_one
 
@@ -46,7 +46,7 @@ def test_an_attempt_that_failed_with_others_left_changes_nothing_for_the_rest(
     assert states(queue, *chain) == ["ready", "waiting", "waiting", "waiting"]
 
 
-def test_a_flow_lives_through_several_failures_of_several_steps(
+def test_a_chain_finishes_after_several_failures_of_several_steps(
     queue: Queue, chain: list[int]
 ) -> None:
     for id in chain:
@@ -57,7 +57,7 @@ def test_a_flow_lives_through_several_failures_of_several_steps(
     assert queue.counts() == {}
 
 
-def test_one_failed_parent_of_several_holds_the_child_up(queue: Queue) -> None:
+def test_one_failed_parent_of_several_keeps_the_child_waiting(queue: Queue) -> None:
     parents = queue.push_many([("parent", {})] * 3)
     child = queue.push("child", {}, after=parents)
     succeed(queue, parents[0])
@@ -207,7 +207,7 @@ def test_a_child_that_is_retried_alone_waits_for_its_cancelled_parent(
     assert states(queue, chain[1]) == ["ready"]
 
 
-def test_a_whole_cancelled_flow_is_retried_by_one_call(queue: Queue, chain: list[int]) -> None:
+def test_a_whole_cancelled_chain_is_retried_by_one_call(queue: Queue, chain: list[int]) -> None:
     queue.cancel(chain[0])
     assert queue.retry(state="cancelled") == 4
     assert states(queue, *chain) == ["ready", "waiting", "waiting", "waiting"]
