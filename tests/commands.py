@@ -64,9 +64,3 @@ def failed(queue: Queue, exception: str, options: Options | None = None) -> int:
     queue.store.presence.deregister(registration.worker)
     registration.leave()
     return id
-
-
-def damage(queue: Queue, sql: str) -> None:
-    """Change a row as no verb would."""
-    queue.store.database.rows("pragma ignore_check_constraints = on")
-    queue.store.database.rows(sql)

@@ -5,7 +5,9 @@ The tests in ``tests/contract`` reach the inside of a queue only through this fi
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 from litequeue import JobRow, Queue
@@ -28,6 +30,13 @@ def claimed(queue: Queue, worker: int, queues: Sequence[str] = ()) -> JobRow:
     row = claim_one(queue, worker, queues)
     assert row is not None, "no job is due"
     return row
+
+
+def edit(queue: Queue, statement: str) -> None:
+    """Change rows from another connection, as no command would: no constraint is checked."""
+    with closing(sqlite3.connect(queue.path, isolation_level=None)) as connection:
+        connection.execute("pragma ignore_check_constraints = on")
+        connection.execute(statement)
 
 
 class WorkerSide:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import os
 import resource
-import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from examining import by_hand
 
 from litequeue import Job, Queue
 from litequeue.cli.main import main
@@ -30,13 +30,6 @@ def queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Queue]:
         yield queue
 
 
-def by_hand(statement: str) -> None:
-    connection = sqlite3.connect("jobs.db")
-    connection.execute(statement)
-    connection.commit()
-    connection.close()
-
-
 # doctor
 
 
@@ -53,7 +46,7 @@ def test_doctor_prints_a_line_for_each_examination_and_exits_0(
 def test_doctor_exits_1_and_indents_the_remedy_where_something_is_wrong(
     queue: Queue, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    by_hand("drop index litequeue_ready")
+    by_hand(queue, "drop index litequeue_ready")
     assert main(["doctor", "jobs.db"]) == 1
     lines = capsys.readouterr().out.splitlines()
     at = lines.index("✖ tables: the index litequeue_ready is missing")
@@ -61,13 +54,13 @@ def test_doctor_exits_1_and_indents_the_remedy_where_something_is_wrong(
 
 
 def test_a_note_is_no_reason_to_exit_1(queue: Queue, capsys: pytest.CaptureFixture[str]) -> None:
-    by_hand("create index mine on litequeue_jobs (name)")
+    by_hand(queue, "create index mine on litequeue_jobs (name)")
     assert main(["doctor", "jobs.db"]) == 0
     assert "· tables: the index mine is not litequeue's" in capsys.readouterr().out
 
 
 def test_doctor_prints_json_for_programs(queue: Queue, capsys: pytest.CaptureFixture[str]) -> None:
-    by_hand("drop index litequeue_ready")
+    by_hand(queue, "drop index litequeue_ready")
     assert main(["doctor", "jobs.db", "--json"]) == 1
     answer = json.loads(capsys.readouterr().out)
     assert answer["sound"] is False
@@ -96,7 +89,7 @@ def test_doctor_says_in_one_line_that_a_file_is_no_queue(
 def test_doctor_prints_no_control_characters_of_the_file(
     queue: Queue, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    by_hand('create index "bell\x07\x1b[2J" on litequeue_jobs (name)')
+    by_hand(queue, 'create index "bell\x07\x1b[2J" on litequeue_jobs (name)')
     main(["doctor", "jobs.db"])
     out = capsys.readouterr().out
     assert "\x1b" not in out

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from commands import Capture, complaint, in_a_process, litequeue
 from waiting import Child
+from worker_side import edit
 
 from litequeue import Queue
 from litequeue.worker.periodic import Schedules
@@ -134,10 +135,10 @@ def test_an_empty_timetable_says_so(application: Write, capsys: Capture) -> None
 def test_a_line_that_was_edited_into_nonsense_is_listed_and_can_be_forgotten(
     queue: Queue, capsys: Capture
 ) -> None:
-    queue.store.database.rows("pragma ignore_check_constraints = on")
-    queue.store.database.rows(
+    edit(
+        queue,
         "update litequeue_schedules set expression = 'cron \x1b[2J', next_at = 'never',"
-        " last_at = 9e18, paused_at = 'x' where name = 'poll'"
+        " last_at = 9e18, paused_at = 'x' where name = 'poll'",
     )
     assert litequeue("schedule", "jobs.db") == 0
     assert "unreadable: cron \\x1b[2J - 1970-01-01" in lines(capsys)[2]

@@ -20,10 +20,10 @@ from commands import (
     claimed_by_dead_worker,
     claimed_here,
     complaint,
-    damage,
     failed,
     litequeue,
 )
+from worker_side import edit
 
 from litequeue import Queue
 from litequeue.monitor import status as overview
@@ -279,7 +279,7 @@ def test_looking_makes_no_file(application: Write) -> None:
 def test_a_damaged_row_is_listed_beside_the_good_ones(queue: Queue, capsys: Capture) -> None:
     queue.push("a")
     queue.push("b")
-    damage(queue, "update litequeue_jobs set options = '{' where id = 1")
+    edit(queue, "update litequeue_jobs set options = '{' where id = 1")
     assert litequeue("list", "jobs.db") == 0
     good, bad = capsys.readouterr().out.splitlines()[1:]
     assert "b" in good.split()
@@ -294,7 +294,7 @@ def test_show_says_which_column_of_a_damaged_row_cannot_be_read(
     queue: Queue, capsys: Capture
 ) -> None:
     queue.push("a")
-    damage(queue, "update litequeue_jobs set payload = cast(x'ff1b' as text)")
+    edit(queue, "update litequeue_jobs set payload = cast(x'ff1b' as text)")
     assert litequeue("show", "jobs.db", "1") == 0
     out = capsys.readouterr().out
     assert "payload        b'\\xff\\x1b' (unreadable)\n" in out
@@ -310,7 +310,7 @@ def test_show_says_which_column_of_a_damaged_row_cannot_be_read(
 def test_status_counts_rows_that_were_edited_by_hand(queue: Queue, capsys: Capture) -> None:
     queue.push("a")
     queue.push("b")
-    damage(queue, "update litequeue_jobs set queue = x'ff', created_at = 'x' where id = 1")
+    edit(queue, "update litequeue_jobs set queue = x'ff', created_at = 'x' where id = 1")
     assert litequeue("status", "jobs.db") == 0
     assert re.search(r"b'\\xff' +1 ", capsys.readouterr().out)
 

@@ -9,7 +9,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
-from commands import Capture, claimed_by_dead_worker, claimed_here, damage, failed, litequeue
+from commands import Capture, claimed_by_dead_worker, claimed_here, failed, litequeue
+from worker_side import edit
 
 from litequeue import Queue
 
@@ -145,7 +146,7 @@ def test_a_payload_that_is_no_json_is_shown_as_it_is(
     queue: Queue, capsys: Capture, payload: str
 ) -> None:
     queue.push("a")
-    damage(queue, f"update litequeue_jobs set payload = '{payload}'")
+    edit(queue, f"update litequeue_jobs set payload = '{payload}'")
     assert litequeue("show", "jobs.db", "1", "--json") == 0
     assert shown(capsys)["payload"] == payload
     assert litequeue("show", "jobs.db", "1") == 0

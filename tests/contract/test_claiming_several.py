@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 from waiting import Clock
-from worker_side import WorkerSide, claimed
+from worker_side import WorkerSide, claimed, edit
 
 from litequeue import Batch
 from litequeue.errors import NoSuchJob
@@ -150,8 +150,7 @@ DAMAGES = [
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_row_fails_alone_and_delays_no_other_job(damage: str, queue: Queue) -> None:
     ids = [queue.push("a") for _ in range(5)]
-    WorkerSide(queue).rows("pragma ignore_check_constraints = on")
-    WorkerSide(queue).rows(f"update litequeue_jobs set {damage} where id = {ids[2]}")
+    edit(queue, f"update litequeue_jobs set {damage} where id = {ids[2]}")
     assert fetched(queue, 9) == ids[:2]
     # The damaged one is claimed by itself, and fails; the others come after it.
     found: list[int] = []

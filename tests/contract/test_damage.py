@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import closing, suppress
+from contextlib import suppress
 
 import pytest
 from waiting import Clock
-from worker_side import WorkerSide, claim_one, claimed
+from worker_side import WorkerSide, claim_one, claimed, edit
 
 from litequeue.errors import DatabaseRefused
 from litequeue.jobs.job import Job
@@ -76,12 +75,9 @@ def _nothing_ran_yet() -> None:
 def damage(queue: Queue) -> Damage:
     """Edits a row behind the queue's back, with the checks of the table switched off."""
 
-    def edit(job_id: int, change: str) -> None:
-        with closing(sqlite3.connect(queue.path, isolation_level=None)) as connection:
-            connection.execute("pragma ignore_check_constraints = on")
-            connection.execute(f"update litequeue_jobs set {change} where id = ?", (job_id,))
-
-    return edit
+    return lambda job_id, change: edit(
+        queue, f"update litequeue_jobs set {change} where id = {job_id}"
+    )
 
 
 @pytest.fixture

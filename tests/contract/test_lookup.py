@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 from waiting import Clock, wait_until
-from worker_side import WorkerSide, claimed
+from worker_side import WorkerSide, claimed, edit
 
 from litequeue import Job, Worker
 from litequeue.errors import JobFailed, NoResult, NoSuchJob, OptionError, WaitTimeout, WrongState
@@ -286,8 +286,7 @@ def test_each_violated_invariant_is_reported_with_its_job(
     queue: Queue, state: str, damage: str, invariant: str
 ) -> None:
     job_id = one_of_each(queue)[State(state)]
-    WorkerSide(queue).rows("pragma ignore_check_constraints = on")
-    WorkerSide(queue).rows(f"update litequeue_jobs set {damage} where id = {job_id}")
+    edit(queue, f"update litequeue_jobs set {damage} where id = {job_id}")
     told = [sentence for sentence in queue.check() if sentence.startswith(invariant)]
     assert len(told) == 1
     assert told[0].endswith(f": not so for {job_id}")
@@ -311,8 +310,7 @@ def test_a_row_that_cannot_be_read_is_reported_with_its_column(
 ) -> None:
     job_id = queue.push("a")
     queue.push("b")
-    WorkerSide(queue).rows("pragma ignore_check_constraints = on")
-    WorkerSide(queue).rows(f"update litequeue_jobs set {damage} where id = {job_id}")
+    edit(queue, f"update litequeue_jobs set {damage} where id = {job_id}")
     assert f"job {job_id} cannot be read: {what}" in queue.check()
 
 

@@ -20,14 +20,6 @@ from litequeue.monitor.doctor import examine, has_wal_reset_bug
 from litequeue.monitor.environment import Target
 from litequeue.queue import Queue
 
-
-@pytest.fixture
-def queue(make_queue: Callable[..., Queue]) -> Queue:
-    queue = make_queue()
-    queue.push("send", {"to": "ann"})
-    return queue
-
-
 # A sound queue
 
 

@@ -20,13 +20,6 @@ LOCAL_MOUNT = "27 1 254:0 / / rw,relatime - ext4 /dev/vda rw\n"
 
 
 @pytest.fixture
-def queue(make_queue: Callable[..., Queue]) -> Queue:
-    queue = make_queue()
-    queue.push("send", {"to": "ann"})
-    return queue
-
-
-@pytest.fixture
 def mounted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], Path]:
     """Has the kernel say that a file system of this type is mounted there."""
 

@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from waiting import Clock
+from worker_side import edit
 
 from litequeue import Job, Queue, job
 from litequeue.errors import DatabaseBusy
@@ -85,8 +86,7 @@ def test_a_line_edited_into_nonsense_is_put_right_and_hurts_nobody_else(
     queue: Queue, clock: Clock, caplog: Log, nonsense: str
 ) -> None:
     prefetch_log = ticker(queue, Poll, Other)
-    queue.store.database.rows("pragma ignore_check_constraints = on")
-    queue.store.database.rows(f"update litequeue_schedules set {nonsense} where name = 'Poll'")
+    edit(queue, f"update litequeue_schedules set {nonsense} where name = 'Poll'")
     clock.advance(PERIOD)
     prefetch_log.tick()
     prefetch_log.tick()
@@ -106,8 +106,7 @@ def test_a_worker_that_starts_puts_nonsense_right(
     queue: Queue, clock: Clock, nonsense: str
 ) -> None:
     ticker(queue)
-    queue.store.database.rows("pragma ignore_check_constraints = on")
-    queue.store.database.rows(f"update litequeue_schedules set {nonsense}")
+    edit(queue, f"update litequeue_schedules set {nonsense}")
     ticker(queue)
     assert line(queue).text == "every 900"
     assert line(queue).next_at.timestamp() == START + PERIOD
@@ -115,8 +114,7 @@ def test_a_worker_that_starts_puts_nonsense_right(
 
 def test_nonsense_in_the_other_columns_changes_nothing(queue: Queue, clock: Clock) -> None:
     prefetch_log = ticker(queue)
-    queue.store.database.rows("pragma ignore_check_constraints = on")
-    queue.store.database.rows("update litequeue_schedules set last_at = 'x', last_job = x'00'")
+    edit(queue, "update litequeue_schedules set last_at = 'x', last_job = x'00'")
     clock.advance(PERIOD)
     prefetch_log.tick()
     assert waiting(queue) == ["Poll"]
@@ -124,10 +122,7 @@ def test_nonsense_in_the_other_columns_changes_nothing(queue: Queue, clock: Cloc
 
 def test_a_line_of_nobodys_is_left_alone(queue: Queue, clock: Clock, caplog: Log) -> None:
     prefetch_log = ticker(queue)
-    queue.store.database.rows("pragma ignore_check_constraints = on")
-    queue.store.database.rows(
-        "insert into litequeue_schedules values (x'ff', 'x', 1, 'y', 2, 3, null)"
-    )
+    edit(queue, "insert into litequeue_schedules values (x'ff', 'x', 1, 'y', 2, 3, null)")
     clock.advance(PERIOD)
     prefetch_log.tick()
     assert waiting(queue) == ["Poll"]
