@@ -24,7 +24,7 @@ from litequeue.monitor.environment import ENVIRONMENT, Check, Finding, Target, s
 from litequeue.monitor.status import RUNNING_OF_WORKERS, jobs_counted, span
 from litequeue.store.invariants import violations
 
-# How far the clock may be behind the newest row without a note.
+# How far the clock may be behind the newest job without a note.
 CLOCK_SECONDS = 60
 SHOWN = 5
 
@@ -91,7 +91,7 @@ def sqlite_version(target: Target) -> Iterator[Finding]:
             "SQLite",
             f"version {version} can lose commits where several processes checkpoint one file "
             "(https://sqlite.org/wal.html#walresetbug); litequeue's own checkpoints avoid it, "
-            "those of other programs that open the file do not",
+            "those of other programs on the file do not",
             "let no other program write this file, or use a Python with SQLite 3.51.3 or newer",
         )
     else:
@@ -128,13 +128,13 @@ def wal(target: Target) -> Iterator[Finding]:
         yield Finding(
             "note",
             "WAL",
-            f"it has {size(before)} and cannot be emptied: a reader has been active for long",
+            f"it has {size(before)} and cannot be emptied: a reader has been active too long",
             f"look for a program that holds a transaction or an unfinished query open: "
             f"`fuser -v {shlex.quote(str(path))}` lists who has the file open",
         )
 
 
-# The beginnings of the lines of SQLite that are about a value.
+# How the lines of integrity_check begin that are about a value.
 OF_VALUES = ("CHECK constraint failed in", "NULL value in", "NUMERIC value in", "TEXT value in")
 
 
@@ -142,7 +142,7 @@ def integrity(target: Target) -> Iterator[Finding]:
     """Run the full integrity check: the quick one does not compare indexes with rows, and a
     claim reads only an index."""
     lines = [str(line) for (line,) in target.database.rows("pragma integrity_check")]
-    # A wrong value is no damage to the file; the check of the laws reports its row.
+    # A wrong value is not damage to the file; the check of the invariants reports its row.
     found = [line for line in lines if line != "ok" and not line.startswith(OF_VALUES)]
     if not found:
         yield Finding("ok", "integrity", "every page of the file was read, and it is sound")
@@ -188,10 +188,12 @@ def tables(target: Target) -> Iterator[Finding]:
             yield _changed(kind, name, statement, missing=name not in found)
     for name in sorted(found.keys() - ours.keys()):
         kind = found[name][0]
-        sentence = f"the {kind} {name} is not litequeue's, and stands on its tables or names"
-        yield Finding("note", "tables", sentence, f"if nobody needs it: drop {kind} {name};")
+        sentence = f"the {kind} {name} is not litequeue's, but uses its tables or its prefix"
+        yield Finding("note", "tables", sentence, f"if it is not needed: drop {kind} {name};")
     if sound:
-        yield Finding("ok", "tables", f"all {len(ours)} tables, indexes and views are as made")
+        yield Finding(
+            "ok", "tables", f"all {len(ours)} tables, indexes and views are as litequeue makes them"
+        )
 
 
 # A CHECK constraint, which may contain one level of parentheses.
@@ -228,20 +230,20 @@ def _objects(database: Database) -> dict[str, tuple[str, str]]:
     return {name: (kind, " ".join(sql.split())) for kind, name, sql in database.rows(OBJECTS)}
 
 
-def laws(target: Target) -> Iterator[Finding]:
-    broken = violations(target.database)
-    for sentence in broken:
+def invariants(target: Target) -> Iterator[Finding]:
+    found = violations(target.database)
+    for sentence in found:
         remedy = f"`litequeue show {target.shell_path} ID` shows more; correct the row with SQL"
-        yield Finding("wrong", "laws", sentence, remedy)
-    if not broken:
-        yield Finding("ok", "laws", "every row is in one state, and has what belongs to it")
+        yield Finding("wrong", "invariants", sentence, remedy)
+    if not found:
+        yield Finding("ok", "invariants", "every row is consistent and can be read")
 
 
 def orphans(target: Target) -> Iterator[Finding]:
     found = [*_dead(target), *_strays(target), *_unused(target)]
     yield from found
     if not found:
-        yield Finding("ok", "orphans", "no job and no file is left of a worker that is dead")
+        yield Finding("ok", "orphans", "no jobs and no files of dead workers are left")
 
 
 def _dead(target: Target) -> Iterator[Finding]:
@@ -276,7 +278,7 @@ def _unused(target: Target) -> Iterator[Finding]:
     names = unused_fifos(folder)
     if names:
         count = "1 FIFO" if len(names) == 1 else f"{len(names)} FIFOs"
-        sentence = f"{count} in {folder} wake no worker, {names[0]} for one"
+        sentence = f"no worker reads {count} in {folder}, such as {names[0]}"
         remedy = f"when no worker is alive: rm {shlex.quote(str(folder))}/wake-*"
         yield Finding("note", "orphans", sentence, remedy)
 
@@ -294,8 +296,8 @@ def clock(target: Target) -> Iterator[Finding]:
         yield Finding(
             "note",
             "clock",
-            f"it is {span(behind)} behind the newest job: it was set back, or ran ahead before",
-            "correct it (timedatectl); scheduled jobs are late by that much",
+            f"it is {span(behind)} behind the newest job: it was set back, or was ahead before",
+            "correct it (timedatectl); until then, scheduled jobs run late by that much",
         )
     else:
         yield Finding("ok", "clock", "it is not behind the newest job")
@@ -303,7 +305,7 @@ def clock(target: Target) -> Iterator[Finding]:
 
 def moved(target: Target) -> Iterator[Finding]:
     if target.database.moved():
-        remedy = "run doctor again; these findings are about a file that is no longer there"
+        remedy = "run doctor again: these findings are about the file that was there before"
         yield Finding("wrong", "path", "the file was deleted or replaced meanwhile", remedy)
 
 
@@ -317,4 +319,4 @@ def _file_size(path: Path) -> int:
 OF_THE_FILE: tuple[Check, ...] = (
     sqlite_version, journal_mode, wal, schema_version, integrity,
 )  # fmt: skip
-OF_THE_ROWS: tuple[Check, ...] = (tables, laws, orphans, clock)
+OF_THE_ROWS: tuple[Check, ...] = (tables, invariants, orphans, clock)

@@ -1,7 +1,8 @@
-"""The checks of ``doctor`` around the file: file system, free disk, permissions, names.
+"""The checks of ``doctor`` on what surrounds the file: file system, free disk, permissions,
+names.
 
-They only call stat: POSIX drops SQLite's locks when a process
-opens and closes the file, its -wal or its -shm.
+They never open the file, only stat it: POSIX drops SQLite's locks when a process opens and
+closes the file, its -wal or its -shm.
 """
 
 from __future__ import annotations
@@ -131,7 +132,7 @@ def _shut_out(target: Target) -> Iterator[Finding]:
     file = os.stat(target.path)
     mode = file.st_mode & 0o666
     for ending in ("-wal", "-shm"):
-        # SQLite gives these the mode of the database; somebody has changed it.
+        # SQLite gives these the mode of the database, so another mode was set later.
         yield from _compared(file, target.beside(ending), mode, "wrong")
     yield from _compared(file, target.beside("-checkpoint"), locks.writers(mode), "note")
     folder = target.beside("-workers")

@@ -1,7 +1,7 @@
-"""Which file systems a queue cannot live on.
+"""Detects the file systems that a queue cannot be on.
 
 SQLite's WAL needs memory that all processes on the file share, and litequeue's workers
-need locks that the kernel frees at their death: both end where the host does.
+need locks that the kernel releases when they die. Neither works across hosts.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from pathlib import Path
 
 from litequeue.engine import place
 
-MOUNTS = Path(place.MOUNTS)
+MOUNT_TABLE = Path(place.MOUNTS)
 
-# By the type that the kernel gives: what other hosts can write to, or what a virtual
-# machine shares with the one that it runs on.
+# The types of file systems that other hosts can write to, or that a virtual machine shares
+# with its host, as the kernel names them.
 NETWORK = frozenset({
     "nfs", "nfs4", "cifs", "smb3", "smbfs", "ncpfs", "afs", "coda", "ceph", "lustre", "gpfs",
     "beegfs", "orangefs", "pvfs2", "gfs2", "ocfs2", "9p", "virtiofs", "vboxsf", "vmhgfs",
@@ -29,20 +29,20 @@ NETWORK = frozenset({
 
 
 def network_filesystem(path: str | os.PathLike[str], mounts: Path | None = None) -> str | None:
-    """Return the type of the network file system that ``path`` is on; None for a local
-    one, and where this system has no table of ``mounts``."""
+    """Return the type of the network file system that ``path`` is on; None for a local one,
+    and if this system has no table of ``mounts``."""
     kind = filesystem(path, mounts)
     return kind if kind in NETWORK else None
 
 
 def filesystem(path: str | os.PathLike[str], mounts: Path | None = None) -> str | None:
     """Return the type of the file system that ``path`` is on, as the kernel names it;
-    None where this system has no table of ``mounts``."""
+    None if this system has no table of ``mounts``."""
     real = Path(os.path.realpath(path))
     deepest, kind = -1, None
     try:
-        for mount_point, found in _mounted(mounts or MOUNTS):
-            # Of two mounts on one point, the later one covers the earlier.
+        for mount_point, found in _mounted(mounts or MOUNT_TABLE):
+            # Of two mounts on one mount point, the later one hides the earlier.
             if real.is_relative_to(mount_point) and len(mount_point.parts) >= deepest:
                 deepest, kind = len(mount_point.parts), found
     except OSError:
@@ -59,5 +59,5 @@ def _mounted(mounts: Path) -> Iterator[tuple[Path, str]]:
 
 
 def _unescaped(text: str) -> str:
-    """A path of the table, where spaces and the like stand as three octal digits."""
+    """A path of the table, which writes spaces and the like as three octal digits."""
     return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), text)

@@ -30,7 +30,7 @@ from litequeue.records import (
 )
 
 # The columns of a record and their valid values.
-KINDS = {
+BATCH_KINDS = {
     "id": NUMBER,
     "name": TEXT,
     "cursor": MAYBE_TEXT,
@@ -156,7 +156,7 @@ class Batches:
         self._database.change(self.CANCEL, {"id": id, "now": now})
 
     GET = f"""
-    select {", ".join(KINDS)}
+    select {", ".join(BATCH_KINDS)}
     from litequeue_batches
     where id = :id"""
 
@@ -211,7 +211,7 @@ class Batches:
 def _read(values: Row, now: int) -> BatchRow:
     (id, name, cursor, planned, done, failed, cancelled,
      created_at, planned_at, closed_at, cancelled_at) = values  # fmt: skip
-    faults = faults_in(KINDS, values)
+    faults = faults_in(BATCH_KINDS, values)
     try:
         if faults:
             raise TypeError("; ".join(faults.values()))

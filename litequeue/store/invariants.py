@@ -1,4 +1,4 @@
-"""The invariants of the file: what is always true of its rows, even after a crash."""
+"""The invariants of the file: what is true of its rows at any time, also after a crash."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from litequeue.records import (
     Row,
     faults_in,
 )
-from litequeue.store.batches import KINDS as BATCHES
+from litequeue.store.batches import BATCH_KINDS
 
-EDGES = {
+EDGE_KINDS = {
     "child": NUMBER,
     "position": NUMBER,
     "parent": NUMBER,
     "met_at": MAYBE_NUMBER,
     "result": MAYBE_TEXT,
 }
-SCHEDULES = {
+SCHEDULE_KINDS = {
     "name": TEXT,
     "expression": TEXT,
     "zone": MAYBE_TEXT,
@@ -36,7 +36,7 @@ SCHEDULES = {
     "last_job": MAYBE_NUMBER,
     "paused_at": MAYBE_NUMBER,
 }
-WORKERS = {
+WORKER_KINDS = {
     "id": NUMBER,
     "pid": NUMBER,
     "queues": TEXT,
@@ -44,55 +44,55 @@ WORKERS = {
     "cause": MAYBE_TEXT,
     "keeps": MAYBE_NUMBER,
 }
-PAUSED = {"queue": TEXT, "paused_at": NUMBER}
+PAUSED_KINDS = {"queue": TEXT, "paused_at": NUMBER}
 
-# Each invariant with the statement that finds the rows that break it.
+# Each invariant, with the statement that finds the rows that violate it.
 INVARIANTS = (
     (
-        "a running job has a worker and has spent an attempt",
+        "a running job has a worker and has used an attempt",
         f"""
         select id from litequeue_jobs
         where state = 5 and (worker = {NOBODY} or attempts < 1)""",
     ),
     (
-        "a job is finished exactly when it is done, failed or cancelled",
+        "a job has a finish time if and only if it is done, failed or cancelled",
         """
         select id from litequeue_jobs
         where (state in (6, 7, 8)) <> (finished_at is not null)""",
     ),
     (
-        "a failed job says why",
+        "a failed job has an exception and a failure time",
         """
         select id from litequeue_jobs
         where state = 7 and (exception is null or failed_at is null)""",
     ),
     (
-        "a cancelled job was asked to be",
+        "a cancelled job has a cancellation time, and a job that will run has none",
         """
         select id from litequeue_jobs
         where (state = 8 and cancelled_at is null)
            or (state in (2, 3, 4, 9) and cancelled_at is not null)""",
     ),
     (
-        "only a done job has a result and a time of keeping",
+        "only a done job has a result or an expiry time",
         """
         select id from litequeue_jobs
         where state <> 6 and (result is not null or expires_at is not null)""",
     ),
     (
-        "no job runs more often than its attempts",
+        "no job has used more attempts than its maximum",
         """
         select id from litequeue_jobs
         where attempts > max_attempts""",
     ),
     (
-        "no job has run less often than never",
+        "no job has a negative number of attempts",
         """
         select id from litequeue_jobs
         where attempts < 0""",
     ),
     (
-        "a job waits exactly while a parent has not succeeded or its batch is open",
+        "a job waits if and only if a parent has not succeeded or its batch is open",
         """
         select id from litequeue_jobs as job
         where (state = 2) <> (
@@ -105,7 +105,7 @@ INVARIANTS = (
         and state in (2, 3, 4, 5, 9)""",
     ),
     (
-        "no job waits for one that has succeeded, or that is gone",
+        "no job waits for a parent that has succeeded or was deleted",
         """
         select child from litequeue_edges
         where met_at is null
@@ -113,13 +113,13 @@ INVARIANTS = (
           and child in (select id from litequeue_jobs where state = 2)""",
     ),
     (
-        "what a job comes after is forgotten with it",
+        "the dependencies of a deleted job are deleted too",
         """
         select distinct child from litequeue_edges
         where child not in (select id from litequeue_jobs)""",
     ),
     (
-        "a batch's counts and its unfinished members make up what was planned",
+        "the counts of a batch and its unfinished jobs add up to its planned jobs",
         """
         select id from litequeue_batches as batch
         where planned - done - failed - cancelled <> (
@@ -128,7 +128,7 @@ INVARIANTS = (
         )""",
     ),
     (
-        "no more jobs of a key run than may",
+        "no more jobs of a key run than its concurrency limit",
         """
         select min(id) from litequeue_jobs
         where overlap_key is not null and state = 5
@@ -136,7 +136,7 @@ INVARIANTS = (
         having count(*) > max(coalesce(overlap_limit, 1))""",
     ),
     (
-        "a job is held only while another of its key runs, or is to run",
+        "a job is blocked only while another job of its key is ready or running",
         """
         select min(id) from litequeue_jobs as job
         where overlap_key is not null and state = 9
@@ -158,12 +158,12 @@ def violations(database: Database) -> list[str]:
         ids = [str(id) for (id,) in database.rows(statement)]
         if ids:
             more = f" and {len(ids) - SHOWN_IDS} more" if len(ids) > SHOWN_IDS else ""
-            found.append(f"{invariant}: not so for {', '.join(ids[:SHOWN_IDS])}{more}")
+            found.append(f"{invariant}: violated by {', '.join(ids[:SHOWN_IDS])}{more}")
     return found + unreadable_rows(database)
 
 
 class Table(NamedTuple):
-    """A table of ours, for who reads all of it."""
+    """A table, what its rows are called, and what its columns may hold."""
 
     name: str
     thing: str
@@ -171,23 +171,23 @@ class Table(NamedTuple):
     kinds: Mapping[str, tuple[type, ...]]
 
 
-TABLES = (
+CHECKED_TABLES = (
     Table("jobs", "job", "id", KINDS),
-    Table("batches", "batch", "id", BATCHES),
-    Table("edges", "what comes before job", "child, position", EDGES),
-    Table("schedules", "periodic job", "name", SCHEDULES),
-    Table("workers", "worker", "id", WORKERS),
-    Table("paused", "paused queue", "queue", PAUSED),
+    Table("batches", "batch", "id", BATCH_KINDS),
+    Table("edges", "a dependency of job", "child, position", EDGE_KINDS),
+    Table("schedules", "periodic job", "name", SCHEDULE_KINDS),
+    Table("workers", "worker", "id", WORKER_KINDS),
+    Table("paused", "paused queue", "queue", PAUSED_KINDS),
 )
 
-AT_ONCE = 1000
+READ_AT_ONCE = 1000
 
 
 def unreadable_rows(database: Database) -> list[str]:
-    """Return a sentence for each row that was edited into what no verb writes, at most
+    """Return a sentence for each row with a value that litequeue never writes, at most
     SHOWN_IDS for each table."""
     found = []
-    for table in TABLES:
+    for table in CHECKED_TABLES:
         sentences = list(islice(_unreadable_in(database, table), SHOWN_IDS + 1))
         found += sentences[:SHOWN_IDS]
         if len(sentences) > SHOWN_IDS:
@@ -204,12 +204,12 @@ def _unreadable_in(database: Database, table: Table) -> Iterator[str]:
 
 
 def _rows(database: Database, table: Table) -> Iterator[Row]:
-    """All rows in the order of their key, some at a time: there may be millions."""
+    """All rows in the order of their key, read in parts: there may be millions."""
     keys = table.key.split(", ")
     bound = ", ".join(f":{key}" for key in keys)
     columns = ", ".join(table.kinds)
     begin = f"select {columns} from litequeue_{table.name}"
-    end = f"order by {table.key} limit {AT_ONCE}"
+    end = f"order by {table.key} limit {READ_AT_ONCE}"
     rows = database.rows(f"{begin} {end}")
     while rows:
         yield from rows

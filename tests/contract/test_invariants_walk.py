@@ -15,8 +15,8 @@ from litequeue import Batch, Job
 from litequeue.errors import RunLost, WrongState
 from litequeue.queue import Queue
 
-WAITS = "a job waits exactly while a parent has not succeeded or its batch is open"
-COUNTED = "a batch's counts and its unfinished members make up what was planned"
+WAITS = "a job waits if and only if a parent has not succeeded or its batch is open"
+COUNTED = "the counts of a batch and its unfinished jobs add up to its planned jobs"
 STEPS = 400
 AFTERMATH_SECONDS = 10**6
 
@@ -42,7 +42,7 @@ def flow(queue: Queue) -> dict[str, int]:
 
 
 @pytest.mark.parametrize(
-    ("law", "named", "statement"),
+    ("invariant", "named", "statement"),
     [
         (WAITS, "child", "update litequeue_jobs set state = 3 where id = :child"),
         (WAITS, "child", "update litequeue_jobs set state = 4 where id = :child"),
@@ -59,12 +59,12 @@ def flow(queue: Queue) -> dict[str, int]:
     ],
 )
 def test_the_check_names_the_invariant_and_the_job(
-    queue: Queue, flow: dict[str, int], law: str, named: str, statement: str
+    queue: Queue, flow: dict[str, int], invariant: str, named: str, statement: str
 ) -> None:
     assert queue.check() == []
     used = {name: id for name, id in flow.items() if f":{name}" in statement}
     WorkerSide(queue).rows(statement, used)
-    assert f"{law}: not so for {flow[named]}" in queue.check()
+    assert f"{invariant}: violated by {flow[named]}" in queue.check()
 
 
 class Walk:

@@ -269,17 +269,17 @@ def test_a_file_with_a_job_in_each_state_violates_no_invariant(queue: Queue) -> 
     ("state", "damage", "invariant"),
     [
         ("running", f"worker = {NOBODY}", "a running job has a worker"),
-        ("running", "attempts = 0", "a running job has a worker and has spent an attempt"),
-        ("ready", "finished_at = 1", "a job is finished exactly when"),
-        ("done", "finished_at = null", "a job is finished exactly when"),
-        ("failed", "exception = null", "a failed job says why"),
-        ("failed", "failed_at = null", "a failed job says why"),
-        ("cancelled", "cancelled_at = null", "a cancelled job was asked to be"),
-        ("scheduled", "cancelled_at = 1", "a cancelled job was asked to be"),
+        ("running", "attempts = 0", "a running job has a worker and has used an attempt"),
+        ("ready", "finished_at = 1", "a job has a finish time if and only if"),
+        ("done", "finished_at = null", "a job has a finish time if and only if"),
+        ("failed", "exception = null", "a failed job has an exception"),
+        ("failed", "failed_at = null", "a failed job has an exception"),
+        ("cancelled", "cancelled_at = null", "a cancelled job has a cancellation time"),
+        ("scheduled", "cancelled_at = 1", "a cancelled job has a cancellation time"),
         ("ready", "result = '1'", "only a done job has a result"),
         ("failed", "expires_at = 1", "only a done job has a result"),
-        ("running", "max_attempts = 0", "no job runs more often"),
-        ("ready", "attempts = -1", "no job has run less often than never"),
+        ("running", "max_attempts = 0", "no job has used more attempts"),
+        ("ready", "attempts = -1", "no job has a negative number of attempts"),
     ],
 )
 def test_each_violated_invariant_is_reported_with_its_job(
@@ -289,7 +289,7 @@ def test_each_violated_invariant_is_reported_with_its_job(
     edit(queue, f"update litequeue_jobs set {damage} where id = {job_id}")
     told = [sentence for sentence in queue.check() if sentence.startswith(invariant)]
     assert len(told) == 1
-    assert told[0].endswith(f": not so for {job_id}")
+    assert told[0].endswith(f": violated by {job_id}")
 
 
 @pytest.mark.parametrize(
@@ -318,7 +318,7 @@ def test_an_invariant_that_many_jobs_violate_names_ten_of_them(queue: Queue) -> 
     queue.push_many([("a", {})] * 13)
     WorkerSide(queue).rows("update litequeue_jobs set finished_at = 1")
     (told,) = queue.check()
-    assert told.endswith(": not so for 1, 2, 3, 4, 5, 6, 7, 8, 9, 10 and 3 more")
+    assert told.endswith(": violated by 1, 2, 3, 4, 5, 6, 7, 8, 9, 10 and 3 more")
 
 
 def test_looking_changes_nothing(queue: Queue, table: Callable[[], object]) -> None:

@@ -28,7 +28,7 @@ def test_nothing_is_wrong_with_a_sound_queue(queue: Queue) -> None:
     assert [each for each in found if each.level == "wrong"] == []
     assert [each.examined for each in found] == [
         *("file system", "free disk", "permissions", "SQLite", "journal mode", "WAL"),
-        *("schema", "integrity", "tables", "laws", "orphans", "clock"),
+        *("schema", "integrity", "tables", "invariants", "orphans", "clock"),
     ]
 
 
@@ -110,7 +110,7 @@ def test_an_older_schema_is_a_note_and_stays_as_it_is(
     found = one(diagnosed(queue, "schema"))
     assert found.level == "note"
     assert "litequeue schema" in found.remedy
-    assert diagnosed(queue, "laws") == []
+    assert diagnosed(queue, "invariants") == []
     assert by_hand(queue, "select version from litequeue_schema") == [(schema.KNOWN - 1,)]
 
 
@@ -289,7 +289,7 @@ def test_a_missing_table_of_jobs_is_wrong_and_the_other_examinations_go_on(queue
     found = diagnosed(queue)
     lost = [each for each in found if each.sentence == "the table litequeue_jobs is missing"]
     assert "restore a backup" in one(lost).remedy
-    assert [each.examined for each in found][-3:] == ["laws", "orphans", "clock"]
+    assert [each.examined for each in found][-3:] == ["invariants", "orphans", "clock"]
     assert {each.level for each in found[-3:]} == {"wrong"}
 
 
@@ -298,9 +298,9 @@ def test_a_missing_table_of_jobs_is_wrong_and_the_other_examinations_go_on(queue
 
 def test_a_row_that_violates_an_invariant_is_wrong_and_named(queue: Queue) -> None:
     by_hand(queue, "update litequeue_jobs set finished_at = 1")
-    found = one(diagnosed(queue, "laws"))
+    found = one(diagnosed(queue, "invariants"))
     assert found.level == "wrong"
-    assert found.sentence.endswith("not so for 1")
+    assert found.sentence.endswith("violated by 1")
 
 
 def test_a_living_worker_and_its_job_are_no_orphans(queue: Queue) -> None:
@@ -344,7 +344,7 @@ def test_fifos_that_wake_nobody_are_a_note(queue: Queue) -> None:
         os.mkfifo(folder / name)
     found = one(diagnosed(queue, "orphans"))
     assert found.level == "note"
-    assert found.sentence == f"2 FIFOs in {folder} wake no worker, wake-for-a,b for one"
+    assert found.sentence == f"no worker reads 2 FIFOs in {folder}, such as wake-for-a,b"
     assert found.remedy == f"when no worker is alive: rm {folder}/wake-*"
 
 

@@ -29,7 +29,7 @@ def mounted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, s
         table.write_text(
             f"{LOCAL_MOUNT}40 27 0:50 / {escaped} rw shared:7 master:1 - {kind} server:/x rw\n"
         )
-        monkeypatch.setattr("litequeue.monitor.filesystem.MOUNTS", table)
+        monkeypatch.setattr("litequeue.monitor.filesystem.MOUNT_TABLE", table)
         return table
 
     return mounted
@@ -64,7 +64,7 @@ def test_an_unknown_fuse_mount_is_a_note(queue: Queue, mounted: Callable[[str, s
 def test_a_system_without_a_table_of_mounts_is_a_note(
     queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("litequeue.monitor.filesystem.MOUNTS", Path("/no/such/table"))
+    monkeypatch.setattr("litequeue.monitor.filesystem.MOUNT_TABLE", Path("/no/such/table"))
     assert one(diagnosed(queue, "file system")).level == "note"
 
 
