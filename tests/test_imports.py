@@ -34,7 +34,7 @@ times.schedule times.phrases worker.worker
 # A worker has these, and needs no more until a job does.
 FOR_WORKING = "argparse faulthandler fcntl locale logging mmap pkgutil select signal"
 NOT_FOR_WORKING = """
-jobs.batch cli.look cli.demo times.cron monitor.doctor jobs.log jobs.events monitor.status
+jobs.batch cli.status cli.demo times.cron monitor.doctor jobs.log jobs.events monitor.status
 worker.supervisor times.schedule times.phrases
 """
 

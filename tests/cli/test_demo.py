@@ -20,7 +20,7 @@ import pytest
 
 from litequeue.cli.demo import MARKER
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 DEMO = [sys.executable, "-m", "litequeue", "demo"]
 TOUR_SECONDS = 60
 

@@ -1,4 +1,4 @@
-"""The commands that show the whole queue: status and list."""
+"""The command status: the counts of the queues, and the live workers."""
 
 from __future__ import annotations
 
@@ -9,32 +9,25 @@ from contextlib import closing
 from datetime import datetime
 
 from litequeue.cli.json import (
-    any_row_as_json,
     batch_as_json,
     line_as_json,
-    local,
     parent_as_json,
     row_as_json,
     utc,
 )
 from litequeue.cli.parser import (
     Commands,
-    add_filters,
     as_json,
     database,
-    filters,
-    positive,
     seconds,
 )
 from litequeue.cli.terminal import say, say_json, say_table
 from litequeue.errors import CannotOpen
-from litequeue.messages import did_you_mean, printable
+from litequeue.messages import printable
 from litequeue.monitor.status import (
     active_workers,
-    allowed_attempts,
     batch_in_words,
     jobs_counted,
-    listed,
     next_periodic,
     next_scheduled,
     oldest_waits,
@@ -45,38 +38,26 @@ from litequeue.monitor.status import (
     unknown_jobs,
 )
 from litequeue.queue import Queue
-from litequeue.records import JobRow, State, UnreadableRow, WorkerRow, key
+from litequeue.records import JobRow, State, WorkerRow
 from litequeue.worker.shutdown import Shutdown
 
-STATUS_EXAMPLE = """\
+EXAMPLE = """\
 examples:
   litequeue status jobs.db              queue counts and live workers
   litequeue status jobs.db --watch      the same, refreshed every two seconds until Ctrl-C
   litequeue status jobs.db --json       for a program
 """
 
-LIST_EXAMPLE = """\
-examples:
-  litequeue list jobs.db                               the newest 20 jobs
-  litequeue list jobs.db --state failed --limit 100    the newest failed jobs, each with its reason
-  litequeue list jobs.db --queue emails --json         for a program
-"""
-
 WATCH_SECONDS = 2.0
 SHORTEST_WATCH_SECONDS = 0.1
-LISTED = 20
-MOST_LISTED = 1_000_000
-REASON_WIDTH = 60
 # Columns that the status table shows even if all their counts are 0.
 USUAL = (State.READY, State.SCHEDULED, State.RUNNING, State.FAILED)
 CLEAR = "\x1b[H\x1b[2J"
 
 
 def add(commands: Commands) -> None:
-    """Add the commands of this file."""
-    status = commands.add(
-        "status", "show queue counts and live workers", status_command, STATUS_EXAMPLE
-    )
+    """Add the command of this file."""
+    status = commands.add("status", "show queue counts and live workers", status_command, EXAMPLE)
     database(status)
     status.add_argument(
         "--watch",
@@ -88,18 +69,6 @@ def add(commands: Commands) -> None:
     )
     as_json(status)
 
-    listing = commands.add("list", "list jobs, the newest first", list_command, LIST_EXAMPLE)
-    database(listing)
-    add_filters(listing)
-    listing.add_argument(
-        "--limit",
-        metavar="N",
-        type=positive,
-        default=LISTED,
-        help=f"at most N jobs (default: {LISTED})",
-    )
-    as_json(listing)
-
 
 def status_command(args: argparse.Namespace) -> int:
     """Print the state of the queue, once or repeatedly."""
@@ -109,41 +78,6 @@ def status_command(args: argparse.Namespace) -> int:
         else:
             _watch(queue, args)
     return 0
-
-
-def list_command(args: argparse.Namespace) -> int:
-    """Print the newest jobs that match."""
-    limit = min(args.limit, MOST_LISTED)
-    with Queue(args.database, create=False) as queue:
-        # One row more than is shown: it tells whether there are more.
-        rows = listed(queue.store, **filters(args), limit=limit + 1)
-        meant = "" if rows else misspelt(queue, args.queue, args.name)
-    if args.json:
-        say_json([any_row_as_json(row) for row in rows[:limit]])
-    elif not rows:
-        filtered = any(value is not None for value in filters(args).values())
-        say(f"No job matches{meant}." if filtered else "The queue is empty.")
-    else:
-        heads = ("id", "state", "queue", "name", "attempts", "when", "reason")
-        say_table(heads, [_cells(row) for row in rows[:limit]])
-        if len(rows) > limit:
-            say(f"… and older ones; --limit N lists more than {limit}.")
-    return 0
-
-
-def misspelt(queue: Queue, queue_name: str | None, name: str | None = None) -> str:
-    """Return `` (did you mean emails?)`` for an unknown queue or job name that resembles a
-    known one, else an empty text."""
-    queues = {str(each) for each in (*queue.counts(), *queue.paused())}
-    if queue_name is not None and queue_name not in queues:
-        return printable(did_you_mean(queue_name, queues))
-    names = {row.name for row in queue.find(limit=MOST_LISTED)} if name is not None else set()
-    if name is not None and key(name) not in map(key, names):
-        return printable(did_you_mean(name, names))
-    return ""
-
-
-# status
 
 
 def _watch(queue: Queue, args: argparse.Namespace) -> None:
@@ -289,33 +223,3 @@ def _worker_as_json(worker: WorkerRow, rows: list[JobRow]) -> dict[str, object]:
         "started_at": utc(worker.started_at),
         "running": [row_as_json(row) for row in rows],
     }
-
-
-# list
-
-
-def _cells(row: JobRow | UnreadableRow) -> list[object]:
-    reason = printable(row.reason)
-    if len(reason) > REASON_WIDTH:
-        reason = reason[: REASON_WIDTH - 1] + "…"
-    if isinstance(row, UnreadableRow):
-        texts = [printable(row.text(column) or "-") for column in ("queue", "name")]
-        return [row.id, "unreadable", *texts, "-", "-", reason]
-    name, queue = printable(row.name), printable(row.queue)
-    when = local(_when(row))
-    return [
-        row.id,
-        row.state.value,
-        queue,
-        name,
-        f"{row.attempts}/{allowed_attempts(row)}",
-        when,
-        reason,
-    ]
-
-
-def _when(row: JobRow) -> datetime:
-    """Return when the job finished or, if it has not, when it started or is due."""
-    if row.state is State.RUNNING and row.reserved_at:
-        return row.reserved_at
-    return row.finished_at or row.available_at

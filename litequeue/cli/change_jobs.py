@@ -1,4 +1,4 @@
-"""The commands that change stored jobs: retry, cancel, forget, prune, pause, resume."""
+"""The commands that change stored jobs: retry, cancel, forget, prune."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Protocol
 
-from litequeue.cli.look import misspelt
 from litequeue.cli.parser import (
     Commands,
     Run,
@@ -16,15 +15,13 @@ from litequeue.cli.parser import (
     as_json,
     database,
     filters,
-    name,
     positive,
     seconds,
 )
+from litequeue.cli.spelling import misspelt
 from litequeue.cli.terminal import complain, say, say_json
 from litequeue.errors import OptionError
-from litequeue.messages import printable
 from litequeue.monitor.status import asked_to_stop, jobs_counted, runs
-from litequeue.options import checked
 from litequeue.queue import Queue
 from litequeue.records import State
 
@@ -52,18 +49,6 @@ PRUNE_EXAMPLE = """\
 examples:
   litequeue prune jobs.db --older 7d   jobs that finished more than a week ago
   litequeue prune jobs.db --older 12h  from cron, once an hour
-"""
-
-PAUSE_EXAMPLE = """\
-examples:
-  litequeue pause jobs.db emails   start no more of its jobs; running ones continue
-  litequeue resume jobs.db emails  start its jobs again
-"""
-
-RESUME_EXAMPLE = """\
-examples:
-  litequeue resume jobs.db emails  start its jobs again
-  litequeue status jobs.db         shows which queues are paused
 """
 
 NOT_STARTED = (State.WAITING, State.SCHEDULED, State.READY)
@@ -98,9 +83,6 @@ def add(commands: Commands) -> None:
     )
     as_json(pruning)
 
-    _add_queue(commands, "pause", "start no more jobs of a queue", pause, PAUSE_EXAMPLE)
-    _add_queue(commands, "resume", "start the jobs of a queue again", resume, RESUME_EXAMPLE)
-
 
 def _add_choice(
     commands: Commands, verb: str, summary: str, run: Run, examples: str
@@ -121,13 +103,6 @@ def _add_choice(
     as_json(parser)
     parser.set_defaults(verb=verb)
     return parser
-
-
-def _add_queue(commands: Commands, verb: str, summary: str, run: Run, examples: str) -> None:
-    parser = commands.add(verb, summary, run, examples)
-    database(parser)
-    add_word(parser, "queue", metavar="QUEUE", type=name, help="the name of the queue")
-    as_json(parser)
 
 
 def retry(args: argparse.Namespace) -> int:
@@ -167,32 +142,6 @@ def prune(args: argparse.Namespace) -> int:
     else:
         say(f"Pruned {jobs_counted(pruned)}.")
     return 0
-
-
-def pause(args: argparse.Namespace) -> int:
-    """Pause a queue; return 1 if it was paused already."""
-    checked({"queue": args.queue}, "pause")
-    with Queue(args.database, create=False) as queue:
-        meant = misspelt(queue, args.queue)
-        changed = queue.pause(args.queue)
-    sentence = (
-        f"Paused queue {args.queue}." if changed else f"Queue {args.queue} was paused already."
-    )
-    if changed and meant:
-        complain(f"Queue {printable(args.queue)} has no jobs{meant}.")
-    return _answer_for_queue(args, sentence, changed=changed, paused=True)
-
-
-def resume(args: argparse.Namespace) -> int:
-    """Resume a queue; return 1 if it was not paused."""
-    checked({"queue": args.queue}, "resume")
-    with Queue(args.database, create=False) as queue:
-        changed = queue.resume(args.queue)
-        meant = "" if changed else misspelt(queue, args.queue)
-    sentence = (
-        f"Resumed queue {args.queue}." if changed else f"Queue {args.queue} was not paused{meant}."
-    )
-    return _answer_for_queue(args, sentence, changed=changed, paused=False)
 
 
 class Change(Protocol):
@@ -256,14 +205,4 @@ def _answer(
     else:
         meant = misspelt(queue, args.queue, args.name)
         complain(f"No job matches that {args.verb} can take{meant}.")
-    return 0 if changed else 1
-
-
-def _answer_for_queue(
-    args: argparse.Namespace, sentence: str, *, changed: bool, paused: bool
-) -> int:
-    if args.json:
-        say_json({"queue": args.queue, "paused": paused, "changed": changed})
-    else:
-        (say if changed else complain)(sentence)
     return 0 if changed else 1

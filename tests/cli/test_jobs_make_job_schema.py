@@ -11,7 +11,7 @@ import pytest
 from commands import Capture, complaint, in_a_process, litequeue
 
 from litequeue import Queue
-from litequeue.cli.project import _spelled
+from litequeue.cli.make_job import _spelled
 
 Write = Callable[[Mapping[str, str]], Path]
 
