@@ -20,7 +20,7 @@ from litequeue.cli import main as cli
 from litequeue.cli.parser import Commands
 
 ROOT = Path(__file__).parents[1]
-# docs/delays.md has a test of its own, by its tables: tests/test_when.py.
+# docs/delays.md has a test of its own, by its tables: tests/times/test_parse.py.
 PAGES = [
     page
     for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))

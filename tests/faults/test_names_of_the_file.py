@@ -115,14 +115,6 @@ def test_a_bind_mount_of_the_folder_leads_to_the_same_queue(world: World) -> Non
     world.gone(id)
 
 
-def test_a_symbolic_link_leads_to_the_same_queue(world: World) -> None:
-    (world.folder / "link.db").symlink_to("jobs.db")
-    id = world.push()
-    worker = world.start(*work(world.folder / "link.db"))
-    worker.ends_with(0)
-    world.gone(id)
-
-
 def release(world: World, number: int) -> None:
     """Turn the link ``current`` to a release with a queue of its own, as `ln -sfn` does."""
     folder = world.folder / "releases" / str(number)

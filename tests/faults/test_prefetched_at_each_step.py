@@ -29,7 +29,7 @@ FIRST, FOLLOWER, MEMBERS, RAISES, EFFECT, UNIQUE, BIG, LAST, CHILD = 1, 2, (3, 4
 RUNS = {id: 2 if id == RAISES else 1 for id in range(FIRST, CHILD + 1)}
 
 
-def a_flow_of_many(world: World) -> None:
+def many_dependent_jobs(world: World) -> None:
     """Fill a prefetch with jobs that end in all ways, on which others wait."""
     options: dict[str, Any] = {"max_attempts": 10}
     world.push("ok", **options)
@@ -46,14 +46,16 @@ def a_flow_of_many(world: World) -> None:
 
 def reclaimed_in_between(world: World) -> None:
     """The same, and one of the jobs reclaims what its worker has claimed."""
-    a_flow_of_many(world)
+    many_dependent_jobs(world)
     job = Scripted(endings=["recall"])
     sql = "update litequeue_jobs set payload = :payload where id = :id"
     values = {"payload": job.__litequeue_spec__().payload, "id": MEMBERS[1]}
     world.queue.store.database.rows(sql, values)
 
 
-@pytest.mark.parametrize("case", [a_flow_of_many, reclaimed_in_between], ids=lambda f: f.__name__)
+@pytest.mark.parametrize(
+    "case", [many_dependent_jobs, reclaimed_in_between], ids=lambda f: f.__name__
+)
 def test_a_kill_at_any_step_of_a_prefetch_is_like_a_kill_of_one_job(
     case: Callable[[World], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
