@@ -1,1 +1,1 @@
-"""Applications small enough to read, made with litequeue."""
+"""Small applications that use litequeue."""

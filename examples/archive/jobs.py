@@ -19,13 +19,13 @@ class ArchiveFile(Job, max_attempts=3, backoff=0.5, keep=DAY_SECONDS):
 
     def handle(self) -> object:
         if not self.source.exists():
-            # Trying again in half a second would not bring it.
+            # Another attempt would not find it either.
             raise Fail(f"there is no file {self.source}")
         return pack(self.source, self.target)
 
 
 class ArchiveFromNetwork(ArchiveFile):
-    """The same from a drive that, as network drives do, answers only the third time."""
+    """The same from a network drive, which answers only at the third attempt."""
 
     def handle(self) -> object:
         if current().attempt < 3:
@@ -35,6 +35,6 @@ class ArchiveFromNetwork(ArchiveFile):
 
 @job(keep=DAY_SECONDS)
 def count_archive(folder: Path) -> object:
-    """Look how far the archive has come."""
+    """Count the compressed files and their bytes."""
     packed = list(folder.rglob("*.gz"))
     return {"files": len(packed), "bytes": sum(path.stat().st_size for path in packed)}

@@ -12,10 +12,10 @@ CHUNK_BYTES = 1 << 20
 
 
 def pack(source: Path, target: Path) -> dict[str, object]:
-    """Write ``source`` compressed to ``target``; returns its sizes and its SHA-256.
+    """Write ``source`` compressed to ``target``; return its sizes in bytes and its SHA-256.
 
-    Whoever looks sees the whole copy or none, and doing it twice leaves what doing it
-    once does: a job may run again, when its worker was killed just before the end.
+    Other processes see the complete copy or none. A second run has the same result as
+    one: a job may run again if its worker was killed just before the end.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     unfinished = target.with_name(f"{target.name}.{os.getpid()}.part")
@@ -31,7 +31,7 @@ def pack(source: Path, target: Path) -> dict[str, object]:
 
 def _compress(read: BinaryIO, write: BinaryIO) -> tuple[str, int]:
     digest, size = hashlib.sha256(), 0
-    # With no name and no time in it: two copies of one file are equal.
+    # Without a name and a time in it, two copies of one file are equal.
     with gzip.GzipFile("", "wb", fileobj=write, mtime=0) as packed:
         while chunk := read.read(CHUNK_BYTES):
             digest.update(chunk)

@@ -1,4 +1,4 @@
-"""The story of one cart: a price is missing, the mail server is down, and in the end the
+"""The checkout of one cart: a price is missing, the mail server is down, and in the end the
 customer has one order and one mail."""
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ LAMP_CENTS = 2_550
 CART = {"chair": 4, "desk": 1, "lamp": 1}
 # No step takes more than a second or two.
 STEP_SECONDS = 20
-STORY_SECONDS = 120
-LOOK_SECONDS = 0.02
+ALL_SECONDS = 120
+POLL_SECONDS = 0.02
 
 
-def tell(folder: Path) -> None:
-    """Tell the story, with a real worker on real files in a folder."""
+def run(folder: Path) -> None:
+    """Run the checkout, with real workers on real files in a folder."""
     server = MailServer()
     os.environ.update(
         SHOP_DB=str(folder / "shop.db"),
@@ -46,7 +46,7 @@ def tell(folder: Path) -> None:
         with server:
             mail_server_comes_back(queue, flow, server)
         report(queue)
-        say("What comes next, by itself:")
+        say("What runs next:")
         command(folder, "status", "shop.db")
 
 
@@ -54,34 +54,34 @@ def order_something(queue: Queue) -> Checkout:
     flow = check_out(queue, "ada@example.org", CART)
     first, *_, last = flow.quotes
     say("Ada orders 4 chairs, a desk and a lamp. The whole checkout is pushed at once:")
-    print(f"  jobs {first}-{last}  QuoteItem         one for each item, side by side")
+    print(f"  jobs {first}-{last}  QuoteItem         one for each item, in parallel")
     print(f"  job  {flow.validation}    ValidateCart      after all the quotes")
     print(f"  job  {flow.order}    PlaceOrder        after the validation")
     print(f"  job  {flow.mail}    SendConfirmation  after the order")
-    say("Two workers begin:")
+    say("Two workers start:")
     return flow
 
 
 def price_is_missing(queue: Queue, flow: Checkout, folder: Path) -> None:
     for quote in flow.quotes:
         queue.wait(quote, STEP_SECONDS)
-    say("The supplier has no price for the lamp. Nothing is lost: the rest waits, and says why.")
+    say("The supplier has no price for the lamp. The other jobs wait, and `show` says why:")
     command(folder, "show", "shop.db", str(flow.validation))
 
 
 def price_comes(queue: Queue, flow: Checkout, folder: Path) -> None:
     supplier.publish({**PRICES, "lamp": LAMP_CENTS})
-    say("The supplier mends the list, and we retry that one job:")
+    say("The supplier corrects the list, and we retry that one job:")
     command(folder, "retry", "shop.db", str(flow.quotes[-1]))
     queue.wait(flow.order, STEP_SECONDS)
     until(lambda: queue.get(flow.mail).exception)
     asked = supplier.questions()
-    say("The flow went on as if nothing had happened. What the supplier was asked for:")
+    say("The flow continued. The supplier was asked for these prices:")
     print("  " + ", ".join(f"{sku} {asked.count(sku)} x" for sku in CART))
 
 
 def mail_server_comes_back(queue: Queue, flow: Checkout, server: MailServer) -> None:
-    say("The mail server was down; now it is up, and the mail is tried again by itself:")
+    say("The mail server was down. Now it is up, and the job is retried:")
     queue.wait(flow.mail, STEP_SECONDS)
     (received,) = server.received
     say(f"What {received.recipients[0]} reads:")
@@ -90,7 +90,7 @@ def mail_server_comes_back(queue: Queue, flow: Checkout, server: MailServer) -> 
 
 
 def report(queue: Queue) -> None:
-    say("The nightly report comes at 02:00; we do not wait for it, and push one:")
+    say("The nightly report runs at 02:00. We do not wait for it, and push one now:")
     queue.wait(queue.push(NightlyReport()), STEP_SECONDS)
     with store.opened() as connection:
         for day, orders, cents in connection.execute("select * from reports"):
@@ -102,11 +102,11 @@ def report(queue: Queue) -> None:
 
 @contextmanager
 def working(folder: Path) -> Iterator[None]:
-    """Two worker processes, which write between our lines, until the end of the block."""
+    """Run two worker processes, whose output appears between our lines, until the block ends."""
     work = ["work", "shop.db", "--jobs", "examples.shop", "--workers", "2"]
-    # Were this process killed, they would not stay for ever.
+    # If this process is killed, they still end.
     workers = subprocess.Popen(
-        litequeue(*work, "--max-time", str(STORY_SECONDS)),
+        litequeue(*work, "--max-time", str(ALL_SECONDS)),
         cwd=folder,
         env=environment(),
         stderr=subprocess.STDOUT,
@@ -119,7 +119,7 @@ def working(folder: Path) -> Iterator[None]:
 
 
 def command(folder: Path, *words: str) -> None:
-    """Type a command, as a user does."""
+    """Run a command and print its output, as a user would see it."""
     print(f"  $ litequeue {' '.join(words)}", flush=True)
     done = subprocess.run(
         litequeue(*words), cwd=folder, env=environment(), capture_output=True, check=True
@@ -138,12 +138,12 @@ def environment() -> dict[str, str]:
 
 
 def until(condition: Callable[[], object]) -> None:
-    """Wait until something is so; raises TimeoutError."""
+    """Wait until a condition is true; raises TimeoutError."""
     deadline = time.monotonic() + STEP_SECONDS
     while not condition():
         if time.monotonic() > deadline:
-            raise TimeoutError("the story has come to a halt")
-        time.sleep(LOOK_SECONDS)
+            raise TimeoutError("a step took too long")
+        time.sleep(POLL_SECONDS)
 
 
 def say(line: str) -> None:
@@ -151,16 +151,16 @@ def say(line: str) -> None:
 
 
 def main() -> int:
-    """Tell the story in a folder that is gone after it, or in the one that is named."""
+    """Run the checkout in a temporary folder, or in the new folder that is named."""
     try:
         if len(sys.argv) > 1:
             folder = Path(sys.argv[1]).resolve()
-            # An old shop in it would be another story.
+            # An existing folder raises an error: the shop in it would have other jobs.
             folder.mkdir(parents=True)
-            tell(folder)
+            run(folder)
         else:
             with tempfile.TemporaryDirectory(prefix="litequeue-shop-") as made:
-                tell(Path(made))
+                run(Path(made))
     except (OSError, LitequeueError, subprocess.SubprocessError) as error:
         print(f"examples.shop: {error}", file=sys.stderr)
         return 1

@@ -1,4 +1,4 @@
-"""What the shop's web page does when a customer has filled a cart."""
+"""What the shop's web page does when a customer checks out a cart."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class Checkout:
 
 
 def check_out(queue: Queue, customer: str, cart: Mapping[str, int]) -> Checkout:
-    """Store a cart, the pieces of each item, and the whole flow that sells it.
+    """Store a cart, and push the flow that sells it.
 
-    All of it is one transaction: a cart without its jobs, or half of them, is never seen.
+    All of it is one transaction: a cart without all of its jobs is never stored.
     """
     with store.opened() as connection:
         (cart_id,) = connection.execute(

@@ -1,4 +1,4 @@
-"""The jobs of the shop. A worker finds them here:
+"""The jobs of the shop. In a clone, this worker finds them:
 
 litequeue work shop.db --jobs examples.shop
 """
@@ -21,8 +21,8 @@ class Quote(TypedDict):
 
 
 class QuoteItem(Job, queue="quotes", max_attempts=1, concurrency=2):
-    """Ask the supplier for the price of one item. All of a cart are asked for at once, but
-    by agreement never more than two."""
+    """Ask the supplier for the price of one item. The items of a cart are asked for in parallel,
+    but the supplier allows only two requests at a time."""
 
     sku: str
     pieces: int
@@ -32,7 +32,7 @@ class QuoteItem(Job, queue="quotes", max_attempts=1, concurrency=2):
 
 
 class ValidateCart(Job):
-    """Look whether a cart can be sold, when all of its quotes are there."""
+    """Check that all items of a cart are in stock, and return their quotes."""
 
     cart_id: int
 
@@ -42,13 +42,13 @@ class ValidateCart(Job):
             stock = dict(connection.execute("select sku, pieces from stock"))
         short = [each["sku"] for each in quotes if each["pieces"] > stock.get(each["sku"], 0)]
         if short:
-            # Another attempt would find no more of it.
+            # Another attempt would find the same stock.
             raise Fail(f"not enough in stock: {', '.join(short)}")
         return quotes
 
 
 class PlaceOrder(Job):
-    """Write the order. It is placed exactly once, whatever is killed: the order and the end
+    """Write the order, exactly once, even if a process is killed: the order and the end
     of this job are one transaction in the shop's own file."""
 
     cart_id: int
@@ -72,8 +72,8 @@ class PlaceOrder(Job):
 
 
 class SendConfirmation(Job, queue="mail", max_attempts=20, backoff=[0.5, 1, 2, 60], timeout=30):
-    """Mail the customer what was ordered. A worker killed at the wrong moment may send it
-    twice, and a mail server knows that by the Message-ID."""
+    """Mail the order to the customer. If its worker is killed at the wrong moment, the mail is
+    sent twice, with the same Message-ID, so that a mail server can drop the second."""
 
     cart_id: int
 
@@ -108,8 +108,8 @@ def confirmation(
 
 
 class NightlyReport(Job, cron="0 2 * * *", tz="UTC"):
-    """Sum up the orders of each day. That it writes over what it wrote makes it safe to
-    run twice."""
+    """Sum up the orders of each day. It replaces its earlier results, so it is safe to run
+    twice."""
 
     def handle(self) -> None:
         with store.opened() as connection:

@@ -1,4 +1,4 @@
-"""Mail: sent as any program sends it, to a server small enough for an example."""
+"""Sending mail, and a mail server that is small enough for an example."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MAIL_SECONDS = 10
 
 
 def send(message: EmailMessage) -> None:
-    """Hand a message to the shop's mail server; raises OSError where it does not take it."""
+    """Send a message to the shop's mail server; raises OSError if the server does not accept it."""
     host, _, port = os.environ.get("SHOP_MAIL", "127.0.0.1:2525").partition(":")
     with smtplib.SMTP(host, int(port), timeout=MAIL_SECONDS) as server:
         server.send_message(message)
@@ -26,7 +26,7 @@ def send(message: EmailMessage) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """A message as the server has it: who really sent it to whom, and its text."""
+    """A message as the server received it: sender, recipients and text."""
 
     sender: str
     recipients: tuple[str, ...]
@@ -34,21 +34,21 @@ class Received:
 
 
 class MailServer(socketserver.ThreadingTCPServer):
-    """An SMTP server (RFC 5321) on a port of its own that keeps what it receives. Made, it
-    refuses connections, as one that is down; inside its block it is up."""
+    """An SMTP server (RFC 5321) on a free port that keeps the messages that it receives. It
+    accepts connections inside its ``with`` block, and refuses them before."""
 
     daemon_threads = True
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Conversation, bind_and_activate=False)
-        # Bound and not listening: the port is ours, and whoever connects is refused.
+        # Bound but not listening: the port is reserved, and connections are refused.
         self.server_bind()
         self.received: list[Received] = []
         self._thread = threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True)
 
     @property
     def address(self) -> str:
-        """Where it is, as SHOP_MAIL says it."""
+        """Its host and port, in the form of SHOP_MAIL."""
         host, port = self.server_address[:2]
         return f"{host!s}:{port}"
 
@@ -69,14 +69,14 @@ class MailServer(socketserver.ThreadingTCPServer):
 
 @dataclass(slots=True)
 class Envelope:
-    """What is known of a message before its text comes."""
+    """What is known of a message before its text arrives."""
 
     sender: str | None = None
     recipients: list[str] = field(default_factory=list)
 
 
 class Conversation(socketserver.StreamRequestHandler):
-    """One client's commands, each answered by the method of its name."""
+    """One client's connection; a method answers each command."""
 
     server: MailServer
     timeout = MAIL_SECONDS
@@ -87,7 +87,7 @@ class Conversation(socketserver.StreamRequestHandler):
         self.over = False
 
     def handle(self) -> None:
-        """Answer until the client says QUIT, or nothing more."""
+        """Answer until the client sends QUIT or disconnects."""
         self.answer("220 the shop's mail server")
         while not self.over:
             line = self.rfile.readline(LONGEST_LINE)
@@ -132,10 +132,10 @@ class Conversation(socketserver.StreamRequestHandler):
         lines = []
         while (line := self.rfile.readline()) != b".\r\n":
             if not line:
-                # The client is gone: a message without its end is none.
+                # The client has disconnected; an incomplete message is dropped.
                 self.over = True
                 return None
-            # The client has put a dot before each line that begins with one.
+            # The client puts an extra dot before each line that begins with one.
             lines.append(line[1:] if line.startswith(b".") else line)
         message = message_from_bytes(b"".join(lines), policy=policy.default)
         assert isinstance(message, EmailMessage)

@@ -1,4 +1,4 @@
-"""The shop's own tables. The queue lives in the same file, so that an order and the end of
+"""The shop's own tables. The queue is in the same file, so that an order and the end of
 the job that places it are one transaction."""
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ create table if not exists reports (
 
 
 def path() -> str:
-    """The file, by the environment of the shop and its workers."""
+    """The path of the database, from the environment variable SHOP_DB."""
     return os.environ.get("SHOP_DB", "shop.db")
 
 
 @contextmanager
 def opened() -> Iterator[sqlite3.Connection]:
-    """A connection with a transaction: the end of the block commits, an exception rolls
-    back."""
+    """A connection with an open transaction: the end of the block commits it, an exception
+    rolls it back."""
     connection = sqlite3.connect(path(), isolation_level=None, timeout=10)
-    # litequeue looks after the WAL of this file; see "Promises and limits" in the README.
+    # litequeue makes the checkpoints of this file; see "Promises and limits" in the README.
     connection.execute("pragma wal_autocheckpoint = 0")
     connection.execute("pragma foreign_keys = on")
     try:
@@ -49,12 +49,12 @@ def opened() -> Iterator[sqlite3.Connection]:
         yield connection
         connection.execute("commit")
     finally:
-        # What was not committed is rolled back by this.
+        # This rolls back a transaction that was not committed.
         connection.close()
 
 
 def open_shop(stock: Mapping[str, int]) -> None:
-    """Make the tables, and fill the shelves."""
+    """Create the tables, and store the stock."""
     connection = sqlite3.connect(path())
     with connection:
         connection.executescript(TABLES)
@@ -63,5 +63,5 @@ def open_shop(stock: Mapping[str, int]) -> None:
 
 
 def euros(cents: int) -> str:
-    """A price for people."""
+    """Format a price."""
     return f"{cents // 100}.{cents % 100:02} EUR"

@@ -1,4 +1,4 @@
-"""The supplier, who is asked for today's price of each item."""
+"""The supplier, which has today's price of each item."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ Prices = dict[str, int]
 
 
 def price_list() -> Path:
-    """Where the supplier puts the prices, in cents."""
+    """The path of the supplier's price list, in cents."""
     return Path(os.environ.get("SHOP_PRICES", "prices.json"))
 
 
 def publish(prices: Prices) -> None:
-    """Be the supplier: give out a new list, whole or not at all."""
+    """Publish a new price list, as the supplier would. Readers see all of it or the old one."""
     unfinished = price_list().with_suffix(".part")
     unfinished.write_text(json.dumps(prices), encoding="utf-8")
     unfinished.replace(price_list())
 
 
 def price_of(sku: str) -> int:
-    """Ask for a price; raises LookupError where the list does not have it. The question is
-    written down, since each one costs money."""
+    """Ask for a price; raises LookupError if it is not in the list. Each request is logged,
+    because each one costs money."""
     with price_list().with_suffix(".log").open("a", encoding="utf-8") as log:
         log.write(f"{sku}\n")
     prices: Prices = json.loads(price_list().read_text(encoding="utf-8"))
@@ -33,5 +33,5 @@ def price_of(sku: str) -> int:
 
 
 def questions() -> list[str]:
-    """What the supplier was asked for so far, in order."""
+    """The items that the supplier was asked for so far, in order."""
     return price_list().with_suffix(".log").read_text(encoding="utf-8").splitlines()
