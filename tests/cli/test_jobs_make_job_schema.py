@@ -273,14 +273,6 @@ def test_schema_brings_an_applications_file_up_to_date(workplace: Path, capsys: 
     assert capsys.readouterr().out == f"Brought {workplace / 'app.db'} up to date (2 steps).\n"
 
 
-@pytest.mark.parametrize(("path", "expected"), [(".", "directory"), ("no/such.db", "no folder")])
-def test_schema_of_what_can_be_no_database(
-    workplace: Path, capsys: Capture, path: str, expected: str
-) -> None:
-    assert litequeue("schema", path) == 2
-    assert expected in complaint(capsys)
-
-
 HELPED = "push status list show retry cancel forget prune pause resume jobs make-job schema"
 
 

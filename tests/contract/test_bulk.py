@@ -69,7 +69,7 @@ def test_a_bulk_verb_does_to_many_what_it_does_to_each(
         try:
             getattr(each, verb)(row.id)
         except Exception:
-            continue  # in a state that the verb does not leave, or gone with another
+            continue  # in a state that the verb does not accept, or gone with another
     assert contents(many) == contents(each) != before
     assert many.check() == []
 

@@ -198,7 +198,7 @@ def test_the_claim_that_blocks_many_jobs_lets_other_writers_in_between(queue: Qu
     assert claim_one(queue, TWO) is None
     connection.set_progress_handler(None, 1)
     assert len(blocked(queue)) == 2_000
-    # About 105 for each that is held, at most 100 of them in one transaction.
+    # About 105 for each that is blocked, at most 100 of them in one transaction.
     assert max(steps) < 30_000
 
 

@@ -81,13 +81,6 @@ def test_a_named_package_is_searched_and_no_other(application: Application) -> N
     assert "jobs" not in sys.modules
 
 
-def test_several_packages_are_searched_in_turn(application: Application) -> None:
-    application({"mail.py": MAIL, "image.py": IMAGE})
-    found = discover(["mail", "image"])
-    assert names(found) == ["SendMail", "resize"]
-    assert found.packages == ("mail", "image")
-
-
 @pytest.mark.parametrize("words", ["mail,image", " mail , image ,, "])
 def test_the_environment_names_packages(
     application: Application, monkeypatch: pytest.MonkeyPatch, words: str
