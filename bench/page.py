@@ -1,5 +1,5 @@
 """Puts the tables of the last results into docs/performance.md: python -m bench.page, with
-further files of results where some chapters were run alone.
+further files of results for the tables that those do not have.
 
 On the page, a table stands in a block of text, and is known by its title.
 """
@@ -43,7 +43,7 @@ def _block(text: str, found: dict[str, str]) -> str:
 def main(further: Sequence[str] = ()) -> None:
     """Rewrite the page."""
     found: dict[str, str] = {}
-    for path in (*RESULTS, *map(Path, further)):
+    for path in (*map(Path, further), *RESULTS):
         if path.exists():
             found |= tables(path.read_text(encoding="utf-8"))
     page = PAGE.read_text(encoding="utf-8")
