@@ -18,10 +18,8 @@ import sysconfig
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
-from types import FrameType
 
 from litequeue.cli.parser import Commands
 from litequeue.cli.terminal import complain, say, say_table
@@ -46,41 +44,37 @@ STOP_SECONDS = 10
 POLL_SECONDS = 0.1
 DELAY_SECONDS = 2
 VERIFIED_FILES = 5
+LOG = "workers.log"
 
-Workers = dict[subprocess.Popen[bytes], Path]  # each with its log
-Manifest = list[dict[str, str | int]]
-
-
-@dataclass(slots=True)
-class Files:
-    """The files to archive, relative to their root, and what was left out."""
-
-    root: Path
-    paths: list[Path] = field(default_factory=list)
-    bytes: int = 0
-    unreadable: int = 0
-    capped: bool = False
+Worker = subprocess.Popen[bytes]
+Manifest = list[dict[str, str]]
 
 
 def add(commands: Commands) -> None:
     """Add the command of this file."""
     demo = commands.add("demo", "take a guided tour on real files", demo_command, EXAMPLE)
     demo.add_argument(
-        "directory", metavar="DIR", nargs="?", help="whose files (default: Python's own library)"
+        "directory",
+        metavar="DIR",
+        nargs="?",
+        help="the folder of the files to archive (default: Python's own library)",
     )
     demo.add_argument(
         "--folder",
         metavar="PATH",
         default="litequeue-demo",
-        help="the folder to make (default: litequeue-demo, or -2, -3, ... if that exists)",
+        help="the folder to create (default: litequeue-demo; if that is from an earlier tour, "
+        "litequeue-demo-2, and so on)",
     )
 
 
 def demo_command(args: argparse.Namespace) -> int:
-    """Take the tour; return 1 if all workers died or the archive is not whole."""
+    """Take the tour; return 1 if the workers died or the archive is not whole."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        with _interrupted_by_signals():
-            return 0 if _tour(_collect(args.directory), args.folder) else 1
+        root = Path(os.path.abspath(args.directory or sysconfig.get_path("stdlib")))
+        paths = _collect(root, library=args.directory is None)
+        return 0 if _tour(root, paths, _make_folder(args.folder)) else 1
     except BrokenPipeError:
         raise
     except OSError as error:
@@ -88,88 +82,55 @@ def demo_command(args: argparse.Namespace) -> int:
         raise OptionError(owner="demo", problem=f"{where}{error.strerror or error}") from error
 
 
-@contextmanager
-def _interrupted_by_signals() -> Iterator[None]:
-    """Inside the block, SIGTERM and SIGHUP interrupt as Ctrl-C does."""
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = {each: signal.signal(each, interrupt) for each in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _tour(files: Files, wanted: str) -> bool:
-    folder = _make_folder(wanted)
-    started_at = time.monotonic()
-    with Queue(folder / "jobs.db") as queue:
-        missing = _push(queue, files, folder)
-        _introduce(files, folder)
+def _tour(root: Path, paths: Sequence[Path], folder: Path) -> bool:
+    database, started_at = folder / "jobs.db", time.monotonic()
+    with Queue(database) as queue:
+        missing = _push(queue, root, paths, folder)
+        say(f"Each file is a job in the queue {_shown(database)}. One job fails twice and is")
+        say(f"retried, one more fails permanently, and one more starts {DELAY_SECONDS} s late.")
         with _working(folder) as workers:
             finished = _watch(queue, workers)
         seconds = time.monotonic() - started_at
-        rows = queue.find(limit=len(files.paths) + 2)[::-1]
-    manifest = _write_manifest(rows, files, folder)
-    _report(rows, len(manifest), folder, seconds)
-    whole = _verify(manifest, folder)
-    _advise(folder, missing, next(row.state for row in rows if row.id == missing))
+        rows = queue.find(limit=len(paths) + 2)[::-1]
+    archived = _write_manifest(rows, root, folder)
+    _report(rows, len(archived), folder, seconds)
+    whole = _verify(archived, folder)
+    _advise(folder, missing)
     return finished and whole
 
 
-# The files and the folder
-
-
-def _collect(directory: str | None) -> Files:
-    """Return the readable files of a directory, or the source of Python's library."""
-    files = Files(Path(os.path.abspath(directory or sysconfig.get_path("stdlib"))))
-    if not files.root.is_dir():
-        raise OptionError(owner="demo", problem=f"{files.root} is not a directory")
-    for path in _walk(files, library=directory is None):
-        if not _usable(path):
-            files.unreadable += 1
-            continue
-        files.bytes += path.stat().st_size
-        if len(files.paths) == MOST_FILES or files.bytes > MOST_BYTES:
-            files.bytes -= path.stat().st_size
-            files.capped = True
+def _collect(root: Path, *, library: bool) -> list[Path]:
+    """Return the files to archive, and say how many there are."""
+    if not root.is_dir():
+        raise OptionError(owner="demo", problem=f"{root} is not a directory")
+    paths: list[Path] = []
+    total, more = 0, ""
+    for path in _walk(root, library=library):
+        bytes = path.stat().st_size
+        if len(paths) == MOST_FILES or total + bytes > MOST_BYTES:
+            more = f" There are more: the tour stops at {MOST_FILES} files or {size(MOST_BYTES)}."
             break
-        files.paths.append(path.relative_to(files.root))
-    if not files.paths:
-        problem = f"{files.root} has no file that can be read; name another: demo DIR"
+        paths.append(path)
+        total += bytes
+    if not paths:
+        problem = f"{root} has no file that can be read; name another: demo DIR"
         raise OptionError(owner="demo", problem=problem)
-    return files
+    say(f"{len(paths)} files of {root} ({size(total)}) are to be compressed.{more}")
+    return paths
 
 
-def _walk(files: Files, *, library: bool) -> Iterator[Path]:
-    def count_unreadable(error: OSError) -> None:
-        files.unreadable += 1
-
-    excluded = NOT_THE_LIBRARY if library else ()
-    for parent, folders, names in os.walk(files.root, onerror=count_unreadable):
-        # The folders that earlier tours made are left out too.
-        folders[:] = sorted(
-            name for name in folders if name not in excluded and not _is_ours(Path(parent, name))
-        )
+def _walk(root: Path, *, library: bool) -> Iterator[Path]:
+    """Yield the regular files that can be read, except in the folders of earlier tours."""
+    for parent, folders, names in os.walk(root):
+        excluded = NOT_THE_LIBRARY if library else ()
+        kept = [name for name in folders if name not in excluded]
+        folders[:] = sorted(name for name in kept if not Path(parent, name, MARKER).is_file())
         for path in (Path(parent, name) for name in sorted(names)):
-            if path.is_file() and not path.is_symlink() and (not library or path.suffix == ".py"):
+            # A payload is JSON text, which cannot hold a name that is not UTF-8.
+            utf8 = not any("\ud800" <= character <= "\udfff" for character in str(path))
+            regular = path.is_file() and not path.is_symlink() and os.access(path, os.R_OK)
+            if utf8 and regular and (path.suffix == ".py" or not library):
                 yield path
-
-
-def _usable(path: Path) -> bool:
-    try:
-        str(path).encode()
-    except UnicodeEncodeError:
-        # A payload is JSON text, which cannot hold such a name.
-        return False
-    return os.access(path, os.R_OK)
-
-
-def _is_ours(folder: Path) -> bool:
-    return os.path.isfile(folder / MARKER)
 
 
 def _make_folder(wanted: str) -> Path:
@@ -177,72 +138,63 @@ def _make_folder(wanted: str) -> Path:
     OptionError if something else is there."""
     first = Path(os.path.abspath(wanted))
     names = (first if n == 1 else first.with_name(f"{first.name}-{n}") for n in count(1))
-    folder = next(each for each in names if not _is_ours(each))
+    folder = next(each for each in names if not (each / MARKER).is_file())
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-        problem = f"{folder} exists, and no former tour made it; name another --folder"
+        problem = f"{folder} exists, and no earlier tour made it; name another --folder"
         raise OptionError(owner="demo", problem=problem)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / MARKER).write_text(MARKER_TEXT)
     return folder
 
 
-# The jobs and the workers
-
-
-def _push(queue: Queue, files: Files, folder: Path) -> int:
+def _push(queue: Queue, root: Path, paths: Sequence[Path], folder: Path) -> int:
     """Push a job for each file, one that fails and one that is delayed; return the id of the
     failing one. By name: a producer does not need the code of the jobs."""
     archive, missing = folder / "archive", folder / "missing.txt"
-    first, *others = (_payload(files.root / path, archive / path) for path in files.paths)
+    first, *others = (
+        {"source": str(path), "target": f"{archive / path.relative_to(root)}.gz"} for path in paths
+    )
     queue.push("ArchiveFromNetwork", first, queue="files", priority=10)
     queue.push_many([("ArchiveFile", payload) for payload in others], queue="files")
-    id = queue.push("ArchiveFile", _payload(missing, missing), queue="extras", priority=10)
+    payload = {"source": str(missing), "target": f"{missing}.gz"}
+    failing = queue.push("ArchiveFile", payload, queue="extras", priority=10)
     queue.push("count-archive", {"folder": str(archive)}, queue="extras", delay=DELAY_SECONDS)
-    return id
-
-
-def _payload(source: Path, target: Path) -> dict[str, object]:
-    return {"source": str(source), "target": f"{target}.gz"}
-
-
-def _introduce(files: Files, folder: Path) -> None:
-    say(f"{len(files.paths)} files of {files.root} ({size(files.bytes)}) are to be compressed.")
-    if files.capped:
-        say(f"There are more; the tour stops at {MOST_FILES} files or {size(MOST_BYTES)}.")
-    if files.unreadable:
-        say(f"Left out: {files.unreadable} that cannot be read.")
-    say(f"Each is a job in the queue {_shown(folder / 'jobs.db')}. One job fails twice and is")
-    say(f"retried, one more fails permanently, and one more starts {DELAY_SECONDS} s late.")
+    return failing
 
 
 @contextmanager
-def _working(folder: Path) -> Iterator[Workers]:
+def _working(folder: Path) -> Iterator[list[Worker]]:
     """Two worker processes, which the end of the block stops."""
-    workers: Workers = {}
+    workers: list[Worker] = []
     try:
-        for log in (folder / "worker-1.log", folder / "worker-2.log"):
-            workers[_start_worker(folder, log)] = log
+        workers += [_start_worker(folder), _start_worker(folder)]
         say(f"Two workers do them: process {' and '.join(str(each.pid) for each in workers)}.")
         yield workers
     except KeyboardInterrupt:
         complain(f"Interrupted; what was done so far stays in {_shown(folder)}")
         raise
     finally:
-        _shutdown(workers)
+        for worker in workers:
+            worker.terminate()
+        for worker in workers:
+            with worker:  # its end closes the parent pipe
+                try:
+                    worker.wait(STOP_SECONDS)
+                except (subprocess.TimeoutExpired, KeyboardInterrupt):
+                    worker.kill()
 
 
-def _start_worker(folder: Path, log: Path) -> subprocess.Popen[bytes]:
-    package, start = _example()
+def _start_worker(folder: Path) -> Worker:
     command = [sys.executable, "-m", "litequeue", "work", str(folder / "jobs.db")]
     # The parent pipe is their standard input: if this process is killed, they end too.
-    command += ["--jobs", package, "--quiet", "--leash", "0"]
-    # The user's settings are meant for other workers.
-    mine = {name: value for name, value in os.environ.items() if not name.startswith("LITEQUEUE_")}
-    with log.open("wb") as output:
+    command += ["--jobs", _jobs(), "--quiet", "--leash", "0"]
+    with (folder / LOG).open("ab") as output:
         return subprocess.Popen(
             command,
-            cwd=start,
-            env=mine,
+            # The examples of a clone are beside the package, not in it.
+            cwd=Path(__file__).parents[2],
+            # The user's settings are meant for other workers.
+            env={name: value for name, value in os.environ.items() if name[:10] != "LITEQUEUE_"},
             stdin=subprocess.PIPE,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -251,99 +203,56 @@ def _start_worker(folder: Path, log: Path) -> subprocess.Popen[bytes]:
         )
 
 
-def _example() -> tuple[str, Path]:
-    """The package of the jobs, and the folder for workers to start in."""
-    if importlib.util.find_spec("litequeue.examples"):
-        return "litequeue.examples.archive", Path.cwd()
-    # In a clone it is beside the package, not in it.
-    return "examples.archive", Path(__file__).parents[2]
+def _jobs() -> str:
+    installed = importlib.util.find_spec("litequeue.examples")
+    return "litequeue.examples.archive" if installed else "examples.archive"
 
 
-def _shutdown(workers: Workers) -> None:
-    for worker in workers:
-        worker.terminate()
-    for worker in workers:
-        with worker:  # its end closes the parent pipe
-            try:
-                worker.wait(STOP_SECONDS)
-            except (subprocess.TimeoutExpired, KeyboardInterrupt):
-                worker.kill()
-
-
-def _watch(queue: Queue, workers: Workers) -> bool:
+def _watch(queue: Queue, workers: Sequence[Worker]) -> bool:
     """Show the progress until all jobs are finished; False if no worker is left."""
-    alive, started_at = dict(workers), time.monotonic()
-    said_at, redraws = started_at, sys.stdout.isatty()
+    said_at = time.monotonic()
     while True:
-        text, over = _progress(queue, time.monotonic() - started_at)
-        if redraws:
-            width = shutil.get_terminal_size().columns - 1
-            sys.stdout.write("\r" + text[:width].ljust(width) + "\n" * over)
+        counts = [(state, n) for by in queue.counts().values() for state, n in by.items()]
+        finished, total = sum(n for state, n in counts if state.finished), sum(n for _, n in counts)
+        text, over = f"{finished} of {total} jobs are finished", finished == total
+        if sys.stdout.isatty():
+            sys.stdout.write("\r" + text + "\n" * over)
             sys.stdout.flush()
         elif over or time.monotonic() - said_at >= 1:
             said_at = time.monotonic()
             say(text)
         if over:
             return True
-        for worker in [each for each in alive if each.poll() is not None]:
-            _report_death(worker, alive.pop(worker))
-        if not alive:
-            complain("No worker is left; jobs that are not done stay in the queue.")
+        if all(worker.poll() is not None for worker in workers):
+            complain(f"No worker is left; {LOG} says why. Jobs that are not done stay.")
             return False
         time.sleep(POLL_SECONDS)
 
 
-def _progress(queue: Queue, seconds: float) -> tuple[str, bool]:
-    """Return the progress in words, and whether all jobs are finished."""
-    (finished, total), (extras, all_extras) = _finished(queue, "files"), _finished(queue, "extras")
-    text = f"{finished} of {total} files"
-    if 0 < finished < total:
-        rate = finished / max(seconds, 0.001)
-        text += f", {rate:.0f} a second, {(total - finished) / rate:.0f} s left"
-    elif finished == total and extras < all_extras:
-        text += f", other jobs to come: {all_extras - extras}"
-    return text, finished == total and extras == all_extras
-
-
-def _finished(queue: Queue, name: str) -> tuple[int, int]:
-    """Return how many jobs of a queue are finished, and how many there are."""
-    counts = queue.counts().get(name, {})
-    return sum(n for state, n in counts.items() if state.finished), sum(counts.values())
-
-
-def _report_death(worker: subprocess.Popen[bytes], log: Path) -> None:
-    complain(f"Worker process {worker.pid} ended with status {worker.returncode}; its last lines:")
-    for line in log.read_text(errors="replace").splitlines()[-3:]:
-        complain(f"  {line}")
-
-
-# The results
-
-
-def _write_manifest(rows: Sequence[JobRow], files: Files, folder: Path) -> Manifest:
+def _write_manifest(rows: Sequence[JobRow], root: Path, folder: Path) -> Manifest:
     """Write down each archived file, from the results that the queue keeps."""
     manifest: Manifest = []
     for row in rows:
         if row.queue == "files" and row.state is State.DONE and row.result:
-            payload, result = json.loads(row.payload), json.loads(row.result)
-            path = str(Path(payload["source"]).relative_to(files.root))
+            payload = json.loads(row.payload)
+            path = str(Path(payload["source"]).relative_to(root))
             archive = str(Path(payload["target"]).relative_to(folder))
-            manifest.append({"path": path, "archive": archive, **result})
-    text = json.dumps({"root": str(files.root), "files": manifest}, indent=1)
+            manifest.append({"path": path, "archive": archive, **json.loads(row.result)})
+    text = json.dumps({"root": str(root), "files": manifest}, indent=1)
     (folder / "manifest.json").write_text(text + "\n", encoding="utf-8")
     return manifest
 
 
 def _report(rows: Sequence[JobRow], archived: int, folder: Path, seconds: float) -> None:
     """Print a table of the results: for each kind how many, and the first of them."""
-    done = sum(row.state is State.DONE for row in rows)
-    kinds = (
-        ("retried", [row for row in rows if row.attempts > 1]),
-        ("failed", [row for row in rows if row.state is State.FAILED]),
-        ("delayed", [row for row in rows if row.name == "count-archive"]),
-    )
-    table = [("done", f"{done:>4}", f"in {seconds:.1f} s")]
-    for kind, found in kinds:
+    done = [row for row in rows if row.state is State.DONE]
+    kinds = {
+        "retried": [row for row in rows if row.attempts > 1],
+        "failed": [row for row in rows if row.state is State.FAILED],
+        "delayed": [row for row in done if row.name == "count-archive"],
+    }
+    table = [("done", f"{len(done):>4}", f"in {seconds:.1f} s")]
+    for kind, found in kinds.items():
         table.append((kind, f"{len(found):>4}", _in_words(found[0]) if found else "none"))
     table.append(("manifest", f"{archived:>4}", f"files, in {_shown(folder / 'manifest.json')}"))
     say("")
@@ -353,21 +262,23 @@ def _report(rows: Sequence[JobRow], archived: int, folder: Path, seconds: float)
 
 def _in_words(row: JobRow) -> str:
     job = f"job {row.id} ({row.name})"
+    if row.state is State.FAILED:
+        return f"{job}: {row.reason.removeprefix('litequeue.errors.')}"
     if row.name == "count-archive" and row.finished_at and row.result:
         waited = (row.finished_at - row.created_at).total_seconds()
         files = json.loads(row.result)["files"]
         return f"{job} ran {waited:.1f} s after its push, and found {files} files"
-    if row.state is State.FAILED:
-        return f"{job}: {row.reason.removeprefix('litequeue.errors.')}"
     return f"{job} is {row.state} at attempt {row.attempts}: {row.reason}"
 
 
 def _verify(manifest: Manifest, folder: Path) -> bool:
     """Unpack some of the files and compare them with the manifest; False if one differs."""
     some = manifest[:: max(1, len(manifest) // VERIFIED_FILES)][:VERIFIED_FILES]
-    wrong = [each for each in some if _sha256(folder / str(each["archive"])) != each["sha256"]]
-    for each in wrong:
-        say(f"{each['archive']} differs from the manifest.")
+    wrong = [
+        each["archive"] for each in some if _sha256(folder / each["archive"]) != each["sha256"]
+    ]
+    for archive in wrong:
+        say(f"{archive} differs from the manifest.")
     if some and not wrong:
         say(f"{len(some)} of the files were unpacked again: each has the SHA-256 of its original.")
     return not wrong
@@ -381,16 +292,15 @@ def _sha256(archive: Path) -> str:
     return digest.hexdigest()
 
 
-def _advise(folder: Path, missing: int, state: State) -> None:
+def _advise(folder: Path, missing: int) -> None:
     """Print commands that show more, ready to be pasted."""
     us, database = _ourselves(), shlex.quote(_shown(folder / "jobs.db"))
     say("To look further:")
     say(f"  {us} status {database}")
     say(f"  {us} list {database} --state failed")
-    if state is State.FAILED:
-        say(f"  {us} retry {database} {missing}")
-        say(f"That job succeeds once {_shown(folder / 'missing.txt')} exists and a worker runs:")
-        say(f"  {us} work {database} --drain --jobs {_example()[0]}")
+    say(f"  {us} retry {database} {missing}")
+    say(f"That job succeeds once {_shown(folder / 'missing.txt')} exists and a worker runs:")
+    say(f"  {us} work {database} --drain --jobs {_jobs()}")
 
 
 def _ourselves() -> str:
@@ -398,10 +308,8 @@ def _ourselves() -> str:
     program = sys.argv[0]
     if os.path.basename(program) != "__main__.py":
         return "litequeue" if shutil.which("litequeue") == program else shlex.quote(program)
-    for name in ("python3", "python"):
-        if shutil.which(name) == sys.executable:
-            return f"{name} -m litequeue"
-    return f"{shlex.quote(sys.executable)} -m litequeue"
+    python = "python3" if shutil.which("python3") == sys.executable else sys.executable
+    return f"{shlex.quote(python)} -m litequeue"
 
 
 def _shown(path: Path) -> str:
