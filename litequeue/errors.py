@@ -17,7 +17,7 @@ value, and ends with the remedy.
     ├── NoSuchJob           no row has this id
     ├── WrongState          a command does not apply to a row in this state
     ├── NoSuchSchedule      no periodic job has this name
-    ├── KeyBusy             the concurrency limit of a key is reached
+    ├── KeyBusy             a job cannot run now: its concurrency limit is reached
     ├── KeyTaken            another unfinished job has the same unique key
     ├── JobFailed           the job whose result was requested has failed
     ├── NoResult            a finished job's result was not kept
@@ -27,6 +27,7 @@ value, and ends with the remedy.
     ├── JobTimeout          a job ran longer than its timeout
     ├── DatabaseMoved       the path leads to another file than the worker opened
     ├── JobLeftTransaction  a job left a write transaction open on the queue's file
+    ├── WorkerRunning       a Worker object was started twice at the same time
     ├── RunLost             a run no longer belongs to its worker
     ├── WorkerDied          the process that ran a job died
     └── DatabaseError       an error of the database file
@@ -107,12 +108,12 @@ class DuplicateJob(LitequeueError):
 
 
 class NoJobsFound(LitequeueError):
-    """No jobs found: {problem}. Name the package that holds them with --jobs
-    PACKAGE or LITEQUEUE_JOBS, or start in the folder that holds it."""
+    """No jobs found: {problem}. Name the package of the jobs with --jobs PACKAGE or
+    LITEQUEUE_JOBS, or start in the folder that contains it."""
 
 
 class ImportsFailed(LitequeueError):
-    """{count} of the jobs' modules failed to import, and --strict asks for all. Fix
+    """{count} of the jobs' modules failed to import, and --strict requires all. Fix
     them, or start without --strict."""
 
 
@@ -186,7 +187,8 @@ class NotBound(LitequeueError):
 
 
 class JobTimeout(LitequeueError, TimeoutError):
-    """The job did not end within its timeout{detail}."""
+    """The job did not end within its timeout{detail}. Set a longer timeout=, or split the job
+    into shorter ones."""
 
     # Python creates one without arguments when it raises it in another thread.
     def __init__(self, *, detail: str = "", stuck_at: str = "") -> None:
@@ -197,30 +199,32 @@ class JobTimeout(LitequeueError, TimeoutError):
 
 class DatabaseMoved(LitequeueError):
     """{path} is no longer the file that this worker has open: it was deleted or replaced, or
-    a link on its path was changed. Nobody would see what this worker writes. Start the
-    worker again."""
+    a link on its path was changed. No other process would see what this worker writes. Start
+    the worker again."""
 
 
 class WorkerRunning(LitequeueError, RuntimeError):
-    """This worker is already running. Make another Worker for another thread, or start this
-    one again when it has ended."""
+    """This worker is already running. Create another Worker for another thread, or start
+    this one again when it has ended."""
 
 
 class JobLeftTransaction(LitequeueError):
-    """{job} left a write transaction open on {path}, so nobody else can write to the
-    file. Commit or roll back, and close the connection, before the job ends."""
+    """{job} left a write transaction open on {path}, so no other connection can write to
+    the file. Commit or roll back, and close the connection, before the job ends."""
 
     exit_code = 1
 
 
 class RunLost(LitequeueError):
     """Attempt {attempt} of job {id} no longer belongs to this worker: the job was retried,
-    reclaimed or deleted while it ran. Nothing of this run was written."""
+    reclaimed or deleted while it ran. Nothing of this run was written, so let it end; queue.get()
+    or litequeue show tells what became of the job."""
 
 
 class WorkerDied(LitequeueError):
-    """Worker {worker} died ({cause}) while it ran attempt {attempt} of
-    {max_attempts}."""
+    """Worker {worker} died ({cause}) while it ran attempt {attempt} of {max_attempts}. Look for
+    the cause in the log of the worker or the system; signal 9 often means that memory ran
+    out."""
 
 
 class DatabaseError(LitequeueError):
@@ -232,8 +236,8 @@ class CannotOpen(DatabaseError):
 
 
 class NotADatabase(DatabaseError):
-    """{path} is not an SQLite database, or is damaged ({problem}). Name another
-    file, or restore this one from a backup."""
+    """{path} is not an SQLite database, or is damaged ({problem}). Use another file, or
+    restore this one from a backup."""
 
 
 class ForeignTables(DatabaseError):
@@ -258,8 +262,8 @@ class OtherDatabase(DatabaseError):
 
 class DatabaseBusy(DatabaseError):
     """{path} stayed locked for {waited:.3g} s. If this program has a transaction open on
-    it, push with connection=, or commit it first; if not, find what holds a write
-    transaction open, end it and try again."""
+    it, push with connection=, or commit it first. Otherwise find the program that has a
+    write transaction open, end it and try again."""
 
 
 class LockedByOther(DatabaseBusy):

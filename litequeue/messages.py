@@ -1,16 +1,16 @@
-"""What messages share: how a value is shown, and which known word was likely meant."""
+"""For all messages: how a value is shown, and which known word was probably meant."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
 SHOWN_CHARACTERS = 60
-# Of a line of a log, or of an error.
+# The longest line of a log or an error, in characters.
 LONGEST_LINE = 2000
 
 
 def printable(text: object) -> str:
-    """A text without what would move a terminal's cursor, or make a second line of it."""
+    """The text in one line, with control characters escaped."""
     line = str(text)
     if line.isprintable():
         return line
@@ -20,13 +20,13 @@ def printable(text: object) -> str:
 
 
 def printable_lines(text: str) -> str:
-    """The same for a text of several lines that are meant to be."""
+    """The text with its line breaks, and with all other control characters escaped."""
     return "\n".join(map(printable, text.expandtabs().split("\n")))
 
 
 def indented(text: str) -> str:
-    """A traceback, printable, and indented behind its first line: the message in it may have
-    lines of its own, and none of them is to look like one of a log."""
+    """A printable traceback, with all lines but the first indented: its message may have
+    several lines, and none of them must look like a line of the log."""
     first, *others = printable_lines(text).split("\n")
     return "\n".join([first, *(each if each[:1].isspace() else f"  {each}" for each in others)])
 
@@ -39,34 +39,34 @@ def one_line(text: object) -> str:
 
 
 def show(value: object) -> str:
-    """The value in a few words, whatever its repr() does."""
+    """The value as a short text, whatever its repr() returns or raises."""
     if isinstance(value, str) and len(value) > SHOWN_CHARACTERS:
-        value = value[:SHOWN_CHARACTERS]  # its repr() is no shorter, and is cut below
+        value = value[:SHOWN_CHARACTERS]  # its repr() is at least as long, and is cut below
         return cut(_readable(repr(value)) + "...")
     try:
         text = " ".join(repr(value).split())
     except Exception:
         text = object.__repr__(value)
-    # A repr is anyone's code, and its text must still fit a log and a column.
+    # A repr may return anything, and its text must fit into a log and a column.
     return cut(_readable(text))
 
 
 def cut(text: str) -> str:
-    """The text, or its beginning with three dots."""
+    """The text, or its beginning and three dots if it is too long."""
     return text if len(text) <= SHOWN_CHARACTERS else text[: SHOWN_CHARACTERS - 3] + "..."
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """`` (did you mean retry?)``, for the known word that is nearest, or nothing."""
+    """`` (did you mean retry?)`` with the nearest known word; "" if none is near."""
     found = nearest(word, known)
     return f" (did you mean {found}?)" if found else ""
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
-    """The known word that is nearest to a misspelt one, in whatever case, if one is near."""
-    import difflib  # a word that is right needs no advice
+    """The known word that is nearest to a misspelt one, ignoring case; None if none is near."""
+    import difflib  # needed only for a misspelt word
 
-    # A long text is no misspelt word, and to compare it would take long.
+    # A long text is not a misspelt word, and comparing it would take long.
     spellings = {each.casefold(): each for each in known}
     if len(word) > SHOWN_CHARACTERS:
         return None

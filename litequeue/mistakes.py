@@ -1,5 +1,5 @@
-"""What to write instead, where an argument is of the wrong kind: a class for a job, a path
-for a queue. Loaded only to say so."""
+"""The errors for arguments of the wrong type, each with what to write instead. Imported only
+when one is raised."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ FIRST_WORDS = {"push": "queue.push(", "batch(then=)": "then=", "batch.push": "ba
 
 
 def is_job(value: object) -> bool:
-    """Whether a value is a job, as far as push has to know."""
+    """Whether push accepts a value as a job."""
     return hasattr(value, "__litequeue_spec__") and not isinstance(value, type)
 
 
 def no_job(verb: str, value: object) -> WrongArgument:
-    """The error for what is no job, and was handed to ``verb``."""
+    """The error for a value that is not a job, and was passed to ``verb``."""
     first = FIRST_WORDS.get(verb, "")
     last = ")" if first.endswith("(") else ""
     if hasattr(value, "__litequeue_spec__"):
@@ -35,34 +35,34 @@ def no_job(verb: str, value: object) -> WrongArgument:
 
 
 def no_pair(value: object) -> WrongArgument:
-    """The error for a tuple that is not a name with its fields."""
+    """The error for a tuple that is not a pair of a name and its fields."""
     wanted = "jobs, and pairs of a name and its fields"
     return _wrong("push_many", wanted, value, 'write ("send-mail", {"to": 7})')
 
 
 def no_jobs(value: object) -> WrongArgument:
-    """The error for what push_many can take no jobs from."""
+    """The error for a value that is not a list of jobs."""
     one = is_job(value)
     remedy = "write queue.push(job)" if one else "write queue.push_many([SendMail(...), ...])"
     return _wrong("push_many", "a list of jobs", value, remedy)
 
 
 def no_queue(owner: str, value: object) -> WrongArgument:
-    """The error for what is no queue, and was handed to ``owner``."""
+    """The error for a value that is not a Queue, and was passed to ``owner``."""
     rest = ", ..." if owner == "Worker" else ""
     path = show(os.fspath(value)) if isinstance(value, str | os.PathLike) else '"jobs.db"'
     return _wrong(owner, "a Queue first", value, f"write {owner}(Queue({path}){rest})")
 
 
 def no_path(value: object) -> WrongArgument:
-    """The error for what is no path of a database."""
+    """The error for a value that is not the path of a database."""
     queue = hasattr(value, "push_many")
     remedy = "use it as it is, or its path" if queue else 'write Queue("jobs.db")'
     return _wrong("Queue", "the path of a file", value, remedy)
 
 
 def no_classes(value: object) -> WrongArgument:
-    """The error for what a worker can take no job classes from."""
+    """The error for a value that contains no job classes for a worker."""
     name = "SendMail, ..."
     if hasattr(value, "__litequeue_spec__"):
         name = _name(value)
@@ -71,7 +71,7 @@ def no_classes(value: object) -> WrongArgument:
 
 
 def no_class(value: object) -> WrongArgument:
-    """The error for what is no job class, in a list of them."""
+    """The error for a value in a list of job classes that is not one."""
     if is_job(value):
         remedy = f"write Worker(queue, [{_name(value)}]), and push the job"
     elif isinstance(value, FunctionType):
@@ -84,7 +84,7 @@ def no_class(value: object) -> WrongArgument:
 
 
 def no_id(value: object) -> WrongArgument:
-    """The error for what is no id of a job."""
+    """The error for a value that is not the id of a job."""
     remedy, own = "write what push returned", getattr(value, "id", None)
     if isinstance(value, str) and value.strip().isdecimal():
         remedy = f"write {show(value.strip())[1:-1]}"
@@ -112,5 +112,5 @@ def _described(value: object) -> str:
 
 
 def _name(value: object) -> str:
-    """The name of a class or a function, or of what a value is one of."""
+    """The name of a class or a function, or of the class of another value."""
     return str(getattr(value, "__name__", type(value).__name__))

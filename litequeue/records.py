@@ -1,7 +1,7 @@
-"""What the queue stores and returns, as frozen values: no class of a job, no SQL."""
+"""What the queue stores and returns, as immutable values, without job classes or SQL."""
 
-# No "from __future__ import annotations": as texts, the types of the fields would be compiled
-# when this is imported.
+# No "from __future__ import annotations": NamedTuple would compile the types of its fields from
+# text at each import.
 
 import json
 from collections.abc import Callable, Mapping
@@ -14,18 +14,18 @@ from litequeue.errors import DamagedRow
 from litequeue.messages import show
 from litequeue.options import Options, Terms, stored_options
 
-# What SQLite gives back carries no static type; it gets one in read_row.
+# A row as SQLite returns it, without static types; read_row checks its values.
 Row = tuple[Any, ...]
 
 
 class State(str, Enum):
-    """Where a job is in its life, by the word that tables, commands and pages use."""
+    """The state of a job, by the word that commands and the documentation use."""
 
     WAITING = "waiting"  # for other jobs
     READY = "ready"  # due now
-    SCHEDULED = "scheduled"  # due later, or to be retried
+    SCHEDULED = "scheduled"  # due later
     RUNNING = "running"
-    DONE = "done"  # only while it is kept
+    DONE = "done"  # only while its result is kept
     FAILED = "failed"
     CANCELLED = "cancelled"
 
@@ -34,7 +34,7 @@ class State(str, Enum):
 
     @property
     def code(self) -> int:
-        """The number that the table holds for this state."""
+        """The number that the table has for this state."""
         return _CODES[self]
 
     @property
@@ -43,47 +43,47 @@ class State(str, Enum):
         return self in (State.DONE, State.FAILED, State.CANCELLED)
 
 
-# From 2 on: SQLite stores 0 and 1 in no bytes at all, and a column that changes its
-# width makes the whole row move.
+# From 2 on: SQLite stores 0 and 1 in no bytes, and if a column changes its width, the whole
+# row must be moved.
 _CODES = {state: code for code, state in enumerate(State, start=2)}
 # Ready, but blocked: the concurrency limit of its key is reached.
 BLOCKED = 9
 _STATES = {code: state for state, code in _CODES.items()} | {BLOCKED: State.READY}
 
-# The worker of a row that no worker has; as wide as the id of any.
+# The worker id of a row without a worker; as wide as other worker ids.
 NOBODY = 1 << 40
 
-# What a row of a batch is to do when it runs: plan the members, or finish.
+# What the row of a batch does when it runs: plan the jobs, or finish.
 PLAN, FINISH = "plan", "finish"
 
 
 class Spec(NamedTuple):
     """A job to be pushed: its name, its payload as JSON text, and its options.
 
-    And where others of its kind differ from it in their payloads alone: what their options
-    come to, and how their payloads are written. A tuple, since each push makes one: a
-    frozen dataclass takes four times as long.
+    ``terms`` and ``encode`` are set if other jobs of the class differ only in their payloads:
+    ``terms`` are the resolved options, and ``encode`` returns a payload as JSON text. A
+    tuple, since each push makes one: a frozen dataclass takes four times as long.
     """
 
     name: str
     payload: str
-    options: Options = Options()  # nobody writes to it
+    options: Options = Options()  # never changed
     step: str | None = None
     terms: Terms | None = None
     encode: Callable[[Any], str] | None = None
 
 
 LONGEST_REMARK = 80
-# A claim adds one, and SQLite makes a real number of what no longer fits.
+# A claim adds one, and SQLite would turn a larger number into a float.
 MOST_ATTEMPTS = 2**62
-# What reading a value raises that no verb has written; OSError where the C library cannot
-# work out an instant.
+# What reading a value raises that litequeue has never written; OSError if the C library
+# cannot convert an instant.
 UNREADABLE = (TypeError, ValueError, ArithmeticError, RecursionError, OSError)
 
 TEXT, NUMBER = (str,), (int,)
 MAYBE_TEXT, MAYBE_NUMBER = (str, type(None)), (int, type(None))
 
-# The columns of a row, in the order in which rows are read, and what each may hold.
+# The columns of a row, in the order in which they are read, and the types of their values.
 KINDS: dict[str, tuple[type, ...]] = {
     "id": NUMBER,
     "name": TEXT,
@@ -113,12 +113,12 @@ KINDS: dict[str, tuple[type, ...]] = {
     "payload": TEXT,
 }
 COLUMNS = ", ".join(KINDS)
-# The columns before the payload that are null in a row that nothing has happened to.
+# The columns from here to the payload are null in a row that was only pushed.
 _FIRST_NULL = list(KINDS).index("cancelled_at")
 _NULLS = (None,) * (len(KINDS) - 1 - _FIRST_NULL)
 
-# What is to be known of a ready row to run it. The last is null for one that nothing has
-# happened to, that is no step of a batch and has no key.
+# The columns that are needed to run a fresh row: one that was never run, is not a step of a
+# batch, and has no concurrency key. For a fresh row the last one is null.
 FRESH_COLUMNS = """id, name, queue, priority, attempts, max_attempts, available_at, created_at,
       batch, unique_key, options, payload,
       coalesce(step, overlap_key, exception, progress_total, cancelled_at, failed_at,
@@ -126,10 +126,10 @@ FRESH_COLUMNS = """id, name, queue, priority, attempts, max_attempts, available_
 
 
 class JobRow(NamedTuple):
-    """One job as the database has it, at the moment when it was read.
+    """One job as it was in the database when it was read.
 
-    Instants are aware datetimes in UTC; ``max_attempts`` is None where neither the push
-    nor the job's class gave one and the worker decides.
+    Instants are aware datetimes in UTC. ``max_attempts`` is None if neither the push nor the
+    job's class set it; then the worker's default applies.
     """
 
     id: int
@@ -157,21 +157,21 @@ class JobRow(NamedTuple):
     overlap_key: str | None = None
     overlap_limit: int | None = None
     unknown_since: datetime | None = None
-    """Since when no worker that has looked at it has a class of its name."""
+    """Since when workers have had no class of the job's name."""
 
     @property
     def reason(self) -> str:
-        """What went wrong, in one line: the type of the exception, and the first line of
-        its message."""
+        """The error in one line: the type of the exception and the first line of its
+        message."""
         return reason_of(self.exception or "")
 
 
-# What stands between an exception and the one before it.
+# The sentences between chained exceptions in a traceback.
 CHAINED = (
     "\nThe above exception was the direct cause of the following exception:\n\n",
     "\nDuring handling of the above exception, another exception occurred:\n\n",
 )
-# Before frames, as traceback and as faulthandler write it.
+# How the line before the frames begins, as written by traceback and by faulthandler.
 FRAMES = (
     "Traceback (most recent call last):",
     "Traceback\n",
@@ -185,51 +185,51 @@ CUT = "...\n"
 
 
 def reason_of(exception: str) -> str:
-    """The type of an exception and the first line of its message, by its traceback."""
+    """The type of an exception and the first line of its message, from its traceback."""
     text = exception
     for sentence in CHAINED:
         text = text.rpartition(sentence)[2]
     if text.startswith(CUT):
-        # What follows begins in the midst of a line.
+        # The first line is incomplete.
         text = text[len(CUT) :].partition("\n")[2] or text[len(CUT) :]
     lines = text.splitlines(keepends=True)
     if text.startswith(GROUP):
         lines = [line.removeprefix(MARGIN) for line in lines[1:]]
     while lines and (lines[0][:1].isspace() or lines[0].startswith(FRAMES)):
-        # The frames are indented, and so is the code that a SyntaxError is about.
+        # The frames are indented, and so is the source line of a SyntaxError.
         del lines[0]
     if not lines:
         return exception.strip().partition("\n")[0]
     found = lines[0].strip().removeprefix("litequeue.errors.")
     if not found.endswith(":") or not found[:-1].replace(".", "_").isidentifier():
         return found
-    # The message begins with an empty line, or has nothing else.
+    # The message begins with an empty line, or is empty.
     message = next((line.strip() for line in lines[1:] if line.strip()), "")
     return f"{found} {message}" if message else found[:-1]
 
 
 class UnreadableRow(NamedTuple):
-    """A job whose row was edited into something that no verb writes."""
+    """A job whose row has a value that litequeue never writes."""
 
     id: int
     values: dict[str, object]
-    """Its columns as the database has them."""
+    """The columns as they are in the database."""
     faults: dict[str, str]
-    """Why each of those cannot be read that cannot be read."""
+    """What is wrong, for each column that cannot be read."""
 
     @property
     def reason(self) -> str:
-        """What is wrong with it, in one line."""
+        """What is wrong with the row, in one line."""
         return f"it cannot be read: {'; '.join(self.faults.values())}"
 
     def text(self, column: str) -> str | None:
-        """The value of a column that can be read, None for one that cannot."""
+        """The text of a column; None if it cannot be read or is not text."""
         value = self.values[column]
         return value if isinstance(value, str) and column not in self.faults else None
 
 
 class WorkerRow(NamedTuple):
-    """One worker as the database has it; Presence says whether it is alive."""
+    """One worker as it is in the database; Presence tells whether it is alive."""
 
     id: int
     pid: int
@@ -239,27 +239,26 @@ class WorkerRow(NamedTuple):
 
     @property
     def name(self) -> str:
-        """The worker's id as files and messages write it."""
+        """The worker's id as in file names and messages."""
         return worker_name(self.id)
 
 
 def read_row(values: Row) -> JobRow:
-    """Make a row from the values of COLUMNS; raises DamagedRow for one that was
-    edited into something that no verb writes."""
-    # A job that runs for the first time has nothing yet in most of them; it need not pay
-    # for the others.
+    """The row with the values of COLUMNS. Raises DamagedRow if one of them is a value that
+    litequeue never writes."""
+    # In a job that runs for the first time most columns are null, and need no check.
     if values[_FIRST_NULL:-1] != _NULLS or type(values[-1]) is not str:
         _check_kinds(values)
     try:
         return _row(values)
     except UNREADABLE as error:
-        # The columns one by one say which of them it was.
+        # Find out which column it was.
         raise _damaged(values[0], next(iter(faults_of(values).values()), str(error))) from error
 
 
 def read_worker(values: Row) -> WorkerRow:
-    """Make a worker from its id, pid, queues, start and cause of death, as far as these can
-    be read: whether it lives is known from its lock alone."""
+    """The worker with these values: id, pid, queues, start and cause of death. Unreadable ones
+    get a default, since only the lock tells whether a worker is alive."""
     id, pid, queues, started_at, cause = values
     try:
         started = instant(started_at)
@@ -275,7 +274,7 @@ def read_worker(values: Row) -> WorkerRow:
 
 
 def read_or_explain(values: Row) -> JobRow | UnreadableRow:
-    """Make a row from the values of COLUMNS, or say what is wrong with it."""
+    """The row with the values of COLUMNS, or an UnreadableRow that says what is wrong."""
     try:
         return read_row(values)
     except DamagedRow as error:
@@ -284,12 +283,12 @@ def read_or_explain(values: Row) -> JobRow | UnreadableRow:
 
 
 def faults_of(values: Row) -> dict[str, str]:
-    """Say for each of COLUMNS that cannot be read what it holds."""
+    """What is wrong, for each of COLUMNS that cannot be read."""
     return faults_in(KINDS, values)
 
 
 def faults_in(kinds: Mapping[str, tuple[type, ...]], values: Row) -> dict[str, str]:
-    """Say for each of these columns that cannot be read what it holds."""
+    """What is wrong, for each of these columns that cannot be read."""
     faults = {}
     for (column, fitting), value in zip(kinds.items(), values, strict=True):
         read: Callable[[Any], object] = (
@@ -305,8 +304,8 @@ def faults_in(kinds: Mapping[str, tuple[type, ...]], values: Row) -> dict[str, s
 
 
 def read_fresh(values: Row, worker: int, now: int) -> JobRow | None:
-    """Make a row from the values of FRESH_COLUMNS as it is once ``worker`` has reserved it,
-    at this instant; None for one that is better read, and run, by itself."""
+    """The row with the values of FRESH_COLUMNS as it will be once ``worker`` has claimed it at
+    ``now``, in milliseconds; None for a row that has to be claimed alone."""
     (id, name, queue, priority, attempts, max_attempts, available_at, created_at,
      batch, unique_key, options, payload, rest) = values  # fmt: skip
     if (
@@ -352,7 +351,7 @@ def _check_kinds(values: Row) -> None:
 
 
 def read_state(code: object, id: object = "") -> State:
-    """The state that a number in the table stands for; raises DamagedRow."""
+    """The state that a number in the table means; raises DamagedRow for any other value."""
     state = _STATES.get(code)  # type: ignore[call-overload]
     if not isinstance(state, State):
         raise _damaged(id, f"its state is {show(code)}")
@@ -421,12 +420,12 @@ def _options(text: str) -> Options:
 
 def _limit(value: int) -> int:
     if value < 1:
-        # No slot would ever be free.
+        # Such a job could never run.
         raise ValueError(value)
     return value
 
 
-# Rows that were pushed or reserved together have it in common.
+# Cached, since rows that were pushed or claimed together have the same instants.
 @lru_cache(maxsize=64)
 def instant(milliseconds: int) -> datetime:
     """The aware UTC datetime of a stored instant."""
@@ -434,11 +433,11 @@ def instant(milliseconds: int) -> datetime:
 
 
 def maybe_instant(milliseconds: int | None) -> datetime | None:
-    """The same for a column that may be null."""
+    """The aware UTC datetime of a stored instant; None for null."""
     return None if milliseconds is None else instant(milliseconds)
 
 
-# What a value of the right type must come through, besides.
+# Further checks of values that have the right type.
 _READERS: dict[str, Callable[[Any], object]] = {
     "state": read_state,
     "options": lambda text: None if text is None else _options(text),
@@ -451,13 +450,13 @@ _FOLD = str.maketrans(_LETTERS.upper(), _LETTERS, "-_")
 
 
 def key(name: str) -> str:
-    """What the spellings of a job's name have in common: SendMail, send_mail, send-mail."""
+    """The folded name of a job, the same for SendMail, send_mail and send-mail."""
     return name.translate(_FOLD)
 
 
 def is_id(id: int) -> bool:
-    """Whether a job could have this id; SQLite takes no greater number at all.
-    Raises OptionError for what is no number."""
+    """Whether a number may be the id of a job: SQLite takes no greater numbers. Raises
+    WrongArgument if it is not a number."""
     try:
         return 1 <= id < 2**63
     except TypeError:
@@ -467,10 +466,10 @@ def is_id(id: int) -> bool:
 
 
 def worker_name(worker: int) -> str:
-    """A worker's id as files and messages write it."""
+    """A worker's id as in file names and messages."""
     return f"{worker:012x}"
 
 
 def workers_folder(path: str) -> str:
-    """The folder beside a database in which its workers have their locks and FIFOs."""
+    """The path of the folder beside a database for the locks and FIFOs of its workers."""
     return f"{path}-workers"

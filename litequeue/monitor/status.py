@@ -1,5 +1,5 @@
-"""What those who watch a queue ask of it beside its rows and counts: reads only, and
-each by one of the partial indexes."""
+"""Waits, workers, dependencies, batches, and why a job is not running. Only reads, each by
+one of the partial indexes."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ from litequeue.worker.periodic import ScheduleEntry, Schedules
 
 EARLIEST = datetime.min.replace(tzinfo=timezone.utc)
 
-# Of what a job waits for, a sentence names so many.
-NAMED = 3
-# Of what is shown beside the counts, so many lines.
+# How many of the jobs that a job waits for are named in a sentence.
+MOST_NAMED = 3
+# How many rows each table of the status shows at most.
 LINES = 20
 
 # A job that was pushed for a time in the past has waited since it was pushed.
 SINCE = "max(available_at, created_at)"
 
-# The ids of the first stand in the index; only their rows are read.
+# The index has the ids, so only the first row of each queue is read.
 FIRST_WAITS = f"""
 select queue, :now - {SINCE}, available_at <= created_at
 from litequeue_jobs
@@ -56,10 +56,10 @@ def oldest_waits(store: Store) -> dict[str, float]:
     waits, now = {}, store.now()
     for name, waited, when_pushed in store.database.rows(FIRST_WAITS, {"now": now}):
         if not when_pushed:
-            # It was due or retried later than others may have been, which came after it.
+            # It became due or was retried later, so a newer job may have waited longer.
             found = store.database.rows(LONGEST_WAIT, {"now": now, "queue": name})
             waited = found[0][0] or waited
-        # An instant that was edited may be before or behind all others.
+        # A wait may be negative or infinite if the instants were edited.
         waits[str(name)] = max(0.0, waited / 1000) if isfinite(waited) else 0.0
     return waits
 
@@ -72,15 +72,15 @@ def listed(
     name: str | None = None,
     limit: int,
 ) -> list[JobRow | UnreadableRow]:
-    """Return the newest rows that match all that is given, those too that cannot be read.
+    """Return the newest rows that match all given filters, including unreadable ones.
 
-    Raises OptionError for a state that there is not.
+    Raises OptionError for an unknown state.
     """
     return store.lookups.find(matching(state, queue, name), limit)
 
 
 def looked_up(store: Store, id: int) -> JobRow | UnreadableRow:
-    """Return the row of a job, be it readable or not; raises NoSuchJob."""
+    """Return the row of a job, also if it is unreadable; raises NoSuchJob."""
     rows = store.database.rows(store.lookups.GET, {"id": id}) if is_id(id) else []
     if not rows:
         raise NoSuchJob(id=id)
@@ -94,7 +94,7 @@ where id = :id and state = 5"""
 
 
 def runs(store: Store, id: int) -> bool:
-    """Return whether a job runs, also where the rest of its row cannot be read."""
+    """Return whether a job is running, also if the rest of its row is unreadable."""
     return bool(store.database.rows(RUNS, {"id": id}))
 
 
@@ -107,7 +107,7 @@ limit {LINES}"""
 
 
 def next_scheduled(store: Store) -> JobRow | None:
-    """Return the scheduled job that is due first, of those that can be read."""
+    """Return the readable scheduled job that is due first."""
     rows = map(read_or_explain, store.database.rows(NEXT_SCHEDULED))
     return next((row for row in rows if isinstance(row, JobRow)), None)
 
@@ -121,11 +121,11 @@ limit {LINES}"""
 
 
 def unknown_jobs(store: Store) -> list[tuple[str, int]]:
-    """Return the names that some worker has no class for, each with how many jobs wait."""
+    """Return the job names that some worker has no class for, each with its number of jobs."""
     return [(str(name), count) for name, count in store.database.rows(UNKNOWN)]
 
 
-# Two ranges of the index; one condition with "or" would walk over the whole queue.
+# Two ranges of the index; one condition with "or" would scan the whole queue.
 AHEAD = """
 select
   (select count(*)
@@ -138,7 +138,7 @@ select
 
 
 def ahead(store: Store, row: JobRow) -> int:
-    """Return how many ready jobs of its queue a worker would take before this one."""
+    """Return how many ready jobs of its queue a worker would claim before this one."""
     key = {"queue": row.queue, "priority": row.priority, "id": row.id}
     return int(store.database.rows(AHEAD, key)[0][0])
 
@@ -151,9 +151,9 @@ group by worker"""
 
 
 def active_workers(store: Store) -> tuple[list[tuple[WorkerRow, list[JobRow]]], int]:
-    """Return the living workers, each with what it runs, and how many jobs the dead ones
-    have left behind."""
-    # Before the workers: one that starts in between is not to look dead.
+    """Return the living workers, each with its running jobs, and how many running jobs belong
+    to dead workers."""
+    # Counted first, so that a worker that starts in between does not look dead.
     counts = store.database.rows(RUNNING_OF_WORKERS)
     alive = store.presence.alive()
     ids = {worker.id for worker in alive}
@@ -170,7 +170,7 @@ def worker_of(store: Store, row: JobRow) -> WorkerRow | None:
 
 @dataclass(frozen=True, slots=True)
 class Parent:
-    """A job that another comes after, as far as the database still has it."""
+    """A job that another depends on, as far as it is still in the database."""
 
     id: int
     name: str | None
@@ -191,7 +191,7 @@ order by edge.position"""
 
 
 def parents(store: Store, row: JobRow) -> list[Parent]:
-    """Return the jobs that this one comes after, in their order."""
+    """Return the jobs that this one depends on, in the order of ``after=``."""
     found = store.database.rows(PARENTS, {"id": row.id})
     return [_parent(*values) for values in found if isinstance(values[0], int)]
 
@@ -201,7 +201,7 @@ def _parent(
 ) -> Parent:
     name = None if stored_name is None else str(stored_name)
     if met_at is not None:
-        # It has succeeded, whatever has become of it since.
+        # It had succeeded, whatever has happened to it since.
         return Parent(id, name, State.DONE, "")
     try:
         state = State.CANCELLED if code is None else read_state(code, id)
@@ -224,7 +224,7 @@ def children(store: Store, row: JobRow) -> list[tuple[int, str]]:
     return [(int(id), str(name)) for id, name in found]
 
 
-# A job that waits for one that waits waits for all that this one waits for.
+# Indirect dependents too: jobs that wait for a job that waits for a failed one.
 STUCK = f"""
 with recursive waits (parent, child) as (
   select edge.parent, edge.child
@@ -246,7 +246,7 @@ limit {LINES}"""
 
 
 def stuck(store: Store) -> list[tuple[Parent, int]]:
-    """Return the failed jobs that others wait for, each with how many these are."""
+    """Return the failed jobs that others wait for, each with the number of these."""
     return [
         (Parent(id, str(name), State.FAILED, reason_of(str(exception or ""))), count)
         for id, name, exception, count in store.database.rows(STUCK)
@@ -265,12 +265,12 @@ where id = :id and state = {BLOCKED}"""
 
 
 def running_of_key(store: Store, row: JobRow) -> int:
-    """Return how many jobs with the overlap key of this one run now."""
+    """Return how many jobs with the concurrency key of this one are running."""
     return int(store.database.rows(RUNNING_OF_KEY, {"key": row.overlap_key})[0][0])
 
 
 def batch_of(store: Store, row: JobRow) -> BatchRow | None:
-    """Return the batch that a job is a member of, or plans, or follows; raises DamagedRow."""
+    """Return the batch that a job is part of, plans or follows; raises DamagedRow."""
     with suppress(NoSuchJob):
         return store.batches.get(row.batch or row.id, store.now())
     return None
@@ -312,7 +312,7 @@ where (batch = :id or id = :id) and state = 5 and cancelled_at is not null"""
 
 
 def asked_to_stop(store: Store, batch: int) -> int:
-    """Return how many jobs of a batch run and were asked to stop."""
+    """Return how many running jobs of a batch were asked to stop."""
     return int(store.database.rows(ASKED_TO_STOP, {"id": batch})[0][0])
 
 
@@ -356,13 +356,13 @@ def _why_waiting(store: Store, row: JobRow, database: str) -> str:
     unmet = [parent for parent in parents(store, row) if parent.state is not State.DONE]
     # Failed ones first: they need a retry.
     unmet.sort(key=lambda parent: not parent.failed)
-    named = "; ".join(parent_in_words(parent, database) for parent in unmet[:NAMED])
-    more = f"; and {jobs_counted(len(unmet) - NAMED)} more" if len(unmet) > NAMED else ""
+    named = "; ".join(parent_in_words(parent, database) for parent in unmet[:MOST_NAMED])
+    more = f"; and {jobs_counted(len(unmet) - MOST_NAMED)} more" if len(unmet) > MOST_NAMED else ""
     return f"it waits for {named}{more}" if unmet else "it waits for other jobs to succeed"
 
 
 def parent_in_words(parent: Parent, database: str) -> str:
-    """Return how a job stands that another comes after, and what to do if it failed."""
+    """Return the state of a job that another depends on, and what to do if it failed."""
     name = f" ({parent.name})" if parent.name else ""
     if not parent.failed:
         return f"{parent.id}{name}, which is {parent.state}"

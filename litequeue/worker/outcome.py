@@ -94,7 +94,8 @@ def classify(
         return Outcome(Verb.FAIL, reason=reason, exception=exception)
     if row.attempts >= policy.max_attempts:
         if isinstance(error, WorkerDied):
-            exception = f"{exception.rstrip().rstrip('.')}; its worker died each time\n"
+            last = "This was the last attempt: its worker died each time."
+            exception = f"{exception.rstrip()} {last}\n"
         return Outcome(Verb.FAIL, reason=reason, exception=exception)
     after = _pause(error, row, policy, random)
     return Outcome(Verb.RETRY_LATER, after=after, reason=reason, exception=exception)

@@ -139,8 +139,8 @@ def test_a_folder_without_jobs_is_refused_with_the_remedy(application: Applicati
         discover()
     assert str(caught.value) == (
         f"No jobs found: {folder} has neither a jobs nor an app/jobs package. Name the "
-        "package that holds them with --jobs PACKAGE or LITEQUEUE_JOBS, or start in the "
-        "folder that holds it."
+        "package of the jobs with --jobs PACKAGE or LITEQUEUE_JOBS, or start in the "
+        "folder that contains it."
     )
 
 

@@ -137,7 +137,7 @@ def test_the_last_line_of_the_exception_is_the_reason_of_the_row() -> None:
 
 def test_a_job_that_kills_its_workers_fails_with_an_exception_that_says_so() -> None:
     outcome = classify(died(3), row(3), THREE, middle, NOW)
-    assert outcome.exception.endswith("attempt 3 of 3; its worker died each time\n")
+    assert outcome.exception.endswith("last attempt: its worker died each time.\n")
     assert "each time" not in classify(died(2), row(2), THREE, middle, NOW).exception
 
 
