@@ -247,6 +247,17 @@ class Database:
             self._run_after_commit(link)
 
     @contextmanager
+    def together(self) -> Iterator[None]:
+        """Run a block in the transaction that is open, or in one of its own. Inside another
+        transaction it cannot be rolled back alone: it must raise before its first write, or let
+        the whole transaction fail."""
+        if self._link().depth:
+            yield
+        else:
+            with self.transaction():
+                yield
+
+    @contextmanager
     def joined(self, connection: Connection) -> Iterator[None]:
         """Run the statements of a block on the caller's connection, as part of its open
         transaction; raises OtherDatabase if it is a connection to another file."""

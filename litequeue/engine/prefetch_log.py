@@ -39,7 +39,7 @@ VISIBLE_SECONDS = 0.001
 # The file: a header with the mark, numbers of eight bytes, the claim, and a log of lines. All
 # that changes, except the log, is in one disk block, which is written completely or not at all.
 HEADER = struct.Struct("8s120s")
-MAGIC = b"lq-hand2"
+MAGIC = b"lq-hand3"
 _RECLAIMED, _SETTLED, _MOVED_AT, _COUNT, _STARTED, _DONE, _LOGGED = range(16, 23)
 CLAIM_AT = 8 * 23
 CLAIMED = struct.Struct("d")
@@ -48,10 +48,19 @@ LOG_AT = IDS_AT + 8 * MOST
 SIZE = 16384
 # A job whose end is in the table takes at most so many bytes of the log.
 ENDED_BYTES = 4
+# What the line of a job with a result, or with a time to be kept, has besides the result.
+LINE_BYTES = 32
 
 # A number is written as one word, so that a death of the process cannot leave half of it: the
 # value, and a checksum of the value and of the claim that it belongs to.
 _CHECKS = [crc32(b"%d" % value) for value in range(MOST + 1)]
+
+
+class Success(NamedTuple):
+    """The result of a job, JSON text, and for how many seconds the job is to be kept."""
+
+    result: str | None = None
+    keep: float = 0.0
 
 
 class Snapshot(NamedTuple):
@@ -59,8 +68,8 @@ class Snapshot(NamedTuple):
 
     running: int | None
     """The id of the job that was running; 0 for none, None if unknown."""
-    finished: Mapping[int, str | None] = {}
-    """The jobs that had succeeded, with their results as JSON text."""
+    finished: Mapping[int, Success] = {}
+    """The jobs that had succeeded."""
     unstarted: Sequence[int] = ()
     stuck_at: str = ""
     """The traceback of the hanging job that ended the worker, if any."""
@@ -74,7 +83,7 @@ class Snapshot(NamedTuple):
         ids = {row.id for row in rows if _claimed_at(row) == self.claimed_at}
         return self._replace(
             running=self.running if self.running in ids else 0,
-            finished={id: result for id, result in self.finished.items() if id in ids},
+            finished={id: success for id, success in self.finished.items() if id in ids},
             unstarted=[id for id in self.unstarted if id in ids],
         )
 
@@ -117,17 +126,16 @@ class PrefetchLog:
         self._numbers = memoryview(self._map).cast("Q")
 
     def begin(self, ids: Sequence[int], claimed_at: float = 0.0) -> None:
-        """Begin with these jobs, at most MOST, which were claimed at ``claimed_at``; the first
-        one counts as started."""
+        """Begin with these jobs, at most MOST, which were claimed at ``claimed_at``."""
         numbers = self._numbers
         numbers[_RECLAIMED] = numbers[_SETTLED] = 0
         claim = CLAIMED.pack(claimed_at) + array("q", ids).tobytes()
         self._map[CLAIM_AT : CLAIM_AT + len(claim)] = claim
         self._salt = self._check = salt = crc32(claim, self._seed)
-        self._started, self._done, self._logged, self.count = 1, 0, 0, len(ids)
+        self._started, self._done, self._logged, self.count = 0, 0, 0, len(ids)
         numbers[_LOGGED] = salt
         numbers[_DONE] = _word(0, salt)
-        numbers[_STARTED] = _word(1, salt)
+        numbers[_STARTED] = _word(0, salt)
         numbers[_MOVED_AT] = self._clock()
         # Last: until now there was nothing to reclaim, so an earlier reclaim had no effect.
         numbers[_COUNT] = _word(len(ids), salt)
@@ -146,10 +154,14 @@ class PrefetchLog:
         self._started = started
         return True
 
-    def finish(self, result: str | None = None) -> None:
-        """Record that the running job has succeeded with this result, JSON text."""
-        if result is not None:
-            self._log(b"%d %b\n" % (self._done, result.encode("utf-8", "surrogatepass")))
+    def finish(self, result: str | None = None, keep: float = 0.0) -> None:
+        """Record that the running job has succeeded with this result, JSON text, and is to be
+        kept for so many seconds."""
+        if result is not None or keep:
+            line = b"%d %d" % (self._done, int(keep * 1000))
+            if result is not None:
+                line += b" " + result.encode("utf-8", "surrogatepass")
+            self._log(line + b"\n")
         self._done += 1
         self._numbers[_DONE] = _word(self._done, self._salt)
 
@@ -160,13 +172,13 @@ class PrefetchLog:
         self._done += 1
         self._numbers[_DONE] = _word(self._done, self._salt)
 
-    def has_room(self, result: str | None) -> bool:
-        """Whether the log has room for a result."""
-        if result is None:
+    def has_room(self, result: str | None, keep: float = 0.0) -> bool:
+        """Whether the log has room for what ``finish`` would write."""
+        if result is None and not keep:
             return True
         left = SIZE - LOG_AT - MOST * ENDED_BYTES - self._logged
-        # With its number, a space and a newline; a character may take four bytes.
-        return 4 * len(result) + 8 < left
+        # A character may take four bytes.
+        return 4 * len(result or "") + LINE_BYTES < left
 
     def release(self) -> None:
         """Record that the running job is not to be charged for a crash from now on."""
@@ -286,12 +298,13 @@ def _snapshot(whole: mmap.mmap) -> Snapshot:
     if words != checked:
         return Snapshot(None)
     ids = _ids(whole, count)
-    finished: dict[int, str | None] = dict.fromkeys(ids[:done])
+    finished = dict.fromkeys(ids[:done], Success())
     try:
         for line in filter(None, log.split(b"\n")):
-            place, success, result = line.partition(b" ")
+            place, *success = line.split(b" ", 2)
             if success:
-                finished[ids[int(place)]] = result.decode("utf-8", "surrogatepass")
+                result = success[1].decode("utf-8", "surrogatepass") if success[1:] else None
+                finished[ids[int(place)]] = Success(result, int(success[0]) / 1000)
             else:
                 finished.pop(ids[int(place)], None)
     except (ValueError, IndexError):

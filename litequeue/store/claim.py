@@ -81,24 +81,38 @@ class Claims:
         """
         while self.has_ready(queues) or self._has_due():
             with self._database.transaction():
-                # The order is known only when every due job is ready.
-                if self._promote() == PROMOTE_AT_ONCE:
-                    continue
-                rows = self._several(worker, queues, most, fits) if most > 1 else []
-                if rows:
-                    return rows
-                row, over = self._first(worker, queues)
-                if row is not None:
-                    return [row]
-                if over:
-                    return []
+                rows, over = self._claim(worker, queues, most, fits)
+            if rows or over:
+                return rows
         return []
 
-    def _first(self, worker: int, queues: Sequence[str]) -> tuple[JobRow | None, bool]:
+    def claim_within(
+        self, worker: int, queues: Sequence[str] = (), most: int = 1, fits: Fits = _nothing_fits
+    ) -> list[JobRow]:
+        """Claim as ``claim`` does, inside the caller's transaction; may return nothing although
+        there are due jobs."""
+        return self._claim(worker, queues, most, fits)[0]
+
+    def _claim(
+        self, worker: int, queues: Sequence[str], most: int, fits: Fits
+    ) -> tuple[list[JobRow], bool]:
+        """The rows that were claimed, and whether the search is over."""
+        # The order is known only when every due job is ready.
+        if self._has_due() and self._promote() == PROMOTE_AT_ONCE:
+            return [], False
+        served = queues or self._best_first()
+        several = most > 1 and bool(served)
+        rows = self._several(worker, served, not queues, most, fits) if several else []
+        if rows:
+            return rows, True
+        row, over = self._first(worker, served)
+        return ([], over) if row is None else ([row], True)
+
+    def _first(self, worker: int, served: Sequence[str]) -> tuple[JobRow | None, bool]:
         """Claim the first job; returns it, and whether the search is over. It is not over
         if a job was found that may not run now: the transaction ends before the next try,
         so that others can write."""
-        for queue in queues or self._best_first():
+        for queue in served:
             row, over = self._claim_first(self.CLAIM_FROM, {"worker": worker, "queue": queue})
             if row is not None or not over:
                 return row, over
@@ -177,10 +191,13 @@ class Claims:
         rows = self._database.rows(self.HEAD, {"queue": queue})
         return rows[0] if rows else None
 
-    def _several(self, worker: int, queues: Sequence[str], most: int, fits: Fits) -> list[JobRow]:
+    def _several(
+        self, worker: int, served: Sequence[str], by_priority: bool, most: int, fits: Fits
+    ) -> list[JobRow]:
         """Claim the first jobs together; none if the first one has to be claimed alone."""
         now = self._now()
-        rows = self._in_order(worker, now, queues, most)
+        in_order = self._by_priority if by_priority else self._by_queue
+        rows = in_order(worker, now, served, most)
         rows = list(takewhile(fits, rows)) or rows[:1]
         if rows:
             ids = json.dumps([row.id for row in rows])
@@ -193,22 +210,23 @@ class Claims:
     set state = 5, attempts = attempts + 1, worker = :worker, reserved_at = :now, slot = null
     where state = 3 and id in (select value from json_each(:ids))"""
 
-    def _in_order(self, worker: int, now: int, queues: Sequence[str], most: int) -> list[JobRow]:
-        """The ready jobs in running order: queue by queue, or for all queues by priority,
-        then age. Returns at most about ``most``, and stops before the first job that has to
-        be claimed alone. The rows are as they will be once this worker has claimed them."""
+    # Both return at most about ``most`` ready jobs in running order, and stop before the first
+    # that has to be claimed alone. The rows are as they will be once this worker has claimed them.
+
+    def _by_queue(self, worker: int, now: int, queues: Sequence[str], most: int) -> list[JobRow]:
+        """The ready jobs, queue by queue."""
         found: list[JobRow] = []
-        if queues:
-            for queue in queues:
-                left = CLAIM_BYTES - sum(len(row.payload) for row in found)
-                rows, all_of_it = self._ahead(worker, now, queue, most - len(found), left)
-                found += rows
-                if not all_of_it:
-                    break
-            return found
-        served = self._best_first()
-        if not served:
-            return found
+        for queue in queues:
+            left = CLAIM_BYTES - sum(len(row.payload) for row in found)
+            rows, all_of_it = self._ahead(worker, now, queue, most - len(found), left)
+            found += rows
+            if not all_of_it:
+                break
+        return found
+
+    def _by_priority(self, worker: int, now: int, served: Sequence[str], most: int) -> list[JobRow]:
+        """The ready jobs of all these queues by priority, then age; the queue with the first job
+        comes first."""
         rows, _ = self._ahead(worker, now, served[0], most)
         if len(served) == 1:
             return rows

@@ -50,7 +50,7 @@ class Executions:
         """End a run with success. The row is deleted, or, with ``keep``, stays ``done`` for
         that many seconds with its result (JSON text). The jobs that depend on it get the
         result too. Raises RunLost."""
-        with self._database.transaction():
+        with self._database.together():
             if keep:
                 expires_at = self._now() + int(keep * 1000)
                 self._end(self.COMPLETE, row, {"result": result, "expires_at": expires_at})
@@ -66,27 +66,44 @@ class Executions:
       and state = 5 and attempts = :attempts and worker = :worker
     returning id"""
 
-    def complete_all(self, finished: Sequence[tuple[JobRow, str | None]]) -> list[JobRow]:
-        """Complete runs of one worker with their results, with the effects of ``complete``;
-        returns the rows of the runs that were lost."""
-        worker = finished[0][0].worker
-        runs: dict[int, list[int]] = {}
-        for row, _ in finished:
-            runs.setdefault(row.attempts, []).append(row.id)
-        gone: set[int] = set()
-        with self._database.transaction():
-            for attempts, ids in runs.items():
-                values = {"ids": json.dumps(ids), "attempts": attempts, "worker": worker}
-                gone.update(id for (id,) in self._database.rows(self.DELETE_RUNS, values))
-            for row, _ in finished:
-                if row.batch is not None and row.id in gone:
-                    self._unblocker.job_ended(None, row.batch, State.DONE)
+    def complete_all(self, finished: Sequence[tuple[JobRow, str | None, float]]) -> list[JobRow]:
+        """Complete runs of one worker, each with its result and the seconds to keep it, with the
+        effects of ``complete``; returns the rows of the runs that were lost."""
+        with self._database.together():
+            deleted = self._delete_all([row for row, _, keep in finished if not keep])
+            ended = deleted | self._keep_all([each for each in finished if each[2]])
+            for row, _, _ in finished:
+                if row.id in ended and (row.batch is not None or row.overlap_key is not None):
+                    self._unblocker.job_ended(row.overlap_key, row.batch, State.DONE)
             if self._dependencies.exist():
-                self._dependencies.remove(list(gone))
-                for row, result in finished:
-                    if row.id in gone:
+                self._dependencies.remove(list(deleted))
+                for row, result, _ in finished:
+                    if row.id in ended:
                         self._unblocker.start_dependents(row.id, result)
-        return [row for row, _ in finished if row.id not in gone]
+        return [row for row, _, _ in finished if row.id not in ended]
+
+    def _delete_all(self, rows: Sequence[JobRow]) -> set[int]:
+        """Delete the rows of runs that have succeeded; returns the ids of those deleted."""
+        if len(rows) == 1:
+            return {rows[0].id} if self._change(self.DELETE_RUN, rows[0]) else set()
+        runs: dict[int, list[int]] = {}
+        for row in rows:
+            runs.setdefault(row.attempts, []).append(row.id)
+        deleted: set[int] = set()
+        for attempts, ids in runs.items():
+            values = {"ids": json.dumps(ids), "attempts": attempts, "worker": rows[0].worker}
+            deleted.update(id for (id,) in self._database.rows(self.DELETE_RUNS, values))
+        return deleted
+
+    def _keep_all(self, finished: Sequence[tuple[JobRow, str | None, float]]) -> set[int]:
+        """Mark runs as done, each with its result and the seconds to keep it; returns the ids of
+        those that were marked."""
+        kept: set[int] = set()
+        for row, result, keep in finished:
+            values = {"result": result, "expires_at": self._now() + int(keep * 1000)}
+            if self._change(self.COMPLETE, row, values):
+                kept.add(row.id)
+        return kept
 
     # A run with a cancel request must not start again: these statements skip it, and
     # CANCEL_RUN ends it.
@@ -103,7 +120,7 @@ class Executions:
         """End a run with failure, and fail its job; returns the job's new state, which is
         ``cancelled`` if a cancel was requested. Raises RunLost."""
         sql = self.FAIL_AND_DELETE if delete else self.FAIL
-        with self._database.transaction():
+        with self._database.together():
             if not self._change(sql, row, {"exception": exception}):
                 return self._cancel_run(row, exception)
             self._unblocker.job_ended(row.overlap_key, row.batch, State.FAILED)
@@ -149,7 +166,7 @@ class Executions:
         state = State.SCHEDULED if after > 0 else State.READY
         at = self._now() + int(after * 1000)
         values = {"state": state.code, "available_at": at, "exception": exception}
-        with self._database.transaction():
+        with self._database.together():
             if not self._change(sql, row, values):
                 return self._cancel_run(row, exception)
             self._unblocker.unblock_next(row.overlap_key)
@@ -162,7 +179,7 @@ class Executions:
     {THIS_RUN} and cancelled_at is not null"""
 
     def _cancel_run(self, row: JobRow, exception: str | None) -> State:
-        with self._database.transaction():
+        with self._database.together():
             self._end(self.CANCEL_RUN, row, {"exception": exception})
             self._unblocker.job_ended(row.overlap_key, row.batch, State.CANCELLED)
             self._unblocker.cancel_dependents(row.id)

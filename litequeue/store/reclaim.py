@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 
 from litequeue.engine.database import Database
 from litequeue.engine.prefetch_log import Snapshot
 from litequeue.engine.presence import Presence
 from litequeue.errors import RunLost
+from litequeue.records import JobRow
 from litequeue.store.claim import Claims
 from litequeue.store.finish import Executions
 
@@ -36,27 +38,30 @@ class Reclaimer:
         return ended
 
     def settle(self, worker: int, snapshot: Snapshot) -> int:
-        """End the runs of a worker as its prefetch log says: jobs that have succeeded are
+        """End the runs of a living worker as its prefetch log says: jobs that have succeeded are
         completed, jobs that have not started are released. Returns how many."""
-        ended = 0
         rows = self._claims.running(worker)
         snapshot = snapshot.about(rows)
+        ended = [row for row in rows if row.id in snapshot.finished or row.id in snapshot.unstarted]
+        self.end_all(ended, snapshot)
+        return len(ended)
+
+    def end_all(self, rows: Sequence[JobRow], snapshot: Snapshot) -> None:
+        """Complete those of these runs that have succeeded, and release the others; runs that
+        are lost are skipped."""
         for row in rows:
-            if row.id in snapshot.finished:
-                self._executions.complete(row, result=snapshot.finished[row.id])
-                ended += 1
-            elif row.id in snapshot.unstarted:
-                self._executions.release(row)
-                ended += 1
-        return ended
+            with suppress(RunLost):
+                if row.id in snapshot.finished:
+                    result, keep = snapshot.finished[row.id]
+                    self._executions.complete(row, result=result, keep=keep)
+                else:
+                    self._executions.release(row)
 
     def release_all(self, worker: int, snapshot: Snapshot) -> None:
         """End all runs of a worker that was stopped on purpose: jobs that have succeeded are
         completed, the others are released."""
-        self.settle(worker, snapshot)
-        for row in self._claims.running(worker):
-            with suppress(RunLost):
-                self._executions.release(row)
+        rows = self._claims.running(worker)
+        self.end_all(rows, snapshot.about(rows))
 
     def release_everything(self) -> None:
         """Release all runs and deregister all workers, in a copy of the file: the workers

@@ -1,9 +1,9 @@
-"""One run, from a reserved row to a row that is settled: resolve, decode, handle,
-classify, settle, announce."""
+"""The life of a run, from a claimed row to its end: resolve, decode, handle, classify, settle,
+announce."""
 
 from __future__ import annotations
 
-import inspect
+import json
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +14,7 @@ from typing import Protocol, TypeVar
 from litequeue.durations import seconds_of
 from litequeue.errors import (
     DatabaseBusy,
+    DatabaseError,
     DatabaseFull,
     JobError,
     JobLeftTransaction,
@@ -32,11 +33,12 @@ from litequeue.queue import Queue
 from litequeue.records import JobRow, State, key
 from litequeue.worker.outcome import Outcome, Policy, Verb, classify, policy
 from litequeue.worker.shutdown import ForcedShutdown, Shutdown
-from litequeue.worker.timeout import limited, unlimited
+from litequeue.worker.timeout import Timeouts
 
 T = TypeVar("T")
-# What can be said of a run that its worker did not outlive.
+# Why a run did not outlive its worker.
 DeathOfRun = JobTimeout | WorkerDied | JobLeftTransaction
+Claim = Callable[[], list[JobRow]]
 
 SETTLE_PAUSE_SECONDS = 1.0
 COMPLETED = Outcome(Verb.COMPLETE)
@@ -53,28 +55,44 @@ class Observer(Protocol):
     def lost(self, row: JobRow, error: RunLost) -> None: ...
 
 
-class Attempt:
-    """What has come of a run so far, and what decides over it."""
+class Execution:
+    """One run of a job, and what is known of it so far."""
 
     job: Job | None = None
     result: object = None
-    text: str | None = None
-    completed = planned = False
+    result_json: str | None = None
+    in_table = False
+    """Whether the job's own transaction has written its end."""
+    outcome = COMPLETED
+    state: State | None = None
+    """The state that the job was left in; None as long as the end is not written, and for a run
+    that was lost."""
 
-    def __init__(self, policy: Policy, error: BaseException | None = None) -> None:
+    def __init__(self, row: JobRow, cls: type[Job] | None, policy: Policy) -> None:
+        self.row = row
+        self.cls = cls
         self.policy = policy
-        self.error = error
+        self.error: BaseException | None = UnknownJob(name=row.name) if cls is None else None
 
+    @property
+    def succeeded(self) -> bool:
+        """Whether the job succeeded, and its end is still to be written."""
+        return self.outcome.verb is Verb.COMPLETE and not self.in_table
+
+    @property
     def has_hook(self) -> bool:
-        """Whether the job has a hook for its end."""
-        if self.job is None:
-            return False
-        cls = type(self.job)
-        return has_hook(cls) or cls.failed is not Job.failed
+        """Whether the job has a method that is called after its end."""
+        return has_hook(self.cls)
+
+    @property
+    def may_wait(self) -> bool:
+        """Whether the end can be written together with others. An equal of a unique job can be
+        pushed from then on, and after a failure the job may be due again at once."""
+        return self.in_table or (self.succeeded and self.row.unique_key is None)
 
 
 class Executor:
-    """Runs one job at a time for a worker."""
+    """Runs the jobs of a worker."""
 
     def __init__(
         self,
@@ -87,82 +105,93 @@ class Executor:
         observer: Observer,
         unimported: Sequence[str] = (),
     ) -> None:
-        """Run jobs of ``queue`` by the classes of ``jobs`` (by folded name), under the
-        worker's own ``flags``; the modules ``unimported`` may have others. A job has
-        ``grace`` seconds to end after its timeout; a hard ``stop`` gives the running one
-        back."""
+        """Run jobs of ``queue`` with the classes of ``jobs`` (by folded name), under the
+        worker's own ``flags``; the modules ``unimported`` may have more classes. A job has
+        ``grace`` seconds to end after its timeout; a forced ``stop`` releases the running job."""
         self._queue, self._store = queue, queue.store
         self._jobs = jobs
         self._flags = flags
-        self._grace = grace
         self._shutdown = stop
+        self._timeouts = Timeouts(stop.alarm, grace)
         self._observer = observer
         self.pid = os.getpid()
         self.put_back = 0
-        """How many jobs were put back, since no class here answers to their names."""
+        """How many jobs were put back because no class here has their name."""
         self._unimported = tuple(unimported)
         self._unknown: set[str] = set()
         self._classes: dict[str, type[Job]] = {}
         self._policies: dict[tuple[str, int | None], Policy] = {}
 
-    @property
-    def keep(self) -> float:
-        """For how many seconds a job stays after its success that does not say."""
-        return seconds_of(self._flags.get("keep", 0))
+    def execute(self, row: JobRow, report_to: int) -> Execution:
+        """Run a claimed job, and decide how the run ends. Raises ForcedShutdown for a run that
+        is to be released.
 
-    def attempt(self, row: JobRow, report_to: int) -> Attempt:
-        """Run a reserved job, and leave it to be written down how it ended. Raises
-        ForcedShutdown where it is to be released.
-
-        Where the process has to be ended with the job, ``report_to`` is the descriptor
-        that is told where it hung.
+        If the process has to be ended with the job, where it hung is written to the descriptor
+        ``report_to``.
         """
-        attempt = Attempt(self.policy(row))
-        if self._class_of(row.name) is None:
-            attempt.error = UnknownJob(name=row.name)
-            return attempt
-        self._report(self._observer.started, row, attempt.policy.max_attempts)
+        execution = self._resolve(row)
+        if execution.cls is not None:
+            self._report(self._observer.started, row, execution.policy.max_attempts)
+            try:
+                self._decode(execution)
+                self._handle(execution, report_to)
+            except ForcedShutdown:
+                raise
+            except BaseException as error:
+                # Whatever a job raises, exits and interrupts among them, ends that job alone.
+                execution.error = error
+        self._classify(execution)
+        return execution
+
+    def settle(
+        self,
+        executions: Sequence[Execution],
+        claim: Claim | None = None,
+        settled: Callable[[], Sequence[int]] = tuple,
+    ) -> list[JobRow]:
+        """Write how these runs ended, in one transaction, which also claims the next jobs; their
+        rows are returned. ``settled`` gives the ids of those that a reclaimer may have completed
+        for this worker."""
+        self._timeouts.disarm()
+        if not executions:
+            return []
+        row = executions[0].row
         try:
-            self._attempt(row, attempt, report_to)
-        except ForcedShutdown:
-            raise
-        except BaseException as error:
-            # Whatever a job raises, exits and interrupts among them, ends that job alone.
-            attempt.error = error
-        return attempt
+            return self._until_written(row, lambda: self._settle(executions, settled, claim))
+        except DatabaseError:
+            if claim is None:
+                raise
+            # An error of the claim must not undo the ends; the next claim raises it by itself.
+            return self._until_written(row, lambda: self._settle(executions, settled, None))
 
-    def may_wait(self, row: JobRow, attempt: Attempt) -> bool:
-        """Whether the end of a run can be written down together with others: it has
-        succeeded, and nothing is to follow but its completion. An equal of a unique job
-        can be pushed from then on."""
-        return not (
-            row.unique_key is not None
-            or attempt.error is not None
-            or attempt.completed
-            or attempt.policy.keep
-            or (attempt.job is not None and has_hook(type(attempt.job)))
-        )
+    def announce(self, executions: Sequence[Execution]) -> None:
+        """Tell the observer and the jobs' own hooks how these runs ended."""
+        for execution in executions:
+            self._announce(execution)
 
-    def end_all(
-        self, runs: Sequence[tuple[JobRow, Attempt]], settled: Callable[[], Sequence[int]]
-    ) -> None:
-        """Write down at once that these runs have succeeded, and tell of it; ``settled``
-        gives the ids of those that another may have completed for this worker."""
-        finished = [(row, attempt.text) for row, attempt in runs]
-        lost = self._patiently(
-            finished[0][0], lambda: self._store.executions.complete_all(finished)
-        )
-        gone = {row.id for row in lost}.difference(settled() if lost else ())
-        for row, attempt in runs:
-            if row.id in gone:
-                self._report(self._observer.lost, row, RunLost(id=row.id, attempt=row.attempts))
-            else:
-                most = attempt.policy.max_attempts
-                self._report(self._observer.ended, row, most, COMPLETED, State.DONE)
+    def end_for_dead(self, row: JobRow, error: DeathOfRun) -> None:
+        """End a run whose worker has died."""
+        execution = self._resolve(row)
+        # If the payload cannot be decoded, there is only no hook to call.
+        with suppress(Exception):
+            self._decode(execution)
+        execution.error = error
+        self._classify(execution)
+        self.settle([execution])
+        self.announce([execution])
+
+    def report_finished(self, row: JobRow, result: str | None) -> None:
+        """Announce a run whose worker has died, after it was completed with this result."""
+        execution = self._resolve(row)
+        execution.error, execution.state = None, State.DONE
+        if execution.has_hook:
+            with suppress(Exception):
+                self._decode(execution)
+                execution.result = None if result is None else json.loads(result)
+        self.announce([execution])
 
     def release_all(self, rows: Sequence[JobRow]) -> None:
-        """Release these runs, their attempts not used; those of them that are over or
-        lost are passed over."""
+        """Release these runs, their attempts not used; runs that are over or lost are skipped."""
 
         def release() -> None:
             with self._store.database.transaction():
@@ -170,33 +199,39 @@ class Executor:
                     with suppress(RunLost):
                         self._store.executions.release(row)
 
-        self._patiently(rows[0], release)
-
-    def end_for_dead(self, row: JobRow, error: DeathOfRun) -> State | None:
-        """End the run that a dead worker has left behind."""
-        attempt = Attempt(self.policy(row), error)
-        # Without a job there is just nobody to call back.
-        with suppress(Exception):
-            self._decode(row, attempt)
-        return self.end(row, attempt)
-
-    def report_finished(self, row: JobRow) -> None:
-        """Tell of a run that a dead worker had finished, and that was completed for it."""
-        self._announce(row, Attempt(self.policy(row)), COMPLETED, State.DONE)
+        self._until_written(rows[0], release)
 
     def policy(self, row: JobRow) -> Policy:
-        """What decides over the row if it fails, and how long it may run."""
+        """The options that apply to a row."""
         if row.options:
-            return self._decide(row)
-        # Most rows of a class have said the same: nothing.
+            return self._policy(row)
+        # Most rows of a class say nothing themselves.
         found = self._policies.get((row.name, row.max_attempts))
         if found is None:
-            found = self._decide(row)
+            found = self._policy(row)
             if row.name in self._classes:
                 self._policies[row.name, row.max_attempts] = found
         return found
 
-    def _decide(self, row: JobRow) -> Policy:
+    def has_hook(self, name: str) -> bool:
+        """Whether the jobs of this name have a method that is called after their end."""
+        return has_hook(self._class_of(name))
+
+    @property
+    def keep(self) -> float:
+        """How long a job is kept after its success if it does not say so itself, in seconds."""
+        return seconds_of(self._flags.get("keep", 0))
+
+    def close(self) -> None:
+        """Close the event loop of async jobs."""
+        self._timeouts.close()
+
+    # -- resolve
+
+    def _resolve(self, row: JobRow) -> Execution:
+        return Execution(row, self._class_of(row.name), self.policy(row))
+
+    def _policy(self, row: JobRow) -> Policy:
         cls = self._class_of(row.name)
         return policy(row, cls.__litequeue__.options if cls else {}, self._flags)
 
@@ -209,114 +244,142 @@ class Executor:
                 self._classes[name] = cls
         return cls
 
-    def _attempt(self, row: JobRow, attempt: Attempt, report_to: int) -> None:
-        job = self._decode(row, attempt)
-        run, seconds = Run(self._queue, row), attempt.policy.timeout
+    # -- decode
+
+    def _decode(self, execution: Execution) -> None:
+        assert execution.cls is not None
+        job = execution.cls.__litequeue__.codec.decode(execution.row.payload)
+        assert isinstance(job, Job)
+        execution.job = job
+
+    # -- handle
+
+    def _handle(self, execution: Execution, report_to: int) -> None:
+        row, job = execution.row, execution.job
+        assert job is not None
+        run = Run(self._queue, row)
         try:
             self._shutdown.begin_job(row)
             with run:
-                if seconds is None:
-                    result = unlimited(job.handle)
-                else:
-                    result = self._limited(row, job, seconds, report_to)
-                attempt.result = _no_generator(result, job)
+                result = self._timeouts.run(
+                    job.handle,
+                    execution.policy.timeout,
+                    report_to=report_to,
+                    overdue=lambda: self._store.executions.remark(row, OVERDUE),
+                )
+            execution.result = _no_generator(result, job)
         finally:
-            left = self._shutdown.end_job()
-            if os.getpid() != self.pid:
-                # A child that the job has forked must not come back as a second worker.
-                os._exit(1)
-            if left:
-                logger.warning("job %d (%s) left %s; put back", row.id, row.name, left)
-            left_open = self._store.database.abandon()
+            left_open = self._clean_up(row)
             if run.completed:
-                attempt.completed, attempt.planned = True, run.planned
+                execution.in_table = True
+                execution.state = State.WAITING if run.planned else State.DONE
         if left_open:
             raise JobLeftTransaction(job=f"Job {row.id} ({row.name})", path=self._queue.path)
-        if attempt.result is not None and not attempt.completed:
-            attempt.text = self._result(row, attempt.result, attempt.policy.keep)
+        if execution.result is not None and not execution.in_table:
+            execution.result_json = _encoded(execution)
 
-    def _limited(self, row: JobRow, job: Job, seconds: float, report_to: int) -> object:
-        return limited(
-            job.handle,
-            seconds,
-            alarm=self._shutdown.alarm,
-            grace=self._grace,
-            interrupt=not inspect.iscoroutinefunction(job.handle),
-            report_to=report_to,
-            overdue=lambda: self._store.executions.remark(row, OVERDUE),
-        )
+    def _clean_up(self, row: JobRow) -> bool:
+        """Put back what a job has changed of this process; return whether it has left a
+        transaction open."""
+        left = self._shutdown.end_job()
+        if os.getpid() != self.pid:
+            # A child that the job has forked must not come back as a second worker.
+            os._exit(1)
+        if left:
+            logger.warning("job %d (%s) left %s; put back", row.id, row.name, left)
+        return self._store.database.abandon()
 
-    def _decode(self, row: JobRow, attempt: Attempt) -> Job:
-        cls = self._class_of(row.name)
-        if cls is None:
-            raise UnknownJob(name=row.name)
-        job = cls.__litequeue__.codec.decode(row.payload)
-        assert isinstance(job, Job)
-        attempt.job = job
-        return job
+    # -- classify
 
-    def end(self, row: JobRow, attempt: Attempt) -> State | None:
-        """Write down how a run ended; returns the state that it left, None where it was
-        lost."""
-        if attempt.completed:
-            outcome = COMPLETED
-            left = State.WAITING if attempt.planned else State.DONE
-            self._report_late_error(row, attempt)
-        else:
-            outcome = classify(attempt.error, row, attempt.policy, _chance, self._store.clock())
-            try:
-                left = self._patiently(row, lambda: self._write(row, outcome, attempt))
-            except RunLost as error:
-                self._report(self._observer.lost, row, error)
-                return None
-        if outcome.verb is Verb.PUT_BACK and left is State.SCHEDULED:
-            self.put_back += 1
-            self._report_unknown(row)
-        else:
-            self._announce(row, attempt, outcome, left)
-        return left
+    def _classify(self, execution: Execution) -> None:
+        if execution.in_table:
+            return
+        if execution.error is None:
+            execution.outcome = COMPLETED
+            return
+        row, policy = execution.row, execution.policy
+        execution.outcome = classify(execution.error, row, policy, _chance, self._store.clock())
 
-    def _announce(self, row: JobRow, attempt: Attempt, outcome: Outcome, left: State) -> None:
-        self._report(self._observer.ended, row, attempt.policy.max_attempts, outcome, left)
-        self._call_back(attempt, left)
+    # -- settle
 
-    def _patiently(self, row: JobRow, write: Callable[[], T]) -> T:
-        """Write the end of a run, however long the file is locked or the disk is full:
-        until it is written, or known to be lost, the worker has nothing better to do."""
+    def _settle(
+        self,
+        executions: Sequence[Execution],
+        settled: Callable[[], Sequence[int]],
+        claim: Claim | None,
+    ) -> list[JobRow]:
+        with self._store.database.transaction():
+            self._write_all(executions, settled)
+            return [] if claim is None else claim()
+
+    def _write_all(
+        self, executions: Sequence[Execution], settled: Callable[[], Sequence[int]]
+    ) -> None:
+        succeeded = [each for each in executions if each.succeeded]
+        if succeeded:
+            rows = [(each.row, each.result_json, each.policy.keep) for each in succeeded]
+            lost = {row.id for row in self._store.executions.complete_all(rows)}
+            if lost:
+                lost.difference_update(settled())
+            for each in succeeded:
+                each.state = None if each.row.id in lost else State.DONE
+        for each in executions:
+            if each.outcome.verb is not Verb.COMPLETE:
+                each.state = None
+                with suppress(RunLost):
+                    each.state = self._write(each.row, each.outcome, each.policy)
+
+    def _write(self, row: JobRow, outcome: Outcome, policy: Policy) -> State:
+        executions = self._store.executions
+        if outcome.verb is Verb.RELEASE:
+            return executions.release(row, after=outcome.after)
+        if outcome.verb is Verb.PUT_BACK:
+            return executions.put_back(row, after=outcome.after)
+        if outcome.verb is Verb.RETRY_LATER:
+            return executions.retry_later(row, outcome.exception, after=outcome.after)
+        return executions.fail(row, outcome.exception, delete=policy.on_failure == "delete")
+
+    def _until_written(self, row: JobRow, write: Callable[[], T]) -> T:
+        """Call ``write`` until it succeeds, however long the file is locked or the disk full:
+        a worker cannot go on before the end of a run is written, or known to be lost."""
         while True:
             try:
                 return write()
             except (DatabaseBusy, DatabaseFull) as error:
-                logger.error("job %d waits to be written down: %s", row.id, error)
+                logger.error("the end of job %d is not written yet: %s", row.id, error)
                 if self._shutdown.hard:
                     raise
                 self._shutdown.sleep(SETTLE_PAUSE_SECONDS)
 
-    def _write(self, row: JobRow, outcome: Outcome, attempt: Attempt) -> State:
-        if outcome.verb is Verb.COMPLETE:
-            self._store.executions.complete(row, result=attempt.text, keep=attempt.policy.keep)
-            return State.DONE
-        if outcome.verb is Verb.RELEASE:
-            return self._store.executions.release(row, after=outcome.after)
-        if outcome.verb is Verb.PUT_BACK:
-            return self._store.executions.put_back(row, after=outcome.after)
-        if outcome.verb is Verb.RETRY_LATER:
-            return self._store.executions.retry_later(row, outcome.exception, after=outcome.after)
-        delete = attempt.policy.on_failure == "delete"
-        if delete:
-            logger.error(
-                "job %d (%s) failed for good:\n%s", row.id, row.name, Traceback(outcome.exception)
-            )
-        return self._store.executions.fail(row, outcome.exception, delete=delete)
+    # -- announce
 
-    def _result(self, row: JobRow, result: object, keep: float) -> str | None:
-        try:
-            return encode_result(result)
-        except PayloadError as error:
-            # The work is done; to run it again would not make its result any better.
-            level = logging.ERROR if keep else logging.DEBUG
-            logger.log(level, "the result of job %d was not kept: %s", row.id, error)
-            return None
+    def _announce(self, execution: Execution) -> None:
+        row, outcome, state = execution.row, execution.outcome, execution.state
+        most = execution.policy.max_attempts
+        if state is None:
+            self._report(self._observer.lost, row, RunLost(id=row.id, attempt=row.attempts))
+            return
+        if outcome.verb is Verb.PUT_BACK and state is State.SCHEDULED:
+            self.put_back += 1
+            self._report_unknown(row)
+            return
+        if outcome.verb is Verb.FAIL and execution.policy.on_failure == "delete":
+            trace = Traceback(outcome.exception)
+            logger.error("job %d (%s) failed for good:\n%s", row.id, row.name, trace)
+        if execution.in_table and execution.error is not None:
+            words = "job %d (%s) raised after its transaction had completed it"
+            logger.error(words, row.id, row.name, exc_info=execution.error)
+        self._report(self._observer.ended, row, most, outcome, state)
+        self._call_hook(execution)
+
+    def _call_hook(self, execution: Execution) -> None:
+        job, error = execution.job, execution.error
+        if job is None:
+            return
+        if execution.state is State.DONE and type(job).succeeded is not Job.succeeded:
+            self._report(job.succeeded, execution.result)
+        elif execution.state is State.FAILED and error is not None:
+            self._report(job.failed, error)
 
     def _report_unknown(self, row: JobRow) -> None:
         """Say once for each name that its jobs wait; they are looked at again and again."""
@@ -332,36 +395,29 @@ class Executor:
             f", and these modules failed to import: {failed}" if failed else "",
         )
 
-    def _report_late_error(self, row: JobRow, attempt: Attempt) -> None:
-        if attempt.error is not None:
-            logger.error(
-                "job %d (%s) raised after its transaction had completed it",
-                row.id,
-                row.name,
-                exc_info=attempt.error,
-            )
-
-    def _call_back(self, attempt: Attempt, left: State) -> None:
-        job, error = attempt.job, attempt.error
-        if job is None:
-            return
-        if left is State.DONE and has_hook(type(job)):
-            self._report(job.succeeded, attempt.result)
-        elif left is State.FAILED and error is not None:
-            self._report(job.failed, error)
-
-    def _report(self, call: Callable[..., None], *what: object) -> None:
+    def _report(self, call: Callable[..., None], *arguments: object) -> None:
         try:
-            call(*what)
+            call(*arguments)
         except ForcedShutdown:
             raise
         except BaseException:
-            logger.exception("a listener raised")
+            logger.exception("an observer or a hook raised")
 
 
-def has_hook(cls: type[Job]) -> bool:
-    """Whether a job class has a hook for its success."""
-    return cls.succeeded is not Job.succeeded
+def has_hook(cls: type[Job] | None) -> bool:
+    """Whether a job class has a method that is called after the end of a job."""
+    return cls is not None and (cls.succeeded is not Job.succeeded or cls.failed is not Job.failed)
+
+
+def _encoded(execution: Execution) -> str | None:
+    """The result of a job as JSON text; None if it is no JSON."""
+    try:
+        return encode_result(execution.result)
+    except PayloadError as error:
+        # The work is done; running it again would not make the result any better.
+        level = logging.ERROR if execution.policy.keep else logging.DEBUG
+        logger.log(level, "the result of job %d was not kept: %s", execution.row.id, error)
+        return None
 
 
 def _chance() -> float:
@@ -372,7 +428,7 @@ def _chance() -> float:
 
 def _no_generator(result: object, job: Job) -> object:
     if isinstance(result, GeneratorType | AsyncGeneratorType):
-        # Where handle itself has a yield, its class was refused; a decorator can hide one.
-        problem = "handle() returned a generator, and nothing of that has run"
+        # A handle with a yield of its own was refused with its class; a decorator can hide one.
+        problem = "handle() returned a generator, and none of its code has run"
         raise JobError(job=type(job).__litequeue__.location, problem=problem)
     return result

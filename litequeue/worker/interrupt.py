@@ -19,6 +19,8 @@ from litequeue.jobs.context import Run
 
 # How soon an alarm that came at a wrong moment comes again.
 RETRY_SECONDS = 0.002
+# How far the remaining time of the timer may be from what was computed.
+SAME_TIMER_SECONDS = 0.01
 
 # Below these, a job is inside steps that belong together: the state of a transaction and
 # what is known of it, a stop and what it prints.
@@ -62,38 +64,40 @@ def _module(frame: FrameType) -> object:
 
 
 class Alarm:
-    """The interval timer of the main thread, shared by all that waits for a moment."""
+    """The interval timer of the main thread, shared by everything that waits for a moment.
+
+    The timer is set anew only if it would fire too late. It may fire for something that was
+    cancelled, and is then set for what is due next: so jobs with the same timeout that run one
+    after the other cost no system call each but one.
+    """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         """``clock`` gives seconds that are never set back."""
         self._clock = clock
         self._due: dict[str, tuple[float, Action]] = {}
+        self._fires_at = inf
         self._changes = 0
         self._thread = 0
 
     def begin(self) -> None:
-        """Belong to this thread, whose SIGALRM calls ``ring`` from now on."""
+        """Belong to this thread, whose SIGALRM calls ``fire`` from now on."""
         self._thread = threading.get_ident()
 
     def end(self) -> None:
-        """Forget all that is due, and the thread."""
+        """Forget everything that is due, and the thread."""
         if self._thread:
             self._due.clear()
-            self._arm()
+            self.stop()
             self._thread = 0
 
     def forget(self) -> None:
         """Do the same in a forked child, which has not inherited the timer."""
         self._due.clear()
-        self._thread = 0
+        self._fires_at, self._thread = inf, 0
 
     def here(self) -> bool:
         """Whether it belongs to the thread that asks."""
         return self._thread == threading.get_ident()
-
-    def pending(self) -> bool:
-        """Whether the timer runs."""
-        return bool(self._due)
 
     def set(self, name: str, seconds: float, action: Action) -> None:
         """Call ``action`` with the frame that then runs, once, in ``seconds``; there is one
@@ -103,12 +107,32 @@ class Alarm:
             self._arm()
 
     def cancel(self, name: str) -> None:
-        """Call that action no more."""
-        if self._due.pop(name, None) is not None:
+        """Do not call that action."""
+        self._due.pop(name, None)
+
+    def stop(self) -> None:
+        """Stop the timer if nothing is due."""
+        if self._fires_at < inf and not self._due:
+            self._fires_at = inf
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            # A signal handler may have set something in between.
             self._arm()
 
-    def ring(self, number: int, frame: FrameType | None) -> None:
+    def restore(self) -> bool:
+        """Set the timer again if a job has changed it; return whether the job had left one
+        running."""
+        left, interval = signal.getitimer(signal.ITIMER_REAL)
+        ours = max(0.0, self._fires_at - self._clock()) if self._fires_at < inf else 0.0
+        if not interval and abs(left - ours) < SAME_TIMER_SECONDS:
+            return False
+        self._fires_at = inf
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        self._arm()
+        return left > 0
+
+    def fire(self, number: int, frame: FrameType | None) -> None:
         """Do the first thing that is due; the handler of SIGALRM."""
+        self._fires_at = inf
         # A copy: other signals change it between any two lines.
         due = [(at, name) for name, (at, _) in list(self._due.items())]
         at, name = min(due, default=(inf, ""))
@@ -119,14 +143,19 @@ class Alarm:
             action[1](frame)
 
     def _arm(self) -> None:
+        """Let the timer fire when the first thing is due, or before."""
         self._changes = changes = self._changes + 1
-        while True:
-            seconds = 0.0
-            due = list(self._due.values())
-            if due:
-                seconds = max(min(at for at, _ in due) - self._clock(), 1e-6)
-            signal.setitimer(signal.ITIMER_REAL, seconds)
-            # A signal handler that came between has armed it for something else.
+        while due := list(self._due.values()):
+            first = min(at for at, _ in due)
+            seconds = max(first - self._clock(), 1e-6)
+            # The system is asked, since a job may have stopped the timer.
+            if not (
+                self._fires_at <= first
+                and 0 < signal.getitimer(signal.ITIMER_REAL)[0] <= seconds + SAME_TIMER_SECONDS
+            ):
+                signal.setitimer(signal.ITIMER_REAL, seconds)
+                self._fires_at = first
+            # A signal handler that came in between has armed it for something else.
             if changes == self._changes:
                 return
             changes = self._changes

@@ -17,12 +17,11 @@ from contextlib import suppress
 from litequeue.engine.database import Database
 from litequeue.engine.presence import LEFT_TRANSACTION, Registration
 from litequeue.errors import JobLeftTransaction
-from litequeue.records import JobRow
-from litequeue.worker.executor import Attempt
+from litequeue.worker.executor import Execution
 
 # How long a write has waited when it is first asked who keeps it waiting; then each time
 # twice as long.
-FIRST_LOOK_SECONDS = 0.3
+FIRST_SEARCH_SECONDS = 0.3
 # How long a thread that a job has started may have a transaction of its own open.
 OTHER_THREAD_SECONDS = 5.0
 MOST_NAMED = 5
@@ -38,7 +37,7 @@ class Leftovers:
         self._database = database
         self._registration = registration
         self._owns_process = owns_process
-        self.runs: list[tuple[JobRow, Attempt]] = []
+        self.runs: list[Execution] = []
         """What has run, and is not known to be written down."""
         self._before: list[str] = []
         self._look_at = 0.0
@@ -67,10 +66,10 @@ class Leftovers:
         if self._found is not None:
             raise self._found
         if not self._look_at:
-            for _, attempt in self.runs:
-                drop(attempt)
+            for execution in self.runs:
+                drop(execution)
             gc.collect()
-            self._look_at = FIRST_LOOK_SECONDS
+            self._look_at = FIRST_SEARCH_SECONDS
         elif waited > self._look_at:
             self._look_at *= 2
             if self._is_ours(waited):
@@ -95,16 +94,16 @@ class Leftovers:
         return JobLeftTransaction(job=jobs, path=self._database.path)
 
     def _names(self) -> list[str]:
-        return [f"{row.id} ({row.name})" for row, _ in self.runs[-MOST_NAMED:]]
+        return [f"{each.row.id} ({each.row.name})" for each in self.runs[-MOST_NAMED:]]
 
 
-def drop(attempt: Attempt) -> None:
-    """Let go of what came of a run, but for what the job's own hooks are to be given."""
-    for error in _with_causes(attempt.error):
+def drop(execution: Execution) -> None:
+    """Drop what a run has left, except for what the job's own hooks are to be given."""
+    for error in _with_causes(execution.error):
         with suppress(Exception):
             traceback.clear_frames(error.__traceback__)
-    if not attempt.has_hook():
-        attempt.job = attempt.result = None
+    if not execution.has_hook:
+        execution.job = execution.result = None
 
 
 def _with_causes(error: BaseException | None) -> Iterator[BaseException]:

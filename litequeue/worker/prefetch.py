@@ -12,9 +12,9 @@ from litequeue.engine.prefetch_log import PrefetchLog
 from litequeue.engine.presence import Registration
 from litequeue.errors import LitequeueError
 from litequeue.log import logger
-from litequeue.records import JobRow, State
+from litequeue.records import JobRow
 from litequeue.store.store import Store
-from litequeue.worker.executor import Attempt, Executor
+from litequeue.worker.executor import Claim, Execution, Executor
 from litequeue.worker.leftovers import Leftovers
 from litequeue.worker.prefetch_size import PREFETCH_SECONDS, PrefetchSize
 from litequeue.worker.shutdown import ForcedShutdown, block_signals
@@ -24,7 +24,7 @@ WATCH_STOP_SECONDS = 2.0
 
 
 class PrefetchRunner:
-    """Runs what one worker has claimed, as if each job were alone."""
+    """Runs the jobs that one worker has claimed together, and writes their ends together."""
 
     def __init__(
         self,
@@ -40,6 +40,10 @@ class PrefetchRunner:
         ``owns_process``, there is nothing in this process but the worker and its jobs."""
         self.registration = registration
         self.worker = registration.worker
+        self.claimed: Sequence[JobRow] = ()
+        """What was claimed and has not run."""
+        self._unwritten: list[Execution] = []
+        self._log = registration.prefetch_log
         self._executor = executor
         self._prefetch_size = prefetch_size
         self._over = over
@@ -49,83 +53,120 @@ class PrefetchRunner:
         # A worker that was made before a fork may work behind it.
         executor.pid = os.getpid()
         self._watch = PrefetchWatch(
-            registration.prefetch_log,
+            self._log,
             lambda: store.reclaimer.reclaim(registration.worker, PREFETCH_SECONDS),
         )
 
-    def run(self, rows: Sequence[JobRow]) -> list[State | None]:
-        """Run the jobs in order, and return the states that they are left in, None for a
-        run that was lost. Those that do not come to run, for a stop or because the others
-        take longer than was thought, are released. Raises ForcedShutdown."""
-        prefetch_log, ran = self.registration.prefetch_log, 0
-        states: list[State | None] = []
-        reserved_at = rows[0].reserved_at
-        prefetch_log.begin(
-            [row.id for row in rows], reserved_at.timestamp() if reserved_at else 0.0
-        )
+    def begin(self, rows: Sequence[JobRow]) -> None:
+        """Note what was claimed, so that no other job is charged if this worker dies."""
+        self.claimed = rows
+        if rows:
+            at = rows[0].reserved_at
+            self._log.begin([row.id for row in rows], at.timestamp() if at else 0.0)
+        else:
+            self._log.clear()
+
+    def run(self) -> list[Execution]:
+        """Run what was claimed, in order; ``settle`` writes how it ended. Jobs that are not
+        started, because of a stop or because the others take longer than was expected, are
+        released. Raises ForcedShutdown."""
+        rows, self.claimed = self.claimed, ()
+        ran: list[Execution] = []
         if len(rows) > 1:
             self._watch.begin()
-        finished: list[tuple[JobRow, Attempt]] = []
         now = perf_counter()
         until = now + 2 * PREFETCH_SECONDS
-        written = True
         try:
             for row in rows:
                 # What was pushed meanwhile may be more urgent than what is left.
-                if ran and (now > until or self._over() or not prefetch_log.start()):
+                if ran and (now > until or self._over()):
                     break
-                ran += 1
-                states.append(self._run(row, finished, alone=len(rows) == 1))
+                if not self._log.start():
+                    break
+                execution = self._execute(row)
+                ran.append(execution)
                 before, now = now, perf_counter()
                 self._prefetch_size.ran(row.name, now - before)
+                recorded = self._record(execution)
+                if len(ran) < len(rows) and not (recorded and self._may_wait(execution)):
+                    self._settle()
+                    if not recorded:
+                        self._log.end()
         except ForcedShutdown:
-            prefetch_log.release()
-            ran -= 1
+            self._log.release()
+            self._settle()
+            self._release(rows[len(ran) :])
+            self._log.clear()
             raise
         except BaseException:
-            # The end of the job that ran is not in the table: it stays in the log, so that
-            # the rescuer charges the job.
-            written = False
+            self._release(rows[len(ran) :])
             raise
-        finally:
-            self._settle(finished, rows[ran:])
-            if written:
-                prefetch_log.clear()
-        self._leftovers.written()
-        return states
+        self._release(rows[len(ran) :])
+        return ran
+
+    def settle(self, claim: Claim | None = None) -> None:
+        """Write how the jobs ended that have run, claim the next ones in the same transaction,
+        and announce the ends."""
+        executions, rows = self._write(claim)
+        self.begin(rows)
+        self._executor.announce(executions)
 
     def close(self) -> None:
         """End the watch."""
         self._store.database.on_lock_wait(None)
         self._watch.end()
 
-    def _run(
-        self, row: JobRow, finished: list[tuple[JobRow, Attempt]], *, alone: bool
-    ) -> State | None:
+    def _execute(self, row: JobRow) -> Execution:
         self._leftovers.begin_job()
         try:
-            attempt = self._executor.attempt(row, self.registration.fileno())
+            execution = self._executor.execute(row, self.registration.fileno())
         finally:
             self._leftovers.end_job()
-        self._leftovers.runs.append((row, attempt))
-        prefetch_log = self.registration.prefetch_log
-        waits = not alone and self._executor.may_wait(row, attempt)
-        # Each by itself, where it is to be known which one has left a transaction open.
-        waits = waits and not self._store.database.has_other_connections()
-        if waits and prefetch_log.has_room(attempt.text):
-            finished.append((row, attempt))
-            prefetch_log.finish(attempt.text)
-            return State.DONE
-        left = self._executor.end(row, attempt)
-        prefetch_log.end()
-        return left
+        self._leftovers.runs.append(execution)
+        self._unwritten.append(execution)
+        return execution
 
-    def _settle(self, finished: list[tuple[JobRow, Attempt]], rest: Sequence[JobRow]) -> None:
-        """Write the ends that the log has; what cannot be written stays in the log."""
-        if finished:
-            self._executor.end_all(finished, lambda: self.registration.prefetch_log.settled)
-        if rest:
-            self._executor.release_all(rest)
+    def _record(self, execution: Execution) -> bool:
+        """Record in the log that a job is over, if there is room; a failure is recorded in the
+        table alone."""
+        result, keep = execution.result_json, execution.policy.keep
+        if execution.in_table:
+            self._log.end()
+        elif execution.succeeded and self._log.has_room(result, keep):
+            self._log.finish(result, keep)
+        else:
+            return False
+        return True
+
+    def _may_wait(self, execution: Execution) -> bool:
+        """Whether the next job can start before the end of this one is in the table."""
+        # Each by itself, where it is to be known which one has left a transaction open.
+        return execution.may_wait and not self._store.database.has_other_connections()
+
+    def _settle(self) -> None:
+        self._executor.announce(self._write()[0])
+
+    def _write(self, claim: Claim | None = None) -> tuple[list[Execution], list[JobRow]]:
+        executions, self._unwritten = self._unwritten, []
+        try:
+            rows = self._executor.settle(executions, claim, self._settled)
+        except BaseException:
+            # Where only the end of one job cannot be written, the others are not held up. The
+            # log stays as it is, so that the rescuer charges that job.
+            others = [each for each in executions if each.succeeded]
+            if 0 < len(others) < len(executions):
+                self._executor.settle(others, None, self._settled)
+                self._executor.announce(others)
+            raise
+        self._leftovers.written()
+        return executions, rows
+
+    def _settled(self) -> Sequence[int]:
+        return self._log.settled
+
+    def _release(self, rows: Sequence[JobRow]) -> None:
+        if rows:
+            self._executor.release_all(rows)
 
 
 class PrefetchWatch:

@@ -16,13 +16,12 @@ WEIGHT = 0.2
 class PrefetchSize:
     """The time that jobs take, by their names."""
 
-    def __init__(self, most: int, *, durable: bool = False) -> None:
-        """Fetch ``most`` jobs at once at the most; only one where each end is to be on the
-        disk before the next start (``durable``). Raises OptionError."""
+    def __init__(self, most: int) -> None:
+        """Fetch at most ``most`` jobs at once. Raises OptionError."""
         if not 1 <= most <= MOST:
             problem = f"prefetch must be a whole number from 1 to {MOST}, not {most!r}"
             raise OptionError(owner="the worker", problem=problem)
-        self._most = 1 if durable else most
+        self._most = most
         self._next = 1
         self._seconds: dict[str, float] = {}
 

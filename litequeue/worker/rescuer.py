@@ -7,11 +7,9 @@ not used. Short jobs that wait behind a long one are reclaimed from living worke
 
 from __future__ import annotations
 
-from contextlib import suppress
-
 from litequeue.engine.prefetch_log import Snapshot
 from litequeue.engine.presence import LEFT_TRANSACTION, STOPPED, STOPS
-from litequeue.errors import JobLeftTransaction, JobTimeout, RunLost, WorkerDied
+from litequeue.errors import JobLeftTransaction, JobTimeout, WorkerDied
 from litequeue.records import JobRow, WorkerRow
 from litequeue.store.store import Store
 from litequeue.worker.executor import DeathOfRun, Executor
@@ -48,39 +46,39 @@ class Rescuer:
         return self._store.reclaimer.reclaim(worker, LATE_SECONDS) if late else 0
 
     def _rescue_worker(self, worker: WorkerRow) -> int:
-        with self._store.presence.rescue(worker.id) as note:
-            return 0 if note is None else self._end(worker, note)
+        with self._store.presence.rescue(worker.id) as snapshot:
+            return 0 if snapshot is None else self._end(worker, snapshot)
 
-    def _end(self, worker: WorkerRow, note: Snapshot) -> int:
+    def _end(self, worker: WorkerRow, snapshot: Snapshot) -> int:
         """End all runs that a dead worker has in the table: as its prefetch log says, if that
         can be believed; runs that the log says nothing about are released."""
         # Together: there may be hundreds, and each by itself would wait for the lock.
         with self._store.database.transaction():
             rows = self._store.claims.running(worker.id)
-            note = note.about(rows)
-            blamed = 0 if _was_stopped(worker, note) else note.running
-            for row in rows:
-                if row.id in note.finished:
-                    self._store.executions.complete(row, result=note.finished[row.id])
-                elif row.id != blamed:
-                    self._store.executions.release(row)
+            snapshot = snapshot.about(rows)
+            blamed = 0 if _was_stopped(worker, snapshot) else snapshot.running
+            rows = [
+                self._store.claims.with_payload(row)
+                if row.id == blamed or self._executor.has_hook(row.name)
+                else row
+                for row in rows
+            ]
+            self._store.reclaimer.end_all([row for row in rows if row.id != blamed], snapshot)
         for row in rows:
-            if row.id in note.finished:
-                self._executor.report_finished(row)
+            if row.id in snapshot.finished:
+                self._executor.report_finished(row, snapshot.finished[row.id].result)
             elif row.id == blamed:
-                with suppress(RunLost):
-                    whole = self._store.claims.with_payload(row)
-                    self._executor.end_for_dead(whole, self._error(row, worker, note))
+                self._executor.end_for_dead(row, self._error(row, worker, snapshot))
         return len(rows)
 
-    def _error(self, row: JobRow, worker: WorkerRow, note: Snapshot) -> DeathOfRun:
-        if LEFT_TRANSACTION in note.stuck_at:
+    def _error(self, row: JobRow, worker: WorkerRow, snapshot: Snapshot) -> DeathOfRun:
+        if LEFT_TRANSACTION in snapshot.stuck_at:
             return JobLeftTransaction(
                 job=f"Job {row.id} ({row.name})", path=self._store.database.path
             )
-        if note.stuck_at:
+        if snapshot.stuck_at:
             detail = " and did not stop when it was told to; its process was ended"
-            return JobTimeout(detail=detail, stuck_at=note.stuck_at)
+            return JobTimeout(detail=detail, stuck_at=snapshot.stuck_at)
         return WorkerDied(
             worker=f"{worker.name} (process {worker.pid})",
             cause=worker.cause or UNKNOWN_CAUSE,
@@ -89,8 +87,8 @@ class Rescuer:
         )
 
 
-def _was_stopped(worker: WorkerRow, note: Snapshot) -> bool:
+def _was_stopped(worker: WorkerRow, snapshot: Snapshot) -> bool:
     """Whether a worker was ended on purpose, in whatever way."""
-    if LEFT_TRANSACTION in note.stuck_at:
+    if LEFT_TRANSACTION in snapshot.stuck_at:
         return False
-    return worker.cause == STOPPED or (note.stopped and worker.cause in ENDS_OF_A_STOP)
+    return worker.cause == STOPPED or (snapshot.stopped and worker.cause in ENDS_OF_A_STOP)

@@ -138,7 +138,7 @@ class Shutdown:
         main = threading.current_thread() is threading.main_thread()
         outermost = self._state is None
         before = self._install(outermost) if main else {}
-        self._state = SignalState(main=main, timed=self.alarm.pending)
+        self._state = SignalState(main=main, alarm=self.alarm)
         try:
             yield
         finally:
@@ -160,7 +160,7 @@ class Shutdown:
         for number in TIMER_SIGNALS:
             handlers[number] = ignore
         if hasattr(signal, "SIGALRM"):
-            handlers[signal.SIGALRM] = self.alarm.ring
+            handlers[signal.SIGALRM] = self.alarm.fire
             self.alarm.begin()
         before: dict[int, object] = {number: signal.getsignal(number) for number in handlers}
         if outermost:

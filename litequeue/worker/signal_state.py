@@ -7,13 +7,14 @@ a child that a job forks is given the handlers that were there before the worker
 from __future__ import annotations
 
 import _signal  # type: ignore[import-not-found]
-import faulthandler
 import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from time import perf_counter
 from types import FrameType
+
+from litequeue.worker.interrupt import Alarm
 
 # Of signal's own C module: signal.getsignal makes an enum of what it finds, which takes a
 # hundred times as long.
@@ -33,10 +34,9 @@ def _numbers(*names: str) -> tuple[int, ...]:
 TIMER_SIGNALS = _numbers("SIGVTALRM", "SIGPROF")
 WATCHED = _numbers("SIGTERM", "SIGINT", "SIGHUP", "SIGALRM", "SIGCHLD", "SIGPIPE") + TIMER_SIGNALS
 POSIX = hasattr(signal, "pthread_sigmask")
-REAL = "ITIMER_REAL"
-TIMERS = [
+OTHER_TIMERS = [
     (name, int(getattr(signal, name)))
-    for name in (REAL, "ITIMER_VIRTUAL", "ITIMER_PROF")
+    for name in ("ITIMER_VIRTUAL", "ITIMER_PROF")
     if hasattr(signal, name)
 ]
 
@@ -49,11 +49,11 @@ _registered = False
 class SignalState:
     """What one thread of a worker has when no job runs."""
 
-    def __init__(self, *, main: bool, timed: Callable[[], bool] = lambda: False) -> None:
+    def __init__(self, *, main: bool, alarm: Alarm) -> None:
         """Remember how it is now. Only the ``main`` thread has handlers and timers; the
-        worker itself uses ITIMER_REAL while ``timed()``."""
+        worker itself uses ITIMER_REAL, for its ``alarm``."""
         self._main = main
-        self._timed = timed
+        self._alarm = alarm
         self._handlers = _handlers() if main else []
         self._mask = _mask()
         self._wakeup = -1
@@ -64,7 +64,6 @@ class SignalState:
         """Put back what a job has changed; returns what that was, "" for nothing."""
         changed = False
         if self._main:
-            faulthandler.cancel_dump_traceback_later()
             changed = _handlers() != self._handlers
         if not changed and 0 <= perf_counter() - self._looked_at < SIGNAL_CHECK_SECONDS:
             self._passed_over = True
@@ -104,8 +103,12 @@ class SignalState:
             yield f"a changed signal mask ({names})"
 
     def _restore_timers(self) -> Iterator[str]:
-        for name, number in TIMERS if self._main else ():
-            if signal.getitimer(number)[0] and not (name == REAL and self._timed()):
+        if not self._main:
+            return
+        if hasattr(signal, "ITIMER_REAL") and self._alarm.restore():
+            yield "a timer (ITIMER_REAL)"
+        for name, number in OTHER_TIMERS:
+            if signal.getitimer(number)[0]:
                 signal.setitimer(number, 0)
                 yield f"a timer ({name})"
 

@@ -14,112 +14,135 @@ import inspect
 import sys
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from functools import partial
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from litequeue.errors import JobTimeout
 from litequeue.worker.interrupt import RETRY_SECONDS, Alarm, run_job, within_job
 
+if TYPE_CHECKING:
+    from litequeue.worker.event_loop import EventLoop
+
 TIMEOUT = "timeout"
+# How much later than promised the watchdog may end the process. It is armed anew only after
+# that time, since arming it starts a thread.
+WATCHDOG_SECONDS = 0.05
 
 Handle = Callable[[], object]
 
 
-def unlimited(handle: Handle) -> object:
-    """Run ``handle``, and what it gives to be awaited, for as long as that takes."""
-    return _handled(handle, None, run_job)
+class Watchdog:
+    """Ends this process, whatever it does, unless it is disarmed before."""
 
+    def __init__(self) -> None:
+        self._ends_at = 0.0
 
-def limited(
-    handle: Handle,
-    seconds: float,
-    *,
-    alarm: Alarm,
-    grace: float,
-    interrupt: bool,
-    report_to: int,
-    overdue: Callable[[], None],
-) -> object:
-    """Run ``handle`` for ``seconds``, and then ``grace`` seconds in which it is to end.
+    def arm(self, seconds: float, report_to: int) -> None:
+        """End the process in ``seconds``, or some hundredths of a second later, with status 1
+        and with where it hung written to the descriptor ``report_to``."""
+        at = time.monotonic() + seconds
+        if not at <= self._ends_at <= at + WATCHDOG_SECONDS:
+            late = seconds + WATCHDOG_SECONDS
+            faulthandler.dump_traceback_later(late, exit=True, file=report_to)
+            self._ends_at = at + WATCHDOG_SECONDS
 
-    With ``interrupt``, a JobTimeout is raised in it when its time is over. After the
-    grace the process is ended, with status 1 and where it hung written to the descriptor
-    ``report_to``; in a thread without an ``alarm``, ``overdue`` is called instead.
-    """
-    if not alarm.here():
-        return _timed(handle, seconds, grace, interrupt, overdue)
-    faulthandler.dump_traceback_later(seconds + grace, exit=True, file=report_to)
-    try:
-        return _handled(
-            handle, seconds, partial(_alarmed, alarm, seconds) if interrupt else run_job
-        )
-    finally:
+    def disarm(self) -> None:
+        """Let the process live, and also if a job has used the same thread of faulthandler's."""
         faulthandler.cancel_dump_traceback_later()
+        self._ends_at = 0.0
 
 
-def _handled(handle: Handle, seconds: float | None, call: Callable[[Handle], object]) -> object:
-    result = call(handle)
-    if result is not None and inspect.isawaitable(result):
-        import asyncio  # a worker without async jobs does without its 10 MB
+class Timeouts:
+    """Runs the jobs of one worker, each within its own time."""
 
-        return run_job(partial(asyncio.run, _cancelled_after(result, seconds)))
-    return result
+    def __init__(self, alarm: Alarm, grace: float) -> None:
+        """Use ``alarm`` in the thread that it belongs to. After its timeout, a job has
+        ``grace`` seconds in which it is to end."""
+        self._alarm = alarm
+        self._grace = grace
+        self._watchdog = Watchdog()
+        self._event_loop: EventLoop | None = None
 
+    def run(
+        self,
+        handle: Handle,
+        seconds: float | None,
+        *,
+        report_to: int,
+        overdue: Callable[[], None],
+    ) -> object:
+        """Run ``handle``, and await what it returns if that can be awaited; after ``seconds``,
+        a JobTimeout is raised in it, or it is cancelled.
 
-def _alarmed(alarm: Alarm, seconds: float, handle: Handle) -> object:
-    def expire(frame: FrameType | None) -> None:
-        if within_job(frame):
-            raise _timeout(seconds)
-        alarm.set(TIMEOUT, RETRY_SECONDS, expire)
+        After the grace the process is ended, with where it hung written to the descriptor
+        ``report_to``; in a thread that the alarm does not belong to, ``overdue`` is called
+        instead. The process may be ended until ``disarm`` is called.
+        """
+        main = self._alarm.here()
+        if seconds is None:
+            if main:
+                self._watchdog.disarm()
+            return self._handled(handle, None, run_job)
+        interrupt = not inspect.iscoroutinefunction(handle)
+        if not main:
+            return self._timed(handle, seconds, interrupt, overdue)
+        self._watchdog.arm(seconds + self._grace, report_to)
+        call = partial(self._alarmed, seconds) if interrupt else run_job
+        return self._handled(handle, seconds, call)
 
-    alarm.set(TIMEOUT, seconds, expire)
-    try:
-        return run_job(handle)
-    finally:
-        alarm.cancel(TIMEOUT)
+    def disarm(self) -> None:
+        """The worker is about to do other things, which may take as long as they take."""
+        if self._alarm.here():
+            self._watchdog.disarm()
+            self._alarm.stop()
 
+    def close(self) -> None:
+        """Close the event loop."""
+        if self._event_loop is not None:
+            self._event_loop.close()
 
-async def _cancelled_after(work: Awaitable[object], seconds: float | None) -> object:
-    """Await ``work``, cancelling it after ``seconds``; raises JobTimeout then."""
-    import asyncio
+    def _handled(
+        self, handle: Handle, seconds: float | None, call: Callable[[Handle], object]
+    ) -> object:
+        result = call(handle)
+        if result is None or not inspect.isawaitable(result):
+            return result
+        if self._event_loop is None:
+            # A worker without async jobs does without its 10 MB.
+            from litequeue.worker.event_loop import EventLoop
 
-    task = asyncio.ensure_future(_awaited(work))
-    expired = False
+            self._event_loop = EventLoop()
+        return self._event_loop.run(result, seconds)
 
-    def expire() -> None:
-        nonlocal expired
-        expired = task.cancel()
+    def _alarmed(self, seconds: float, handle: Handle) -> object:
+        def expire(frame: FrameType | None) -> None:
+            if within_job(frame):
+                raise JobTimeout(detail=f" of {seconds:g} s")
+            self._alarm.set(TIMEOUT, RETRY_SECONDS, expire)
 
-    if seconds is not None:
-        asyncio.get_running_loop().call_later(seconds, expire)
-    try:
-        return await task
-    except asyncio.CancelledError:
-        if expired:
-            raise _timeout(seconds) from None
-        raise
+        self._alarm.set(TIMEOUT, seconds, expire)
+        try:
+            return run_job(handle)
+        finally:
+            self._alarm.cancel(TIMEOUT)
 
-
-async def _awaited(work: Awaitable[object]) -> object:
-    return await work
-
-
-def _timed(
-    handle: Handle, seconds: float, grace: float, interrupt: bool, overdue: Callable[[], None]
-) -> object:
-    late = _Late(threading.get_ident())
-    timers = [threading.Timer(seconds + grace, overdue)]
-    if interrupt:
-        timers.append(threading.Timer(seconds, late.expire))
-    for timer in timers:
-        timer.daemon = True
-        timer.start()
-    try:
-        return _handled(handle, seconds, late.run if interrupt else run_job)
-    finally:
+    def _timed(
+        self, handle: Handle, seconds: float, interrupt: bool, overdue: Callable[[], None]
+    ) -> object:
+        late = _Late(threading.get_ident())
+        timers = [threading.Timer(seconds + self._grace, overdue)]
+        if interrupt:
+            timers.append(threading.Timer(seconds, late.expire))
         for timer in timers:
-            timer.cancel()
+            timer.daemon = True
+            timer.start()
+        try:
+            return self._handled(handle, seconds, late.run if interrupt else run_job)
+        finally:
+            for timer in timers:
+                timer.cancel()
 
 
 class _Late:
@@ -180,7 +203,3 @@ def _raise_in(thread: int, kind: type[BaseException] | None) -> None:
 
     what = None if kind is None else ctypes.py_object(kind)
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), what)
-
-
-def _timeout(seconds: float | None) -> JobTimeout:
-    return JobTimeout(detail=f" of {seconds:g} s")

@@ -127,9 +127,8 @@ class Worker:
 
         It serves ``queues`` strictly in that order, or all by priority and age. ``sleep``
         is the longest time between two polls; after its timeout or a stop, a job has
-        ``grace`` to end. Up to ``prefetch`` short jobs are claimed at once, but one by one
-        with ``synchronous="full"``. ``flags`` are the default options of jobs. Raises
-        NoJobsFound, DuplicateJob and OptionError."""
+        ``grace`` to end. Up to ``prefetch`` short jobs are claimed at once. ``flags`` are the
+        default options of jobs. Raises NoJobsFound, DuplicateJob and OptionError."""
         self.queue, self.queues = _checked(queue, queues)
         self._store = queue.store
         self.found = _found(jobs)
@@ -147,8 +146,7 @@ class Worker:
         )
         self._rescuer = Rescuer(self._store, self._executor)
         self._pusher = PeriodicPusher(self._store, self.found.classes)
-        durable = self._store.database.synchronous == "full"
-        self._prefetch_size = PrefetchSize(prefetch, durable=durable)
+        self._prefetch_size = PrefetchSize(prefetch)
 
     def run(self) -> int:
         """Work until a limit is reached or a stop is asked for; returns the exit status,
@@ -203,7 +201,7 @@ class Worker:
                     else self._store.claims.claim_job(runner.worker, id)
                 )
                 if row is not None:
-                    ended += self._run(runner, [row])
+                    ended.append(self._run_one(runner, row))
         return ended
 
     def run_job(self, id: int) -> State | None:
@@ -215,8 +213,15 @@ class Worker:
             row = self._store.claims.claim_job(runner.worker, id)
             if row is None:
                 raise self._refusal(id)
-            return self._run(runner, [row])[0]
+            return self._run_one(runner, row)
         return None
+
+    def _run_one(self, runner: PrefetchRunner, row: JobRow) -> State | None:
+        runner.begin([row])
+        (execution,) = runner.run()
+        runner.settle()
+        self._done += 1
+        return execution.state
 
     def _refusal(self, id: int) -> LitequeueError:
         row = self.queue.get(id)
@@ -264,7 +269,11 @@ class Worker:
                 self._over,
                 owns_process=self.owns_process,
             )
-            with self._shutdown.noted_in(registration.fileno()), closing(runner):
+            with (
+                closing(self._executor),
+                closing(runner),
+                self._shutdown.noted_in(registration.fileno()),
+            ):
                 yield runner
 
     @contextmanager
@@ -296,18 +305,17 @@ class Worker:
             if not runner.registration.still_held():
                 logger.error("the lock file of this worker was removed; it takes another")
                 return False
-            rows: list[JobRow] = []
             try:
-                rows = self._next(runner.worker, listener, notified)
-                if not rows:
+                runner.begin(self._next(runner.worker, listener, notified))
+                if not runner.claimed:
                     if self._limits.drain or self._over():
                         break
                     notified = self._idle(runner.registration, listener)
             except (DatabaseBusy, DatabaseFull) as error:
                 logger.error("%s", error)
                 self._shutdown.sleep(TROUBLE_SECONDS)
-            if rows:
-                self._run(runner, rows)
+            while runner.claimed:
+                self._run(runner)
         return True
 
     def _over(self) -> bool:
@@ -348,29 +356,36 @@ class Worker:
         return rows
 
     def _fetch(self, worker: int) -> list[JobRow]:
+        return self._claim(self._store.claims.claim, worker)
+
+    def _claim(self, claim: Callable[..., list[JobRow]], worker: int) -> list[JobRow]:
         most, limits = self._prefetch_size.most(), self._limits
         if limits.jobs is not None:
             most = min(most, limits.jobs - self._ran())
         if limits.polls is not None:
             most = 1
         short = self._prefetch_size.fits()
-        rows = self._store.claims.claim(
-            worker,
-            self.queues,
-            most,
-            lambda row: self._executor.policy(row).timeout is None and short(row.name),
-        )
+        rows = claim(worker, self.queues, most, lambda row: short(row.name))
         self._prefetch_size.fetched(len(rows))
         return rows
 
-    def _run(self, runner: PrefetchRunner, rows: Sequence[JobRow]) -> list[State | None]:
-        states: list[State | None] = []
-        try:
-            states = runner.run(rows)
-        finally:
-            self._done += len(states)
-            self._shutdown.look()
-        return states
+    def _run(self, runner: PrefetchRunner) -> None:
+        """Run what was claimed, and claim what comes next together with writing the ends."""
+        executions = runner.run()
+        self._done += len(executions)
+        self._shutdown.look()
+        # A hook may take long, and nothing is to wait for it; and what comes before a claim in
+        # the loop has its time too.
+        alone = (
+            self._over()
+            or self._limits.polls is not None
+            or time.monotonic() - self._looked_at > RESCUE_CHECK_SECONDS
+            or self._pusher.seconds_left() <= 0
+            or any(execution.has_hook for execution in executions)
+            or not runner.registration.still_held()
+        )
+        within = self._store.claims.claim_within
+        runner.settle(None if alone else lambda: self._claim(within, runner.worker))
 
     def _idle(self, registration: Registration, listener: Listener) -> bool:
         """Sleep until a wake-up, a stop, the next due job or the poll; returns whether there

@@ -240,7 +240,9 @@ def test_the_keep_option_of_a_worker_counts(make_queue: Callable[..., Queue]) ->
     queue = make_queue(clock=time.time, sleep=time.sleep)
     with Worker(queue, [Sum], flags={"keep": 60}).in_background():
         wait_until(WorkerSide(queue).keeps, within=20)
-        assert queue.result(queue.push(Sum(1, 2)), timeout=20) == 3
+        id = queue.push(Sum(1, 2))
+        wait_until(lambda: queue.get(id).state == "done", within=20)
+        assert queue.result(id) == 3
 
 
 def test_the_result_of_a_failed_job_is_its_reason(queue: Queue) -> None:

@@ -10,7 +10,7 @@ from test_claiming_several import OTHER, WORKER, anything, fetched, states
 from waiting import Clock
 from worker_side import WorkerSide
 
-from litequeue.engine.prefetch_log import Snapshot
+from litequeue.engine.prefetch_log import Snapshot, Success
 from litequeue.engine.presence import Registration
 from litequeue.errors import NoSuchJob, RunLost
 from litequeue.queue import Queue
@@ -35,7 +35,7 @@ def test_a_run_that_was_lost_is_named_and_the_others_are_completed(queue: Queue)
     queue.retry(ids[0], force=True)
     queue.retry(ids[1], force=True)
     assert fetched(queue, 1, worker=OTHER) == ids[:1]
-    lost = WorkerSide(queue).complete_all([(row, None) for row in rows])
+    lost = WorkerSide(queue).complete_all([(row, None, 0) for row in rows])
     assert [row.id for row in lost] == ids[:2]
     assert states(queue, ids) == ["running", "ready", "gone", "gone"]
 
@@ -45,8 +45,19 @@ def test_runs_of_different_attempts_are_completed_together(queue: Queue) -> None
     WorkerSide(queue).rows(f"update litequeue_jobs set attempts = 2 where id = {ids[1]}")
     rows = WorkerSide(queue).claim(WORKER, (), 9, anything)
     assert [row.attempts for row in rows] == [1, 3, 1]
-    assert WorkerSide(queue).complete_all([(row, None) for row in rows]) == []
+    assert WorkerSide(queue).complete_all([(row, None, 0) for row in rows]) == []
     assert states(queue, ids) == ["gone"] * 3
+
+
+def test_of_those_completed_together_some_are_kept(queue: Queue) -> None:
+    ids = [queue.push("a") for _ in range(3)]
+    rows = WorkerSide(queue).claim(WORKER, (), 9, anything)
+    finished = [(rows[0], '"1"', 60), (rows[1], None, 0), (rows[2], None, 60)]
+    assert WorkerSide(queue).complete_all(finished) == []
+    assert states(queue, ids) == ["done", "gone", "done"]
+    assert [queue.result(ids[0]), queue.result(ids[2])] == ["1", None]
+    assert WorkerSide(queue).complete_all(finished) == rows
+    assert queue.check() == []
 
 
 def test_dependents_get_the_results_and_run_after_the_last_parent(queue: Queue) -> None:
@@ -54,7 +65,7 @@ def test_dependents_get_the_results_and_run_after_the_last_parent(queue: Queue) 
     both = queue.push("child", after=[one, two])
     waits = queue.push("child", after=[two, late])
     rows = {row.id: row for row in WorkerSide(queue).claim(WORKER, (), 3, anything)}
-    assert WorkerSide(queue).complete_all([(rows[one], '"1"'), (rows[two], None)]) == []
+    assert WorkerSide(queue).complete_all([(rows[one], '"1"', 0), (rows[two], None, 0)]) == []
     assert states(queue, [both, waits]) == ["ready", "waiting"]
     assert WorkerSide(queue).results(both) == ['"1"', None]
     WorkerSide(queue).complete(rows[late], result='"3"')
@@ -68,7 +79,7 @@ def test_the_dependencies_of_a_completed_job_are_deleted(queue: Queue) -> None:
     for expected in ([parent], children):
         rows = WorkerSide(queue).claim(WORKER, (), 9, anything)
         assert [row.id for row in rows] == expected
-        WorkerSide(queue).complete_all([(row, None) for row in rows])
+        WorkerSide(queue).complete_all([(row, None, 0) for row in rows])
     assert WorkerSide(queue).rows("select * from litequeue_edges") == []
     assert queue.check() == []
 
@@ -79,11 +90,13 @@ def test_a_batch_counts_each_member_once_and_is_closed_by_the_last(queue: Queue)
             batch.push("member")
     rows = WorkerSide(queue).claim(WORKER, (), 9, anything)
     queue.retry(rows[3].id, force=True)
-    assert WorkerSide(queue).complete_all([(row, None) for row in rows]) == [rows[3]]
+    assert WorkerSide(queue).complete_all([(row, None, 0) for row in rows]) == [rows[3]]
     assert queue.batch(batch.id).done == 3
     assert states(queue, [batch.id]) == ["waiting"]
     again = WorkerSide(queue).claim(WORKER, (), 9, anything)
-    assert WorkerSide(queue).complete_all([(row, None) for row in [*rows[:3], *again]]) == rows[:3]
+    assert (
+        WorkerSide(queue).complete_all([(row, None, 0) for row in [*rows[:3], *again]]) == rows[:3]
+    )
     assert queue.batch(batch.id).done == 4
     assert states(queue, [batch.id]) == ["ready"]
     assert queue.check() == []
@@ -104,6 +117,7 @@ def begin(registration: Registration, rows: list[JobRow]) -> None:
     reserved_at = rows[0].reserved_at
     assert reserved_at is not None
     registration.prefetch_log.begin([row.id for row in rows], reserved_at.timestamp())
+    registration.prefetch_log.start()
 
 
 def claimed_by(queue: Queue, registration: Registration, count: int = 5) -> list[JobRow]:
@@ -172,7 +186,7 @@ def test_reclaiming_changes_nothing_about_a_run_that_has_ended(
     rows = claimed_by(queue, registration)
     registration.prefetch_log.end()
     WorkerSide(queue).retry_later(rows[2], "boom", after=0)
-    assert WorkerSide(queue).complete_all([(rows[0], '"1"'), (rows[1], None)]) == []
+    assert WorkerSide(queue).complete_all([(rows[0], '"1"', 0), (rows[1], None, 0)]) == []
     assert WorkerSide(queue).reclaim() == 2
     assert states(queue, [row.id for row in rows]) == ["gone", "gone", "ready", "ready", "ready"]
     assert queue.check() == []
@@ -183,7 +197,10 @@ def test_a_worker_cannot_end_the_runs_that_were_reclaimed_from_it(
 ) -> None:
     rows = claimed_by(queue, registration)
     WorkerSide(queue).reclaim()
-    assert WorkerSide(queue).complete_all([(row, None) for row in rows]) == [*rows[:2], *rows[3:]]
+    assert WorkerSide(queue).complete_all([(row, None, 0) for row in rows]) == [
+        *rows[:2],
+        *rows[3:],
+    ]
     with pytest.raises(RunLost):
         WorkerSide(queue).release(rows[4])
     assert states(queue, [row.id for row in rows]) == ["gone"] * 3 + ["ready"] * 2
@@ -201,7 +218,7 @@ def test_a_job_of_a_batch_that_was_reclaimed_is_counted_once(
     assert registration.prefetch_log.start()
     assert WorkerSide(queue).reclaim() == 2
     assert queue.batch(batch.id).done == 1
-    assert WorkerSide(queue).complete_all([(row, None) for row in rows[:2]]) == rows[:1]
+    assert WorkerSide(queue).complete_all([(row, None, 0) for row in rows[:2]]) == rows[:1]
     assert queue.batch(batch.id).done == 2
     assert queue.check() == []
 
@@ -267,7 +284,7 @@ def test_settling_leaves_the_jobs_that_the_prefetch_log_does_not_name(queue: Que
     ids = [queue.push("a") for _ in range(4)]
     reserved_at = WorkerSide(queue).claim(WORKER, (), 9, anything)[0].reserved_at
     assert reserved_at is not None
-    note = Snapshot(ids[1], {ids[0]: None}, (ids[2],), claimed_at=reserved_at.timestamp())
+    note = Snapshot(ids[1], {ids[0]: Success()}, (ids[2],), claimed_at=reserved_at.timestamp())
     assert WorkerSide(queue).settle(WORKER, Snapshot(None)) == 0
     assert WorkerSide(queue).settle(WORKER, note._replace(claimed_at=note.claimed_at - 1)) == 0
     assert WorkerSide(queue).settle(WORKER, note) == 2

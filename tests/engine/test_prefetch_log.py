@@ -21,6 +21,7 @@ from litequeue.engine.prefetch_log import (
     VISIBLE_SECONDS,
     PrefetchLog,
     Snapshot,
+    Success,
     has_unstarted,
     read,
     reclaim,
@@ -80,17 +81,26 @@ def test_a_new_log_is_empty(prefetch_log: PrefetchLog, path: Path) -> None:
     assert now(path) is None
 
 
+def test_jobs_that_were_claimed_have_not_started(prefetch_log: PrefetchLog, path: Path) -> None:
+    prefetch_log.begin([7, 8, 9])
+    assert read(path) == Snapshot(0, {}, (7, 8, 9))
+    assert prefetch_log.start()
+    assert read(path) == Snapshot(7, {}, (8, 9))
+    assert prefetch_log.count == 3
+
+
 def test_each_step_of_a_prefetch_can_be_read(prefetch_log: PrefetchLog, path: Path) -> None:
     prefetch_log.begin([7, 8, 9])
+    prefetch_log.start()
     prefetch_log.finish()
-    assert read(path) == Snapshot(0, {7: None}, (8, 9))
+    assert read(path) == Snapshot(0, {7: Success()}, (8, 9))
     assert prefetch_log.start()
-    assert read(path) == Snapshot(8, {7: None}, (9,))
+    assert read(path) == Snapshot(8, {7: Success()}, (9,))
     prefetch_log.end()
-    assert read(path) == Snapshot(0, {7: None}, (9,))
+    assert read(path) == Snapshot(0, {7: Success()}, (9,))
     assert prefetch_log.start()
     prefetch_log.finish('"told"')
-    assert read(path) == Snapshot(0, {7: None, 9: '"told"'})
+    assert read(path) == Snapshot(0, {7: Success(), 9: Success('"told"')})
     prefetch_log.clear()
     assert read(path) == Snapshot(0)
 
@@ -98,20 +108,23 @@ def test_each_step_of_a_prefetch_can_be_read(prefetch_log: PrefetchLog, path: Pa
 def test_a_prefetch_of_the_largest_size_can_be_read(prefetch_log: PrefetchLog, path: Path) -> None:
     ids = [2**63 - 1 - place for place in range(MOST)]
     prefetch_log.begin(ids)
+    prefetch_log.start()
     for place in range(MOST):
         prefetch_log.finish(str(place))
         assert place == MOST - 1 or prefetch_log.start()
-    assert read(path) == Snapshot(0, {id: str(place) for place, id in enumerate(ids)})
+    assert read(path) == Snapshot(0, {id: Success(str(place)) for place, id in enumerate(ids)})
 
 
 def test_the_next_prefetch_knows_nothing_of_the_one_before(
     prefetch_log: PrefetchLog, path: Path
 ) -> None:
     prefetch_log.begin([1, 2, 3])
+    prefetch_log.start()
     prefetch_log.finish('"old"')
     now(path)
     prefetch_log.clear()
     prefetch_log.begin([3, 4])
+    prefetch_log.start()
     assert read(path) == Snapshot(3, {}, (4,))
     assert list(prefetch_log.settled) == []
     assert prefetch_log.start()
@@ -119,10 +132,11 @@ def test_the_next_prefetch_knows_nothing_of_the_one_before(
 
 def test_a_released_job_is_not_to_blame(prefetch_log: PrefetchLog, path: Path) -> None:
     prefetch_log.begin([7, 8, 9])
+    prefetch_log.start()
     prefetch_log.finish()
     prefetch_log.start()
     prefetch_log.release()
-    assert read(path) == Snapshot(0, {7: None}, (8, 9))
+    assert read(path) == Snapshot(0, {7: Success()}, (8, 9))
 
 
 RESULTS = [
@@ -139,15 +153,17 @@ RESULTS = [
 
 def test_results_come_back_as_they_were(prefetch_log: PrefetchLog, path: Path) -> None:
     prefetch_log.begin(list(range(1, len(RESULTS) + 1)))
+    prefetch_log.start()
     for place, result in enumerate(RESULTS):
         assert not place or prefetch_log.start()
         assert prefetch_log.has_room(result)
         prefetch_log.finish(result)
-    assert read(path).finished == dict(enumerate(RESULTS, start=1))
+    assert read(path).finished == dict(enumerate(map(Success, RESULTS), start=1))
 
 
 def test_results_fill_the_room_and_no_more(prefetch_log: PrefetchLog, path: Path) -> None:
     prefetch_log.begin(list(range(1, MOST + 1)))
+    prefetch_log.start()
     results: dict[int, str | None] = {}
     for id in range(1, MOST + 1):
         assert id == 1 or prefetch_log.start()
@@ -156,12 +172,24 @@ def test_results_fill_the_room_and_no_more(prefetch_log: PrefetchLog, path: Path
         prefetch_log.finish(results[id])
         assert prefetch_log.has_room(None)
     assert 20 < sum(result is not None for result in results.values()) < MOST
-    assert read(path).finished == results
+    assert read(path).finished == {id: Success(result) for id, result in results.items()}
     assert path.stat().st_size == SIZE
+
+
+def test_the_time_to_be_kept_comes_back_with_or_without_a_result(
+    prefetch_log: PrefetchLog, path: Path
+) -> None:
+    prefetch_log.begin([7, 8])
+    for result, keep in ((None, 3600.0), ('"a b"', 0.5)):
+        assert prefetch_log.start()
+        assert prefetch_log.has_room(result, keep)
+        prefetch_log.finish(result, keep)
+    assert read(path).finished == {7: Success(None, 3600.0), 8: Success('"a b"', 0.5)}
 
 
 def test_a_result_that_is_too_large_has_no_room(prefetch_log: PrefetchLog) -> None:
     prefetch_log.begin([1, 2])
+    prefetch_log.start()
     assert prefetch_log.has_room("x" * 3000)
     assert not prefetch_log.has_room("x" * SIZE)
 
@@ -188,6 +216,7 @@ def test_numbers_that_cannot_be_are_not_believed(
     prefetch_log: PrefetchLog, path: Path, count: int
 ) -> None:
     prefetch_log.begin([1, 2, 3])
+    prefetch_log.start()
     for _ in range(2):
         prefetch_log.finish()
         prefetch_log.start()
@@ -201,6 +230,7 @@ def test_results_that_cannot_be_are_not_believed(
     prefetch_log: PrefetchLog, path: Path, text: bytes, sound: bool
 ) -> None:
     prefetch_log.begin([1, 2])
+    prefetch_log.start()
     prefetch_log.finish("1234567890" * 4)
     with open(path, "r+b") as file:
         file.seek(LOG_AT)
@@ -217,6 +247,7 @@ def test_a_size_of_results_that_cannot_be_harms_nobody(
     prefetch_log: PrefetchLog, path: Path, size: int
 ) -> None:
     prefetch_log.begin([1, 2])
+    prefetch_log.start()
     prefetch_log.finish("1")
     set_number(path, prefetch_logs._LOGGED, size)
     assert read(path) == Snapshot(None)
@@ -230,6 +261,7 @@ def test_a_number_without_its_check_is_not_believed(
     prefetch_log: PrefetchLog, path: Path, place: int, value: int
 ) -> None:
     prefetch_log.begin([1, 2, 3])
+    prefetch_log.start()
     set_number(path, place, value << 32)
     assert read(path) == Snapshot(None)
 
@@ -238,8 +270,9 @@ def test_a_log_of_another_file_or_another_boot_is_not_believed(tmp_path: Path) -
     path = tmp_path / "marked.log"
     prefetch_log = PrefetchLog(path, 0o600, b"this start, this file")
     prefetch_log.begin([1, 2, 3])
+    prefetch_log.start()
     prefetch_log.finish()
-    assert read(path, b"this start, this file") == Snapshot(0, {1: None}, (2, 3))
+    assert read(path, b"this start, this file") == Snapshot(0, {1: Success()}, (2, 3))
     for mark in (b"", b"another", b"this start, this fil"):
         assert read(path, mark) == Snapshot(None)
         assert not has_unstarted(path, 0, mark)
@@ -252,6 +285,7 @@ def test_what_is_logged_of_another_claim_is_said_of_no_job(
     prefetch_log: PrefetchLog, path: Path
 ) -> None:
     prefetch_log.begin([1, 2, 3], 1000.5)
+    prefetch_log.start()
     prefetch_log.finish()
     assert prefetch_log.start()
     note = read(path)
@@ -280,7 +314,8 @@ def test_a_log_torn_in_blocks_names_no_finished_job_that_never_ran(path: Path) -
         path.write_bytes(torn)
         note = read(path)
         believed += note.running is not None
-        assert ran.items() >= note.finished.items()
+        for id, success in note.finished.items():
+            assert success == Success(ran[id])
     assert believed > 100
 
 
@@ -292,6 +327,7 @@ def moments_of(path: Path, draw: random.Random) -> tuple[list[bytes], dict[int, 
     for claim in range(6):
         mine = [next(ids) for _ in range(draw.choice([3, 100, MOST]))]
         prefetch_log.begin(mine, float(claim))
+        prefetch_log.start()
         for id in mine[: draw.randrange(1, len(mine))]:
             ran[id] = draw.choice([None, f'"result of {id}"'])
             ran[id] = ran[id] if prefetch_log.has_room(ran[id]) else None
@@ -311,12 +347,13 @@ def test_reclaiming_says_how_far_the_worker_is_and_keeps_it_from_the_rest(
     prefetch_log: PrefetchLog, path: Path
 ) -> None:
     prefetch_log.begin([7, 8, 9])
+    prefetch_log.start()
     prefetch_log.finish("1")
     prefetch_log.start()
-    assert now(path) == Snapshot(8, {7: "1"}, (9,))
+    assert now(path) == Snapshot(8, {7: Success("1")}, (9,))
     prefetch_log.finish("2")
     assert not prefetch_log.start()
-    assert read(path) == Snapshot(0, {7: "1", 8: "2"}, (9,))
+    assert read(path) == Snapshot(0, {7: Success("1"), 8: Success("2")}, (9,))
     assert list(prefetch_log.settled) == [7]
 
 
@@ -324,10 +361,11 @@ def test_reclaiming_can_be_repeated_by_anybody_if_the_first_try_failed(
     prefetch_log: PrefetchLog, path: Path
 ) -> None:
     prefetch_log.begin([7, 8, 9])
+    prefetch_log.start()
     assert now(path) == now(path) == Snapshot(7, {}, (8, 9))
     prefetch_log.finish("1")
     assert has_unstarted(path, 0)
-    assert now(path) == Snapshot(0, {7: "1"}, (8, 9))
+    assert now(path) == Snapshot(0, {7: Success("1")}, (8, 9))
     assert list(prefetch_log.settled) == [7]
     assert not prefetch_log.start()
 
@@ -336,6 +374,7 @@ def test_there_is_nothing_to_reclaim_beside_the_only_job(
     prefetch_log: PrefetchLog, path: Path
 ) -> None:
     prefetch_log.begin([7])
+    prefetch_log.start()
     assert now(path) is None
     assert not has_unstarted(path, 0)
 
@@ -344,6 +383,7 @@ def test_reclaiming_waits_until_what_the_worker_wrote_is_seen(
     prefetch_log: PrefetchLog, path: Path
 ) -> None:
     prefetch_log.begin([7, 8, 9])
+    prefetch_log.start()
     prefetch_log.finish()
     waits: list[float] = []
 
@@ -352,22 +392,24 @@ def test_reclaiming_waits_until_what_the_worker_wrote_is_seen(
         # It looked for a reclaim before there was one, and its write comes late.
         set_number(path, prefetch_logs._STARTED, prefetch_logs._word(2, prefetch_log._salt))
 
-    assert reclaim(path, sleep=start_meanwhile) == Snapshot(8, {7: None}, (9,))
+    assert reclaim(path, sleep=start_meanwhile) == Snapshot(8, {7: Success()}, (9,))
     assert waits == [VISIBLE_SECONDS]
 
 
 def test_no_job_starts_after_it_was_reclaimed(prefetch_log: PrefetchLog, path: Path) -> None:
     prefetch_log.begin([7, 8])
+    prefetch_log.start()
     prefetch_log.finish()
     started: list[bool] = []
     note = reclaim(path, sleep=lambda seconds: started.append(prefetch_log.start()))
-    assert (started, note) == ([False], Snapshot(0, {7: None}, (8,)))
+    assert (started, note) == ([False], Snapshot(0, {7: Success()}, (8,)))
 
 
 def test_a_worker_rests_when_it_has_not_moved_for_so_long(
     prefetch_log: PrefetchLog, path: Path, clock: Nanoseconds
 ) -> None:
     prefetch_log.begin([7, 8, 9])
+    prefetch_log.start()
     clock.now += SECOND
     assert has_unstarted(path, 0.5, clock=clock)
     assert not has_unstarted(path, 1.5, clock=clock)
@@ -376,13 +418,14 @@ def test_a_worker_rests_when_it_has_not_moved_for_so_long(
     prefetch_log.start()
     assert not has_unstarted(path, 0.5, clock=clock)
     clock.now += SECOND
-    assert reclaim(path, 0.5, clock=clock) == Snapshot(8, {7: None}, (9,))
+    assert reclaim(path, 0.5, clock=clock) == Snapshot(8, {7: Success()}, (9,))
 
 
 def test_a_machine_that_has_started_anew_since_is_a_long_rest(
     prefetch_log: PrefetchLog, path: Path, clock: Nanoseconds
 ) -> None:
     prefetch_log.begin([7, 8])
+    prefetch_log.start()
     clock.now = SECOND
     assert has_unstarted(path, 3600, clock=clock)
 
@@ -421,10 +464,11 @@ def test_a_forked_child_may_close_a_log_that_its_parent_goes_on_with(
     prefetch_log: PrefetchLog, path: Path, in_child: Callable[[Callable[[], None]], None]
 ) -> None:
     prefetch_log.begin([7, 8])
+    prefetch_log.start()
     in_child(prefetch_log.close)
     prefetch_log.finish("1")
     assert prefetch_log.start()
-    assert read(path) == Snapshot(8, {7: "1"})
+    assert read(path) == Snapshot(8, {7: Success("1")})
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from waiting import Clock
 from worker_side import claim_one
 
 from litequeue.engine import locks
-from litequeue.engine.prefetch_log import Snapshot
+from litequeue.engine.prefetch_log import Snapshot, Success
 from litequeue.engine.presence import Presence, Registration
 from litequeue.errors import CannotOpen
 from litequeue.queue import Queue
@@ -164,6 +164,7 @@ def test_the_log_of_a_dead_worker_says_what_it_was_running(
         registration.prefetch_log.clear()
         if job_id:
             registration.prefetch_log.begin([job_id])
+            registration.prefetch_log.start()
     registration.close()
     assert rescues(presence, registration.worker) == [Snapshot(running)]
 
@@ -173,10 +174,11 @@ def test_a_worker_that_leaves_with_claimed_jobs_leaves_them_to_its_rescuer(
 ) -> None:
     registration = register()
     registration.prefetch_log.begin([7, 8, 9])
+    registration.prefetch_log.start()
     registration.prefetch_log.finish('"told"')
     registration.prefetch_log.start()
     assert not registration.leave()
-    assert rescues(presence, registration.worker) == [Snapshot(8, {7: '"told"'}, (9,))]
+    assert rescues(presence, registration.worker) == [Snapshot(8, {7: Success('"told"')}, (9,))]
 
 
 def test_where_a_job_hung_is_part_of_the_snapshot(
@@ -184,6 +186,7 @@ def test_where_a_job_hung_is_part_of_the_snapshot(
 ) -> None:
     registration = register()
     registration.prefetch_log.begin([7])
+    registration.prefetch_log.start()
     os.write(registration.fileno(), b"  File x, line 1")
     registration.close()
     assert rescues(presence, registration.worker) == [Snapshot(7, stuck_at="  File x, line 1")]
@@ -218,6 +221,7 @@ def test_only_one_rescuer_gets_a_dead_worker(
     rival = make_queue().store.presence
     registration = register()
     registration.prefetch_log.begin([7])
+    registration.prefetch_log.start()
     registration.close()
     with presence.rescue(registration.worker) as note:
         assert note == Snapshot(7)
@@ -231,6 +235,7 @@ def test_a_rescue_that_fails_is_left_to_the_next(
 ) -> None:
     registration = register()
     registration.prefetch_log.begin([7])
+    registration.prefetch_log.start()
     registration.close()
     with pytest.raises(ZeroDivisionError), presence.rescue(registration.worker):
         raise ZeroDivisionError
@@ -334,6 +339,7 @@ def test_a_rescuer_that_comes_as_another_has_finished_rescues_nothing(
     rival = make_queue().store.presence
     registration = register()
     registration.prefetch_log.begin([7])
+    registration.prefetch_log.start()
     registration.close()
     rescued: list[Snapshot | None] = []
     just_before_locking(lambda: rescued.extend(rescues(rival, registration.worker)))

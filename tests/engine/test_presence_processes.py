@@ -28,6 +28,7 @@ from litequeue.queue import Queue
 queue = Queue(sys.argv[1])
 registration = queue.store.presence.register(["high", "low"])
 registration.prefetch_log.begin([7])
+registration.prefetch_log.start()
 if sys.argv[2] == "fork":
     reader, writer = os.pipe()
     child = os.fork()

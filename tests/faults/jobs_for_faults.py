@@ -52,8 +52,8 @@ def believe_all_jobs_short() -> None:
     first fetch on, and whatever they measure."""
     measured = PrefetchSize.__init__
 
-    def sure(prefetch_size: PrefetchSize, most: int, *, durable: bool = False) -> None:
-        measured(prefetch_size, most, durable=durable)
+    def sure(prefetch_size: PrefetchSize, most: int) -> None:
+        measured(prefetch_size, most)
         prefetch_size._next = prefetch_size._most
 
     PrefetchSize.__init__ = sure  # type: ignore[assignment, method-assign]
@@ -201,6 +201,11 @@ def grow() -> None:
 def close_all() -> None:
     """Close whatever the process has open, as daemons do."""
     os.closerange(3, 4096)
+
+
+def close_all_and_fail() -> NoReturn:
+    close_all()
+    raise ValueError("after all files were closed")
 
 
 def hang() -> NoReturn:
@@ -378,6 +383,7 @@ ENDINGS: dict[str, Callable[[], object]] = {
     "term": term,
     "grow": grow,
     "close_all": close_all,
+    "close_all_and_fail": close_all_and_fail,
     "hang": hang,
     "gate": gate,
     "swallow": swallow,

@@ -40,7 +40,7 @@ def test_a_job_that_closes_all_files_of_each_worker_fails_after_its_attempts(
     flags: tuple[object, ...], world: World
 ) -> None:
     """Its end can be written down by none of them."""
-    closer = world.push("close_all", max_attempts=2)
+    closer = world.push("close_all_and_fail", max_attempts=2)
     worker = world.work(*flags)
     if "--drain" in flags:
         for _ in range(2):
@@ -54,6 +54,16 @@ def test_a_job_that_closes_all_files_of_each_worker_fails_after_its_attempts(
     world.gone(innocent)
     assert [event.attempt for event in world.journal.of(closer, START)] == [1, 2]
     assert "died" in (world.queue.get(closer).exception or "")
+
+
+def test_a_job_that_succeeds_but_closes_all_files_of_its_worker_is_completed_by_the_next(
+    world: World,
+) -> None:
+    closer = world.push("close_all", max_attempts=2)
+    world.work("--drain").ends_with(2)
+    world.work("--drain").ends_with(0)
+    world.gone(closer)
+    assert [event.attempt for event in world.journal.of(closer, START)] == [1]
 
 
 def test_a_job_that_ends_its_process_is_told_its_exit_code(world: World) -> None:

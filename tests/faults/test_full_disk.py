@@ -52,7 +52,7 @@ sys.exit(Worker(queue, jobs_for_faults, prefetch=PREFETCH, limits=Limits(drain=T
 def test_an_end_that_finds_the_disk_full_waits_for_room(world: World) -> None:
     id = world.push("big", keep=60)
     worker = world.script(LIMITED)
-    worker.said(f"job {id} waits to be written down")
+    worker.said(f"the end of job {id} is not written yet")
     assert world.queue.get(id).state == "running"
     (world.folder / "room").touch()
     worker.ends_with(0)
@@ -64,7 +64,7 @@ def test_an_end_that_finds_the_disk_full_waits_for_room(world: World) -> None:
 def test_a_worker_that_is_killed_while_its_end_waits_for_room_loses_nothing(world: World) -> None:
     id = world.push("big", "ok", keep=60)
     worker = world.script(LIMITED)
-    worker.said(f"job {id} waits to be written down")
+    worker.said(f"the end of job {id} is not written yet")
     worker.kill()
     world.work("--drain").ends_with(0)
     assert world.ends(id) == [6]
@@ -76,7 +76,7 @@ def a_prefetch_without_room(world: World) -> tuple[list[int], int, Program]:
     parents = [world.push("page") for _ in range(2)]
     child = world.push("take", after=parents)
     worker = world.script(LIMITED)
-    worker.said("waits to be written down")
+    worker.said("is not written yet")
     assert all(world.journal.names(id) == [START, OK] for id in parents[:1])
     return parents, child, worker
 

@@ -121,7 +121,7 @@ def test_the_ends_of_a_prefetch_wait_for_as_long_as_another_process_holds_the_lo
     world.started(row.middle)
     with held(world.path):
         world.open_gate(row.middle)
-        world.until(lambda: worker.err().count("waits to be written down") >= 2)
+        world.until(lambda: worker.err().count("is not written yet") >= 2)
     row.ran_once(row.middle, *row.others)
     worker.signal(signal.SIGTERM)
     worker.ends_with(0)
@@ -136,7 +136,7 @@ def test_a_worker_that_must_end_while_the_file_is_locked_leaves_its_prefetch_to_
     world.started(row.middle)
     with held(world.path):
         world.open_gate(row.middle)
-        worker.said("waits to be written down")
+        worker.said("is not written yet")
         worker.process.send_signal(signal.SIGTERM)
         worker.process.send_signal(signal.SIGINT)
         assert worker.status() != 0
@@ -159,7 +159,7 @@ def test_a_signal_while_the_file_is_locked_charges_nobody(signals: int, world: W
         if signals == 2:
             worker.status()
         else:
-            worker.said("waits to be written down")
+            worker.said("is not written yet")
     worker.status()
     world.work("--drain").ends_with(0)
     world.gone(row.middle)

@@ -57,7 +57,7 @@ def test_an_end_waits_for_as_long_as_another_process_holds_the_lock(
     world.started(id)
     with held(world.path):
         world.open_gate(id)
-        world.until(lambda: worker.err().count(f"job {id} waits to be written down") >= 2)
+        world.until(lambda: worker.err().count(f"the end of job {id} is not written yet") >= 2)
         assert world.queue.get(id).state == "running"
     world.gone(id)
     runs = 1 if ending == "ok" else 2

@@ -161,7 +161,7 @@ def test_a_generator_that_a_decorator_hides_fails_the_job(queue: Queue) -> None:
     with Worker(queue, [Greet]).in_background():
         row = queue.wait(id, timeout=30)
     assert row is not None
-    assert "nothing of that has run" in str(row.exception)
+    assert "none of its code has run" in str(row.exception)
 
 
 async def told_async(self: object, what: object) -> None: ...

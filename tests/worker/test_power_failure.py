@@ -62,6 +62,7 @@ def claimed(queue: Queue, count: int) -> tuple[Registration, list[JobRow]]:
     reserved_at = rows[0].reserved_at
     assert reserved_at is not None
     registration.prefetch_log.begin([row.id for row in rows], reserved_at.timestamp())
+    registration.prefetch_log.start()
     return registration, rows
 
 
@@ -172,6 +173,7 @@ def test_a_copy_by_another_tool_from_an_older_claim_is_not_what_the_hand_is_abou
     reserved_at = rows[0].reserved_at
     assert reserved_at is not None
     registration.prefetch_log.begin([row.id for row in rows], reserved_at.timestamp())
+    registration.prefetch_log.start()
     registration.prefetch_log.finish()
     registration.close()
     put_in_place(tmp_path / "copy.db", queue)

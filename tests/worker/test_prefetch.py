@@ -61,6 +61,7 @@ DEEDS["result"] = lambda: {"gr\u00fc\u00df": "\u2028"}
 DEEDS["large"] = lambda: "\u20ac" * 5000
 DEEDS["no json"] = lambda: object()
 DEEDS["push"] = lambda: current().push(Does("nothing"))
+DEEDS["push unique"] = lambda: current().push(Does("nothing"), unique=True)
 DEEDS["recall"] = lambda: current().pushes_to.store.reclaimer.reclaim()
 
 
@@ -134,7 +135,7 @@ def there(queue: object, id: object) -> bool:
 
 
 class Told:
-    """A listener that remembers what it was told, and whether the row was there then."""
+    """An observer that remembers what it was told, and whether the row was there then."""
 
     def __init__(self, queue: Queue) -> None:
         self.events: list[tuple[str, int]] = []
@@ -205,14 +206,13 @@ def test_with_a_prefetch_of_one_each_ends_before_the_next_starts(queue: Queue, t
     assert told.events == [(word, id) for id in ids for word in ("started", "ended")]
 
 
-def test_where_each_end_is_to_be_on_the_disk_each_ends_before_the_next_starts(
-    tmp_path: Path,
-) -> None:
+def test_a_completion_need_not_be_on_the_disk_before_the_next_job_starts(tmp_path: Path) -> None:
     with Queue(tmp_path / "full.db", synchronous="full") as queue:
         told = Told(queue)
         ids = row_of(queue, *["nothing"] * 3)
         worker_of(queue, told).run()
-        assert told.events == [(word, id) for id in ids for word in ("started", "ended")]
+        assert told.of("started") == told.of("ended") == ids
+        assert told.events[:3] == [("started", id) for id in ids]
 
 
 ENDS = {
@@ -270,11 +270,29 @@ def test_a_hook_is_called_when_the_row_is_gone(queue: Queue, told: Told) -> None
     assert results == [[5, False]]
 
 
-def test_a_job_that_is_kept_has_its_result_at_once(queue: Queue, told: Told) -> None:
-    first = queue.push(Does("result"), keep=60)
-    row_of(queue, "nothing")
+def test_results_that_are_kept_are_written_together(queue: Queue, told: Told) -> None:
+    ids = [queue.push(Does("result"), keep=60) for _ in range(3)]
+    ids.append(queue.push(Does("nothing"), keep=60))
     worker_of(queue, told).run()
-    assert queue.result(first) == DEEDS["result"]()
+    assert told.events[:4] == [("started", id) for id in ids]
+    assert [queue.result(id) for id in ids] == [*[DEEDS["result"]()] * 3, None]
+
+
+@pytest.mark.parametrize("options", [{"timeout": 60}, {"timeout": 60, "keep": 60}])
+def test_jobs_with_a_timeout_are_claimed_together(
+    options: dict[str, float], queue: Queue, told: Told
+) -> None:
+    ids = [queue.push(Does("nothing"), **options) for _ in range(3)]  # type: ignore[arg-type]
+    worker_of(queue, told).run()
+    assert told.events[:3] == [("started", id) for id in ids]
+    assert told.ended_as == dict.fromkeys(ids, State.DONE)
+
+
+def test_a_unique_job_is_over_before_the_next_one_starts(queue: Queue, told: Told) -> None:
+    """An equal job that is pushed by the next one must not be swallowed."""
+    ids = [queue.push(Does("nothing"), unique=True), queue.push(Does("push unique"))]
+    worker_of(queue, told).run()
+    assert told.of("started") == told.of("ended") == [*ids, ids[-1] + 1]
 
 
 # What others see and do
@@ -319,14 +337,15 @@ def test_a_worker_runs_no_more_than_it_may(most: int, queue: Queue, told: Told) 
         for name in "abc":
             queue.push(Does(), queue=name)
     claimed: list[int] = []
-    fetch = queue.store.claims.claim
+    claims = queue.store.claims
+    for verb in ("claim", "claim_within"):
 
-    def counted(*arguments: object) -> list[JobRow]:
-        rows = fetch(*arguments)  # type: ignore[arg-type]
-        claimed.extend(row.id for row in rows)
-        return rows
+        def counted(*arguments: object, real: object = getattr(claims, verb)) -> list[JobRow]:
+            rows: list[JobRow] = real(*arguments)  # type: ignore[operator]
+            claimed.extend(row.id for row in rows)
+            return rows
 
-    queue.store.claims.claim = counted  # type: ignore[assignment, method-assign]
+        setattr(claims, verb, counted)
     worker_of(queue, told, jobs=most).run()
     assert len(told.of("ended")) == len(claimed) == most
 
@@ -334,11 +353,14 @@ def test_a_worker_runs_no_more_than_it_may(most: int, queue: Queue, told: Told) 
 def test_nothing_starts_in_a_hand_that_was_recalled(
     queue: Queue, told: Told, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Others may have it back at every moment; here it is just before each start."""
+    """Others may reclaim it at every moment; here it is just before each second start."""
     ids = row_of(queue, *["nothing"] * 6)
     start = PrefetchLog.start
 
     def recalled_before(prefetch_log: PrefetchLog) -> bool:
+        first = not told.events or told.events[-1][0] == "ended"
+        if first or prefetch_log.count < 2:
+            return start(prefetch_log)
         assert queue.store.reclaimer.reclaim() > 0
         started = start(prefetch_log)
         assert not started

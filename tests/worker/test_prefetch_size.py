@@ -35,7 +35,7 @@ def test_after_few_it_asks_for_no_fewer_than_before() -> None:
 
 @pytest.mark.parametrize(
     ("prefetch_size", "most"),
-    [(PrefetchSize(5), 5), (PrefetchSize(1), 1), (PrefetchSize(9, durable=True), 1)],
+    [(PrefetchSize(5), 5), (PrefetchSize(1), 1)],
 )
 def test_it_never_fetches_more_than_it_may(prefetch_size: PrefetchSize, most: int) -> None:
     for _ in range(10):

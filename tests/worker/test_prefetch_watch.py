@@ -38,6 +38,7 @@ def watched(tmp_path: Path) -> Iterator[Watched]:
 
 def test_a_hand_that_does_not_move_is_recalled_once(watched: Watched) -> None:
     watched.prefetch_log.begin([1, 2, 3])
+    watched.prefetch_log.start()
     watched.watch.begin()
     wait_until(lambda: watched.recalls == 1)
     assert read(watched.prefetch_log.path).unstarted == (2, 3)
@@ -45,6 +46,7 @@ def test_a_hand_that_does_not_move_is_recalled_once(watched: Watched) -> None:
 
 def test_a_hand_that_has_moved_is_watched_further(watched: Watched) -> None:
     watched.prefetch_log.begin([1, 2, 3])
+    watched.prefetch_log.start()
     watched.watch.begin()
     watched.prefetch_log.finish()
     assert watched.prefetch_log.start()
@@ -57,6 +59,7 @@ def test_a_recall_that_failed_is_tried_again(
     monkeypatch.setattr("litequeue.worker.prefetch.WATCH_STOP_SECONDS", 0.01)
     watched.error = DatabaseBusy(path="jobs.db", waited=1)
     watched.prefetch_log.begin([1, 2])
+    watched.prefetch_log.start()
     watched.watch.begin()
     wait_until(lambda: watched.recalls >= 3)
 
