@@ -32,7 +32,7 @@ from litequeue.worker.periodic import ScheduleEntry, Schedules
 EARLIEST = datetime.min.replace(tzinfo=timezone.utc)
 
 # How many of the jobs that a job waits for are named in a sentence.
-MOST_NAMED = 3
+NAMED_PARENTS = 3
 # How many rows each table of the status shows at most.
 LINES = 20
 
@@ -356,8 +356,12 @@ def _why_waiting(store: Store, row: JobRow, database: str) -> str:
     unmet = [parent for parent in parents(store, row) if parent.state is not State.DONE]
     # Failed ones first: they need a retry.
     unmet.sort(key=lambda parent: not parent.failed)
-    named = "; ".join(parent_in_words(parent, database) for parent in unmet[:MOST_NAMED])
-    more = f"; and {jobs_counted(len(unmet) - MOST_NAMED)} more" if len(unmet) > MOST_NAMED else ""
+    named = "; ".join(parent_in_words(parent, database) for parent in unmet[:NAMED_PARENTS])
+    more = (
+        f"; and {jobs_counted(len(unmet) - NAMED_PARENTS)} more"
+        if len(unmet) > NAMED_PARENTS
+        else ""
+    )
     return f"it waits for {named}{more}" if unmet else "it waits for other jobs to succeed"
 
 

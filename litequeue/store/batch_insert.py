@@ -14,7 +14,7 @@ from litequeue.records import JobRow, State
 from litequeue.store.batches import Batches
 from litequeue.store.dependencies import Dependencies
 from litequeue.store.finish import Executions
-from litequeue.store.insert import NOTHING_GIVEN, Alike, Inserts, Pushable, Pushed
+from litequeue.store.insert import NO_OPTIONS, Alike, Inserts, Pushable, Pushed
 from litequeue.store.unblock import Unblocker
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class BatchJobs:
 
             # Raised here, so that the traceback shows which push it was.
             raise no_job("batch.push", job)
-        given = checked(options, "push") if options else NOTHING_GIVEN
+        given = checked(options, "push") if options else NO_OPTIONS
         self._jobs.append(((job, payload or {}) if isinstance(job, str) else job, given))
 
     def added(self) -> Iterator[tuple[Pushed, Options]]:
@@ -103,7 +103,7 @@ class BatchInserts:
         """Add a chunk of jobs to the batch that the run of ``row`` plans, and store the cursor
         after it, in one transaction. After the last chunk, when ``cursor`` is None, the run
         ends and the row waits for the jobs. Raises RunLost."""
-        many = self._inserts.rows(zip(jobs, repeat(NOTHING_GIVEN)))
+        many = self._inserts.rows(zip(jobs, repeat(NO_OPTIONS)))
         last, now = cursor is None, self._now()
         with self._database.transaction():
             if not self._executions.wanted(row):

@@ -165,7 +165,7 @@ class Claims:
     def _fail_queue(self, queue: object) -> None:
         """Fail jobs in a queue whose name is not text: no worker could serve it, and in the
         index it would hide the queues after it."""
-        # A blob that is valid text must not be confused with the queue of that name.
+        # A blob that is valid text must not also match the queue of that name.
         values = {"raw": queue, "text": queue if _is_no_text(queue) else None}
         with self._database.transaction():
             for row in self._database.rows(self.IN_QUEUE, values):

@@ -50,7 +50,7 @@ class Slots:
             return None
         return next((slot for slot in slots if slot not in taken), None)
 
-    PUT_BACK = f"""
+    RELEASE = f"""
     update litequeue_jobs
     set state = case when available_at > reserved_at then 4 else 9 end,
         attempts = attempts - 1, worker = {NOBODY}, slot = null
@@ -67,7 +67,7 @@ class Slots:
     )"""
 
     def _block(self, row: JobRow) -> None:
-        self._database.rows(self.PUT_BACK, {"id": row.id})
+        self._database.rows(self.RELEASE, {"id": row.id})
         self._database.rows(self.BLOCK, {"key": row.overlap_key})
 
     # One job in each queue, since a queue may have no worker; the queue names are found by

@@ -1,8 +1,7 @@
 """Job dependencies: edges from parents to the jobs that come after them.
 
 A dependency is satisfied in the transaction in which its parent succeeds, and then holds
-the parent's result for the child. A job with an unsatisfied
-dependency waits.
+the parent's result for the child. A job with an unsatisfied dependency waits.
 """
 
 from __future__ import annotations

@@ -158,8 +158,9 @@ class Executions:
     {THIS_RUN} and cancelled_at is null"""
 
     def put_back(self, row: JobRow, *, after: float) -> State:
-        """Release a run whose worker has no class for it; any worker may claim it again
-        ``after`` seconds from now. Returns the job's new state. Raises RunLost."""
+        """Release a run whose worker has no class of the job's name, its attempt not used, and
+        record since when; any worker may claim it again ``after`` seconds from now. Returns
+        the job's new state. Raises RunLost."""
         return self._again(self.PUT_BACK, row, after, row.exception)
 
     def _again(self, sql: str, row: JobRow, after: float, exception: str | None) -> State:

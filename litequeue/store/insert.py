@@ -26,11 +26,11 @@ LONGEST_KEY = 200
 LARGE_BYTES = 64 * 1024
 # The names of the payloads in a statement that inserts many rows.
 PAYLOADS = [f"payload_{place}" for place in range(64)]
-WAY_OUT = "store the file, and push its path"
+REMEDY = "store the file, and push its path"
 
 
-NOTHING_GIVEN = Options()
-NOTHING_SAID = terms_of(NOTHING_GIVEN)
+NO_OPTIONS = Options()
+NO_TERMS = terms_of(NO_OPTIONS)
 READY, SCHEDULED = State.READY.code, State.SCHEDULED.code
 
 
@@ -45,7 +45,7 @@ Values = dict[str, object]
 
 
 class Alike(NamedTuple):
-    """Rows to be, one after the other, that differ in their payloads alone."""
+    """New rows in a sequence that differ only in their payloads."""
 
     values: Values
     payloads: list[str]
@@ -53,8 +53,8 @@ class Alike(NamedTuple):
 
 
 def _many(insert: str) -> dict[int, str]:
-    """An insert for so many rows at once, the most first: in one of 64, a row costs a
-    fifth of what it costs alone, and in one of 256 no less, but that takes 3 ms to prepare."""
+    """Statements that insert 64, 8 or 1 rows, by their number of rows. With 64 rows, each
+    costs a fifth of a single insert; 256 rows cost no less, and take 3 ms to prepare."""
     into, row = insert.split(" values ")
     rows = [row.replace(":payload", f":{name}") for name in PAYLOADS]
     return {count: f"{into} values {', '.join(rows[:count])}" for count in (64, 8, 1)}
@@ -99,7 +99,7 @@ class Inserts:
         """Store a job, as Queue.push says, and return its id."""
         if after != ():
             _check_after(after)
-        given = checked(options, "push") if options else NOTHING_GIVEN
+        given = checked(options, "push") if options else NO_OPTIONS
         spec = self._spec(job, payload)
         terms = _terms(spec, given)
         if connection is None and not after and not spec.step and terms.plain:
@@ -136,7 +136,7 @@ class Inserts:
     ) -> list[int]:
         """Store many jobs, as Queue.push_many says, and return their ids in order."""
         if isinstance(jobs, str | Mapping) or not isinstance(jobs, Iterable):
-            # Of a mapping the payloads would be lost, and a text is made of letters.
+            # Iterating over a mapping would lose its values, and over a text give letters.
             from litequeue.mistakes import no_jobs
 
             raise no_jobs(jobs)
@@ -174,8 +174,8 @@ class Inserts:
     )"""
 
     def insert(self, values: Values, after: Sequence[int | Pushable] = ()) -> int:
-        """Store the row with these columns, and return its id; where it is unique and there
-        is one like it, the id of that."""
+        """Store the row with these columns, and return its id; or the id of the unfinished job
+        with the same unique key, if there is one."""
         if after or values["step"] or values["unique_key"]:
             with self._database.transaction():
                 id = self._insert_linked(values, after)
@@ -238,12 +238,12 @@ class Inserts:
 
     def _parent(self, parent: int | Pushable) -> Parent:
         if not isinstance(parent, int):
-            parent = self.insert(self.row(parent, NOTHING_GIVEN))
+            parent = self.insert(self.row(parent, NO_OPTIONS))
         return self._dependencies().parent(parent)
 
     def rows(self, jobs: Iterable[tuple[Pushed, Options]]) -> list[Alike]:
         """The rows of jobs that are pushed at the same time."""
-        now, rows, last, before = self._clock(), list[Alike](), None, NOTHING_GIVEN
+        now, rows, last, before = self._clock(), list[Alike](), None, NO_OPTIONS
         name, payloads = "", list[str]()
         encode: Callable[[Any], str] = _fields
         for each, given in jobs:
@@ -251,7 +251,7 @@ class Inserts:
             if kind == last and given is before:
                 text = encode(each)
                 if len(text) > self._light:
-                    self._weigh(name, text)
+                    self._check_size(name, text)
                 payloads.append(text)
             else:
                 job, payload = _pair(each) if isinstance(each, tuple) else (each, None)
@@ -287,10 +287,10 @@ class Inserts:
         else:
             raise OptionError(owner="push", problem="a job has its payload in it; give a name")
         if len(spec.payload) > self._light:
-            self._weigh(spec.name, spec.payload)
+            self._check_size(spec.name, spec.payload)
         return spec
 
-    def _weigh(self, name: str, payload: str) -> None:
+    def _check_size(self, name: str, payload: str) -> None:
         """Check the size of a payload: raise PayloadError if it exceeds the queue's limit,
         and log a warning for a large one, once for each name."""
         size = len(payload.encode("utf-8", "surrogatepass"))
@@ -298,13 +298,13 @@ class Inserts:
             raise PayloadError(
                 job=name,
                 problem=f"the payload has {size} bytes, and this queue takes at most "
-                f"{self._max_payload}: {WAY_OUT}",
+                f"{self._max_payload}: {REMEDY}",
             )
         if size > LARGE_BYTES and name not in self._large:
             self._large.add(name)
             from litequeue.log import logger  # most producers log nothing
 
-            logger.warning("%s: a payload of %d KiB is large: %s", name, size // 1024, WAY_OUT)
+            logger.warning("%s: a payload of %d KiB is large: %s", name, size // 1024, REMEDY)
 
 
 def _check_after(after: object) -> None:
@@ -326,7 +326,7 @@ def _named(name: str, payload: Mapping[str, object] | None) -> Spec:
         problem = "a job has its name and its fields: push it alone"
         raise OptionError(owner="push", problem=problem)
     text = _fields((name, payload))
-    return Spec(name, text, NOTHING_GIVEN, None, NOTHING_SAID, _fields)
+    return Spec(name, text, NO_OPTIONS, None, NO_TERMS, _fields)
 
 
 def _fields(pair: tuple[str, Mapping[str, object] | None]) -> str:
@@ -371,18 +371,18 @@ def _values(job: Pushable | str, spec: Spec, terms: Terms, now: float) -> Values
 
 
 def _key_of(
-    said: bool | str | Callable[..., str],
+    option: bool | str | Callable[..., str],
     job: Pushable | str,
     spec: Spec,
     *,
     payload: bool = False,
 ) -> str:
-    """The key that an option asks for; raises OptionError for a callable that does not
-    return text, or that is used with a job's name instead of a job."""
-    if callable(said):
-        found = _asked(said, job, spec)
+    """The key that an option sets; raises OptionError for a callable that does not return
+    text, or that is used with a job's name instead of a job."""
+    if callable(option):
+        found = _called(option, job, spec)
     else:
-        found = said if isinstance(said, str) else _own_key(spec, payload)
+        found = option if isinstance(option, str) else _own_key(spec, payload)
     if len(found) <= LONGEST_KEY:
         return found
     import hashlib  # 4 MB of memory, needed only for a long key
@@ -390,11 +390,11 @@ def _key_of(
     return found[:50] + hashlib.sha256(found.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def _asked(said: Callable[..., str], job: Pushable | str, spec: Spec) -> str:
+def _called(option: Callable[..., str], job: Pushable | str, spec: Spec) -> str:
     if isinstance(job, str):
         raise OptionError(owner=job, problem="a key by a callable needs the job, not its name")
     try:
-        found: object = said(job)
+        found: object = option(job)
     except Exception as error:
         raise OptionError(owner=spec.name, problem=f"its key raises {error!r}") from error
     if not isinstance(found, str) or not found:
@@ -403,7 +403,7 @@ def _asked(said: Callable[..., str], job: Pushable | str, spec: Spec) -> str:
 
 
 def _own_key(spec: Spec, payload: bool) -> str:
-    """The key of a job that names none: its folded name, with ``payload`` also its sorted
+    """The default key of a job: its folded name, and with ``payload`` also its sorted
     fields."""
     name = key(spec.name)
     return f"{name} {json.dumps(json.loads(spec.payload), sort_keys=True)}" if payload else name

@@ -50,8 +50,8 @@ class Selection(NamedTuple):
         """Return the parameters of MATCHING; raises OptionError unless exactly one kind of
         selection is given."""
         where = matching(self.state, self.queue, self.name)
-        said = [bool(self.ids), self.all, any(value is not None for value in where.values())]
-        if sum(said) != 1:
+        given = [bool(self.ids), self.all, any(value is not None for value in where.values())]
+        if sum(given) != 1:
             problem = "say which jobs: ids, or what they match (state, queue, name), or all of them"
             raise OptionError(owner=verb, problem=problem)
         return where

@@ -97,7 +97,7 @@ def test_a_job_names_those_that_wait_for_it(queue: Queue, capsys: Capture) -> No
 def test_many_parents_are_cut_short(queue: Queue, capsys: Capture) -> None:
     child = queue.push("b", after=queue.push_many([("a", {})] * 30))
     out = shown(capsys, child)
-    assert out.count("which is ready") == overview.LINES + overview.MOST_NAMED
+    assert out.count("which is ready") == overview.LINES + overview.NAMED_PARENTS
     assert "          and 10 more\n" in out
     assert "; and 27 jobs more." in out
     parents = facts(capsys, "show", "jobs.db", str(child))["parents"]
