@@ -1,4 +1,4 @@
-"""What a job carries, as strict JSON text and back by its annotations."""
+"""Encodes the payload of a job as strict JSON text, and decodes it by the annotations."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from contextlib import contextmanager
 
 from litequeue.errors import PayloadError
 from litequeue.messages import nearest, show
-from litequeue.payloads.scalars import flat, heads, storable
+from litequeue.payloads.scalars import checked_utf8, encode_fast, field_prefixes
 from litequeue.payloads.types import (
-    Form,
-    at,
+    TypeAdapter,
+    adapter_for,
+    convert_at,
+    convert_entries,
     dump,
-    entries,
     finite,
-    form_of,
-    own,
+    plain_json,
     refusal,
     refuse,
     refused,
@@ -35,38 +35,38 @@ class Codec:
         self._name = name
         with _errors_of(name):
             self._record = _Record(cls, {})
-        self._cls, forms = cls, self._record.forms
-        texts = [form.texts for form in forms.values()]
-        self._parts = list(zip(forms, heads(forms), texts, strict=True))
+        self._cls, adapters = cls, self._record.adapters
+        fast_texts = [adapter.fast_texts for adapter in adapters.values()]
+        self._parts = list(zip(adapters, field_prefixes(adapters), fast_texts, strict=True))
 
     def encode(self, instance: object) -> str:
-        """The JSON text of a job's fields; raises PayloadError."""
+        """Return the JSON text of a job's fields; raises PayloadError."""
         if type(instance) is self._cls:
             try:
-                return self._at_once(instance)
+                return self._encode_fast(instance)
             except Exception:
-                pass  # the long way says what is wrong, if anything is
+                pass  # the slow path finds what is wrong, if anything is
         with _errors_of(self._name):
             return _text(self._record.encode(instance))
 
-    def _at_once(self, instance: object) -> str:
-        """The JSON text of fields that are all single values; raises where one is not."""
+    def _encode_fast(self, instance: object) -> str:
+        """Return the JSON text of fields that are all scalars; raises where one is not."""
         text = "{"
-        for name, head, texts in self._parts:
+        for name, head, fast_texts in self._parts:
             field = getattr(instance, name)
-            text += head + texts[type(field)](field)
+            text += head + fast_texts[type(field)](field)
         text += "}"
-        return text if text.isascii() else storable(text)
+        return text if text.isascii() else checked_utf8(text)
 
     def build(self, fields: Mapping[str, object]) -> object:
-        """A job made from keyword values; raises PayloadError if a name is wrong."""
+        """Return a job with these fields; raises PayloadError if a name is wrong."""
         with _errors_of(self._name):
             self._record.check_names(fields)
         return self._record.cls(**fields)
 
     def decode(self, text: object) -> object:
-        """The job that a JSON text describes; raises PayloadError, whatever it is given."""
-        # Each run passes here, and a context manager would be a tenth of the way.
+        """Return the job of a JSON text; raises nothing but PayloadError."""
+        # Every run calls this; a context manager would take a tenth of its time.
         try:
             return self._record.decode(_tree(text))
         except Exception as error:
@@ -74,20 +74,20 @@ class Codec:
 
 
 def encode_result(value: object) -> str:
-    """The JSON text of what a job returned; raises PayloadError."""
+    """Return the JSON text of what a job returned; raises PayloadError."""
     with _errors_of("result"):
-        return _text(own(value))
+        return _text(plain_json(value))
 
 
 def encode_plain(fields: Mapping[str, object], name: str) -> str:
-    """The JSON text of a payload whose class is not known here; raises PayloadError."""
-    text = flat(fields)
+    """Return the JSON text of a payload whose class is not known here; raises PayloadError."""
+    text = encode_fast(fields)
     if text is not None:
         return text
     with _errors_of(name):
         if not isinstance(fields, Mapping):
             refuse("a mapping of fields", fields)
-        return _text(own(dict(fields)))
+        return _text(plain_json(dict(fields)))
 
 
 @contextmanager
@@ -103,7 +103,7 @@ def _text(tree: object) -> str:
         return dump(tree)
     except Exception:
         if isinstance(tree, dict):
-            entries(dump, tree)  # raises again, and names the field
+            convert_entries(dump, tree)  # raises again, and names the field
         raise
 
 
@@ -120,14 +120,14 @@ def _tree(text: object) -> object:
     except (ValueError, RecursionError):
         pass
     try:
-        # Around the value there may be blanks, or what makes it no JSON.
+        # White space around the value is allowed; anything else raises here.
         return _DECODER.decode(text)
     except (ValueError, RecursionError) as error:
         raise refused(f"is no JSON that can be read: {show(error)}") from error
 
 
 class _Record:
-    """The fields of a dataclass, and a form for each."""
+    """The fields of a dataclass, with a type adapter for each."""
 
     def __init__(self, cls: type, known: dict[type, _Record]) -> None:
         self.known = known
@@ -135,15 +135,20 @@ class _Record:
         self.cls = cls
         fields = [field for field in dataclasses.fields(cls) if field.init]
         self.required = [field.name for field in fields if _has_no_default(field)]
-        self.forms = {
-            field.name: at(field.name, lambda name: form_of(_hint(cls, name), self), field.name)
+        self.adapters = {
+            field.name: convert_at(
+                field.name, lambda name: adapter_for(_hint(cls, name), self), field.name
+            )
             for field in fields
         }
         self._check_signature()
 
+    def _adapter(self, name: str) -> TypeAdapter:
+        return adapter_for(_hint(self.cls, name), self)
+
     def _check_signature(self) -> None:
         try:
-            inspect.signature(self.cls).bind(**dict.fromkeys(self.forms))
+            inspect.signature(self.cls).bind(**dict.fromkeys(self.adapters))
         except TypeError as error:
             name = self.cls.__name__
             raise refused(f"({name}) cannot be made again from its fields: {error}") from error
@@ -152,43 +157,46 @@ class _Record:
         # A subclass may have more fields, which would be lost.
         if type(value) is not self.cls:
             refuse(self.cls.__name__, value)
-        forms = self.forms.items()
-        return {name: at(name, form.encode, getattr(value, name)) for name, form in forms}
+        adapters = self.adapters.items()
+        return {
+            name: convert_at(name, adapter.encode, getattr(value, name))
+            for name, adapter in adapters
+        }
 
     def decode(self, value: object) -> object:
         if not isinstance(value, dict):
             refuse("a JSON object", value)
-        forms = self.forms
-        if value.keys() != forms.keys():
+        adapters = self.adapters
+        if value.keys() != adapters.keys():
             self.check_names(value)
         try:
-            fields = {name: forms[name].decode(part) for name, part in value.items()}
+            fields = {name: adapters[name].decode(part) for name, part in value.items()}
         except Exception:
             for name, part in value.items():
-                at(name, forms[name].decode, part)  # raises again, and names the field
+                convert_at(name, adapters[name].decode, part)  # raises again, and names the field
             raise
         return self.cls(**fields)
 
     def resolved(self, annotation: str) -> object:
         return _resolved(self.cls, annotation)
 
-    def nested(self, cls: type) -> Form:
+    def nested(self, cls: type) -> TypeAdapter:
         record = self.known.get(cls) or _Record(cls, self.known)
-        return Form(cls.__name__, (cls,), (dict,), record.encode, record.decode)
+        return TypeAdapter(cls.__name__, (cls,), (dict,), record.encode, record.decode)
 
     def check_names(self, fields: Mapping[str, object]) -> None:
         for name in fields:
-            if name not in self.forms:
+            if name not in self.adapters:
                 raise refused(f"is unknown; {self._advice(str(name))}", f".{name}")
         for name in self.required:
             if name not in fields:
                 raise refused("is missing", f".{name}")
 
     def _advice(self, name: str) -> str:
-        meant = nearest(name, self.forms)
+        meant = nearest(name, self.adapters)
         if meant:
             return f"did you mean {meant!r}?"
-        return f"the fields are: {', '.join(self.forms) or 'none'}"
+        return f"the fields are: {', '.join(self.adapters) or 'none'}"
 
 
 def _has_no_default(field: dataclasses.Field[object]) -> bool:

@@ -1,7 +1,7 @@
-"""The JSON text of single values, by their exact type: what most payloads are made of.
+"""The fast path of encoding: scalars straight to JSON text, by their exact type.
 
-This is the short way from a payload to its text. Of what it cannot take it says nothing:
-the long way, through the forms, takes it or finds what is wrong with it.
+It gives no reason for what it cannot encode: the slow path, through the type adapters,
+encodes it or says what is wrong.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def _number(value: float) -> str:
     return float.__repr__(value)
 
 
-TEXTS: Mapping[type, Text] = {
+JSON_TEXTS: Mapping[type, Text] = {
     type(None): {None: "null"}.__getitem__,
     bool: {True: "true", False: "false"}.__getitem__,
     int: int.__repr__,
@@ -29,27 +29,26 @@ TEXTS: Mapping[type, Text] = {
 }
 
 
-def texts_of(*types: type) -> Mapping[type, Text]:
-    """How the values of these types are written."""
-    return {cls: TEXTS[cls] for cls in types}
+def fast_texts_of(*types: type) -> Mapping[type, Text]:
+    """Return the functions that write values of these types as JSON."""
+    return {cls: JSON_TEXTS[cls] for cls in types}
 
 
-def heads(names: Iterable[str]) -> list[str]:
-    """What stands before each value in a JSON object: the name, and what parts it from
-    the value before."""
-    return [f"{',' if place else ''}{encode_basestring(name)}:" for place, name in enumerate(names)]
+def field_prefixes(names: Iterable[str]) -> list[str]:
+    """Return the text before each value of a JSON object: a comma, but for the first, and the
+    name."""
+    return [f"{',' if index else ''}{encode_basestring(name)}:" for index, name in enumerate(names)]
 
 
-def storable(text: str) -> str:
-    """The text itself; raises UnicodeEncodeError for lone surrogates, which SQLite does
-    not take."""
+def checked_utf8(text: str) -> str:
+    """Return ``text``; raises UnicodeEncodeError for lone surrogates, which SQLite refuses."""
     if not text.isascii():
         text.encode()
     return text
 
 
-def flat(fields: object) -> str | None:
-    """The JSON object of a dict that holds single values only; None for anything else."""
+def encode_fast(fields: object) -> str | None:
+    """Return the JSON object of a dict of scalars; None for anything else."""
     if type(fields) is not dict:
         return None
     text, comma = "{", ""
@@ -57,8 +56,8 @@ def flat(fields: object) -> str | None:
         for name, value in fields.items():
             if type(name) is not str:
                 return None
-            text += f"{comma}{encode_basestring(name)}:{TEXTS[type(value)](value)}"
+            text += f"{comma}{encode_basestring(name)}:{JSON_TEXTS[type(value)](value)}"
             comma = ","
-        return storable(text + "}")
+        return checked_utf8(text + "}")
     except Exception:
         return None

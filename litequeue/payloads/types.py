@@ -1,7 +1,6 @@
-"""How one annotation becomes JSON: a form for each, made once for each job class.
+"""Converts the values of one annotation to JSON and back, by a type adapter for each.
 
-A form is two functions between a Python value and plain JSON, and what it says of itself
-where it refuses a value.
+A type adapter has a function for each direction, and a label for the messages of refusals.
 """
 
 from __future__ import annotations
@@ -19,21 +18,21 @@ from itertools import combinations
 from typing import Literal, NamedTuple, NoReturn, Protocol, TypeVar, Union
 
 from litequeue.messages import cut, show
-from litequeue.payloads.scalars import TEXTS, Text, storable, texts_of
+from litequeue.payloads.scalars import JSON_TEXTS, Text, checked_utf8, fast_texts_of
 
 Convert = Callable[..., object]
 S = TypeVar("S")
 T = TypeVar("T")
 
 INFINITY = float("inf")
-# The tree that it is given is a copy: a circle in the value has been found by then.
+# It gets a converted copy: a value that contains itself has been refused before.
 _ENCODER = json.JSONEncoder(
     allow_nan=False, ensure_ascii=False, separators=(",", ":"), check_circular=False
 )
 
 
 class _Refused(Exception):
-    """A value that a payload cannot hold; its path grows on the way out."""
+    """A value that a payload cannot hold. Each level that it passes adds to its path."""
 
     def __init__(self, problem: str, path: str = "") -> None:
         self.problem = problem
@@ -45,12 +44,12 @@ class _Refused(Exception):
 
 
 def refused(problem: str, path: str = "") -> Exception:
-    """The refusal to raise where ``refuse`` would not say enough."""
+    """Return a refusal with this problem, to raise."""
     return _Refused(problem, path)
 
 
 def refusal(error: Exception) -> _Refused:
-    """What an error means for the payload: itself, or a refusal that it caused."""
+    """Return the error itself if it is a refusal, else a refusal that it caused."""
     if isinstance(error, _Refused):
         return error
     if isinstance(error, RecursionError):
@@ -68,27 +67,27 @@ def refuse(wanted: str, value: object) -> NoReturn:
 
 
 def finite(value: str | float) -> float:
-    """A number that JSON can hold; raises a refusal."""
+    """Return the number as a float; raises a refusal for NaN and infinity."""
     number = float(value)
-    if not abs(number) < INFINITY:  # nor is a NaN less
+    if not abs(number) < INFINITY:  # false for a NaN, too
         raise _Refused(f"must be a finite number, not {value}")
     return number
 
 
-def _items(convert: Convert, values: Iterable[object]) -> list[object]:
-    return [at(index, convert, value) for index, value in enumerate(values)]
+def _convert_items(convert: Convert, values: Iterable[object]) -> list[object]:
+    return [convert_at(index, convert, value) for index, value in enumerate(values)]
 
 
-def entries(convert: Convert, table: Mapping[object, object]) -> dict[object, object]:
-    """The table with its values converted; raises a refusal for a key that is no text."""
+def convert_entries(convert: Convert, table: Mapping[object, object]) -> dict[object, object]:
+    """Return the mapping with its values converted; raises a refusal for a key that is no str."""
     for key in table:
         if not isinstance(key, str):
             raise _Refused(f"must have keys of type str, not {type(key).__name__} ({show(key)})")
-    return {key: at(key, convert, value) for key, value in table.items()}
+    return {key: convert_at(key, convert, value) for key, value in table.items()}
 
 
-def at(step: object, convert: Callable[[S], T], value: S) -> T:
-    """Convert the value that is found at ``step``, which goes before the path of a refusal."""
+def convert_at(step: object, convert: Callable[[S], T], value: S) -> T:
+    """Convert the value at ``step``, a field, key or index; a refusal gets it in its path."""
     try:
         return convert(value)
     except Exception as error:
@@ -98,112 +97,116 @@ def at(step: object, convert: Callable[[S], T], value: S) -> T:
 
 
 def dump(tree: object) -> str:
-    """The shortest JSON text of a tree of plain values."""
-    return storable(_ENCODER.encode(tree))
+    """Return the compact JSON text of plain JSON values."""
+    return checked_utf8(_ENCODER.encode(tree))
 
 
-class Form(NamedTuple):
-    """What an annotation takes, how it is written to plain JSON, and how it is read."""
+class TypeAdapter(NamedTuple):
+    """Converts the values of one annotation to plain JSON and back."""
 
-    says: str
-    takes: tuple[type, ...]  # the Python types that it writes
-    kinds: tuple[type, ...]  # the JSON types that it reads
+    label: str
+    python_types: tuple[type, ...]  # the Python types that it writes
+    json_types: tuple[type, ...]  # the JSON types that it reads
     write: Convert
     read: Convert
-    # What it writes without a look at the value: by its exact type, straight to text.
-    texts: Mapping[type, Text] = {}
+    # The fast path: functions from a value of this exact type straight to JSON text.
+    fast_texts: Mapping[type, Text] = {}
 
     def encode(self, value: object) -> object:
-        if not isinstance(value, self.takes):
-            refuse(self.says, value)
+        if not isinstance(value, self.python_types):
+            refuse(self.label, value)
         return self.write(value)
 
     def decode(self, value: object) -> object:
-        if type(value) not in self.kinds:
-            refuse(self.says, value)
+        if type(value) not in self.json_types:
+            refuse(self.label, value)
         return self.read(value)
 
 
-class Home(Protocol):
-    """The dataclass whose field has the annotation."""
+class Resolver(Protocol):
+    """Resolves what an annotation refers to, for the dataclass that has it."""
 
     def resolved(self, annotation: str) -> object: ...
 
-    def nested(self, cls: type) -> Form: ...
+    def nested(self, cls: type) -> TypeAdapter: ...
 
 
-def form_of(hint: object, home: Home) -> Form:
-    """The form of an annotation; raises a refusal for one that no payload can hold."""
+def adapter_for(hint: object, resolver: Resolver) -> TypeAdapter:
+    """Return the type adapter of an annotation; raises a refusal for one that is not supported."""
     if isinstance(hint, str):  # list["Node"], which Python 3.10 leaves as it is
-        return form_of(home.resolved(hint), home)
+        return adapter_for(resolver.resolved(hint), resolver)
     if hint is typing.Any:
-        return _leaves()[object]
+        return _scalar_adapters()[object]
     for alias in ("__supertype__", "__value__"):  # of a NewType, of a `type X = ...`
         if hasattr(hint, alias):
-            return form_of(getattr(hint, alias), home)
+            return adapter_for(getattr(hint, alias), resolver)
     origin, args = typing.get_origin(hint) or hint, typing.get_args(hint)
     if origin is Literal:
-        return _literal_form(args)
-    parts = [form_of(arg, home) for arg in args if arg is not ...]
+        return _literal_adapter(args)
+    parts = [adapter_for(arg, resolver) for arg in args if arg is not ...]
     if origin is Union or origin is types.UnionType:
-        return _union_form(parts)
+        return _union_adapter(parts)
     if origin is tuple and args and args[-1] is not ...:
-        return _tuple_form(parts)
+        return _tuple_adapter(parts)
     if origin in (list, tuple, set, frozenset, Sequence):
-        return _array_form(origin, *parts or [_leaves()[object]])
+        return _array_adapter(origin, *parts or [_scalar_adapters()[object]])
     if origin is dict or origin is Mapping:
-        return _dict_form(*parts or [_leaves()[str], _leaves()[object]])
-    return _class_form(hint, home)
+        return _dict_adapter(*parts or [_scalar_adapters()[str], _scalar_adapters()[object]])
+    return _class_adapter(hint, resolver)
 
 
-def _class_form(hint: object, home: Home) -> Form:
+def _class_adapter(hint: object, resolver: Resolver) -> TypeAdapter:
     cls = type(None) if hint is None else hint
     if isinstance(cls, type) and typing.get_origin(cls) is None:
-        if cls in _leaves():
-            return _leaves()[cls]
+        if cls in _scalar_adapters():
+            return _scalar_adapters()[cls]
         if issubclass(cls, Enum):
-            return _enum_form(cls)
-        if cls in _textual() or issubclass(cls, _loaded("pathlib", "PurePath")):
-            return _leaf(cls, str, cls)
+            return _enum_adapter(cls)
+        if cls in _text_types() or issubclass(cls, _loaded("pathlib", "PurePath")):
+            return _value_adapter(cls, str, cls)
         if dataclasses.is_dataclass(cls):
-            return home.nested(cls)
+            return resolver.nested(cls)
     name = cls.__name__ if isinstance(cls, type) else cls
     raise _Refused(f"has a type that no payload can hold: {name}")
 
 
 @cache
-def _leaves() -> dict[type, Form]:
+def _scalar_adapters() -> dict[type, TypeAdapter]:
     none = type(None)
     plain = (none, bool, int, float, str, list, dict)
-    # In the order in which own looks: a datetime is a date too, anything is an object.
+    # plain_json takes the first that matches: a datetime is a date too, anything is an object.
     return {
-        none: Form("None", (none,), (none,), _same, _same, texts_of(none)),
-        bool: Form("bool", (bool,), (bool,), _same, _same, texts_of(bool)),
-        int: Form("int", (int,), (int, bool), _same, _same, texts_of(int, bool)),
-        float: Form("float", (float, int), (float, int, bool), finite, finite, texts_of(float)),
-        str: Form("str", (str,), (str,), _same, _same, texts_of(str)),
-        datetime: _leaf(
+        none: TypeAdapter("None", (none,), (none,), _same, _same, fast_texts_of(none)),
+        bool: TypeAdapter("bool", (bool,), (bool,), _same, _same, fast_texts_of(bool)),
+        int: TypeAdapter("int", (int,), (int, bool), _same, _same, fast_texts_of(int, bool)),
+        float: TypeAdapter(
+            "float", (float, int), (float, int, bool), finite, finite, fast_texts_of(float)
+        ),
+        str: TypeAdapter("str", (str,), (str,), _same, _same, fast_texts_of(str)),
+        datetime: _value_adapter(
             datetime, datetime.isoformat, lambda text: datetime.fromisoformat(_iso(text))
         ),
-        date: _leaf(date, _write_date, date.fromisoformat),
-        time: _leaf(time, time.isoformat, lambda text: time.fromisoformat(_iso(text))),
-        timedelta: _leaf(timedelta, _write_timedelta, _read_timedelta, float, int),
-        bytes: _leaf(bytes, _write_bytes, _read_bytes),
-        object: Form("plain JSON", plain, plain, _plain, _same, TEXTS),
+        date: _value_adapter(date, _write_date, date.fromisoformat),
+        time: _value_adapter(time, time.isoformat, lambda text: time.fromisoformat(_iso(text))),
+        timedelta: _value_adapter(timedelta, _write_timedelta, _read_timedelta, float, int),
+        bytes: _value_adapter(bytes, _write_bytes, _read_bytes),
+        object: TypeAdapter("plain JSON", plain, plain, _plain, _same, JSON_TEXTS),
     }
 
 
-# Written as text, and read from it; in modules that most programs do without.
-_TEXTUAL = (("decimal", "Decimal"), ("uuid", "UUID"), ("pathlib", "PurePath"))
+# Written as text and read from it. Their modules are not imported here: most programs
+# need none of them.
+_TEXT_TYPES = (("decimal", "Decimal"), ("uuid", "UUID"), ("pathlib", "PurePath"))
 
 
-def _textual() -> tuple[type, ...]:
-    return tuple(cls for place in _TEXTUAL for cls in _loaded(*place))
+def _text_types() -> tuple[type, ...]:
+    return tuple(cls for module, name in _TEXT_TYPES for cls in _loaded(module, name))
 
 
 def _loaded(module: str, name: str) -> tuple[type, ...]:
-    """A class, or nothing where this process has not loaded its module: no annotation and
-    no value can be of it then."""
+    """Return the class in a tuple, or an empty one where its module is not loaded.
+
+    No annotation and no value can be of a class whose module is not loaded."""
     cls = getattr(sys.modules.get(module), name, None)
     return () if cls is None else (cls,)
 
@@ -212,14 +215,14 @@ def _same(value: object) -> object:
     return value
 
 
-def _leaf(cls: type, write: Convert, read: Convert, *kinds: type) -> Form:
+def _value_adapter(cls: type, write: Convert, read: Convert, *json_types: type) -> TypeAdapter:
     def try_to_read(value: object) -> object:
         try:
             return read(value)
         except Exception as error:
             raise _Refused(f"cannot be read as {cls.__name__} ({show(value)})") from error
 
-    return Form(cls.__name__, (cls,), kinds or (str,), write, try_to_read)
+    return TypeAdapter(cls.__name__, (cls,), json_types or (str,), write, try_to_read)
 
 
 def _write_date(value: date) -> str:
@@ -255,85 +258,89 @@ def _read_bytes(text: str) -> bytes:
     return base64.b64decode(text, validate=True)
 
 
-def _enum_form(cls: type[Enum]) -> Form:
-    kinds = {type(member.value) for member in cls.__members__.values()}
-    if not kinds <= {str, int}:
+def _enum_adapter(cls: type[Enum]) -> TypeAdapter:
+    json_types = {type(member.value) for member in cls.__members__.values()}
+    if not json_types <= {str, int}:
         raise _Refused(f"has an Enum whose values are not all str or int: {cls.__name__}")
-    return _leaf(cls, lambda member: member.value, cls, *kinds)
+    return _value_adapter(cls, lambda member: member.value, cls, *json_types)
 
 
-def _literal_form(options: tuple[object, ...]) -> Form:
-    pairs = [(option, own(option)) for option in options]
+def _literal_adapter(options: tuple[object, ...]) -> TypeAdapter:
+    pairs = [(option, plain_json(option)) for option in options]
     back = [(plain, option) for option, plain in pairs]
-    says = " or ".join(show(option) for option in options)
-    takes = tuple(type(option) for option in options)
-    kinds = tuple({type(plain) for plain, _ in back})
-    return Form(says, takes, kinds, partial(_pick, says, pairs), partial(_pick, says, back))
+    label = " or ".join(show(option) for option in options)
+    python_types = tuple(type(option) for option in options)
+    json_types = tuple({type(plain) for plain, _ in back})
+    return TypeAdapter(
+        label, python_types, json_types, partial(_pick, label, pairs), partial(_pick, label, back)
+    )
 
 
-def _pick(says: str, pairs: list[tuple[object, object]], value: object) -> object:
+def _pick(label: str, pairs: list[tuple[object, object]], value: object) -> object:
     for option, other in pairs:
         if type(option) is type(value) and option == value:  # True == 1
             return other
-    refuse(says, value)
+    refuse(label, value)
 
 
-def _union_form(members: list[Form]) -> Form:
-    if _leaves()[object] in members:
-        return _leaves()[object]
-    says = " or ".join(member.says for member in members)
-    if any(_look_alike(one, other) for one, other in combinations(members, 2)):
-        raise _Refused(f"has a type whose members look alike in JSON: {says}; keep one of them")
-    # The wider first, for a closer one to replace: float takes an int, int a bool.
-    members = sorted(members, key=lambda member: -len(member.kinds))
-    by_type = {cls: member for member in members for cls in member.takes}
-    by_kind = {kind: member for member in members for kind in member.kinds}
+def _union_adapter(members: list[TypeAdapter]) -> TypeAdapter:
+    if _scalar_adapters()[object] in members:
+        return _scalar_adapters()[object]
+    label = " or ".join(member.label for member in members)
+    if any(_ambiguous(one, other) for one, other in combinations(members, 2)):
+        raise _Refused(f"has a type whose members look alike in JSON: {label}; keep one of them")
+    # The wider types first, so that narrower ones replace them: float accepts int, int bool.
+    members = sorted(members, key=lambda member: -len(member.json_types))
+    by_type = {cls: member for member in members for cls in member.python_types}
+    by_json_type = {json_type: member for member in members for json_type in member.json_types}
 
-    def member(cls: type) -> Form:
+    def member(cls: type) -> TypeAdapter:
         return by_type[next(each for each in cls.__mro__ if each in by_type)]
 
     def write(value: object) -> object:
         return member(type(value)).encode(value)
 
     def read(value: object) -> object:
-        return by_kind[type(value)].decode(value)
+        return by_json_type[type(value)].decode(value)
 
-    taken = [cls for cls in TEXTS if issubclass(cls, tuple(by_type))]
-    texts = {cls: TEXTS[cls] for cls in taken if cls in member(cls).texts}
-    return Form(says, tuple(by_type), tuple(by_kind), write, read, texts)
+    taken = [cls for cls in JSON_TEXTS if issubclass(cls, tuple(by_type))]
+    fast_texts = {cls: JSON_TEXTS[cls] for cls in taken if cls in member(cls).fast_texts}
+    return TypeAdapter(label, tuple(by_type), tuple(by_json_type), write, read, fast_texts)
 
 
-def _look_alike(one: Form, other: Form) -> bool:
-    numbers = [_leaves()[cls] for cls in (bool, int, float)]
+def _ambiguous(one: TypeAdapter, other: TypeAdapter) -> bool:
+    numbers = [_scalar_adapters()[cls] for cls in (bool, int, float)]
     if one in numbers and other in numbers:
         return False
-    return not set(one.kinds).isdisjoint(other.kinds)
+    return not set(one.json_types).isdisjoint(other.json_types)
 
 
-def _tuple_form(parts: list[Form]) -> Form:
-    says = f"tuple[{', '.join(part.says for part in parts)}]"
+def _tuple_adapter(parts: list[TypeAdapter]) -> TypeAdapter:
+    label = f"tuple[{', '.join(part.label for part in parts)}]"
     encoders, decoders = [part.encode for part in parts], [part.decode for part in parts]
 
     def convert(steps: list[Convert], values: Sequence[object]) -> list[object]:
         if len(values) != len(steps):
-            refuse(f"{says} with {len(steps)} items", values)
-        return [at(index, steps[index], value) for index, value in enumerate(values)]
+            refuse(f"{label} with {len(steps)} items", values)
+        return [convert_at(index, steps[index], value) for index, value in enumerate(values)]
 
     write = partial(convert, encoders)
-    return Form(says, (tuple,), (list,), write, lambda value: tuple(convert(decoders, value)))
+    return TypeAdapter(
+        label, (tuple,), (list,), write, lambda value: tuple(convert(decoders, value))
+    )
 
 
-def _array_form(origin: type, item: Form) -> Form:
-    takes, make = ((list, tuple), list) if origin is Sequence else ((origin,), origin)
+def _array_adapter(origin: type, item: TypeAdapter) -> TypeAdapter:
+    python_types, make = ((list, tuple), list) if origin is Sequence else ((origin,), origin)
 
     def write(values: Iterable[object]) -> list[object]:
-        items = _items(item.encode, values)
+        items = _convert_items(item.encode, values)
         return _sorted(items) if isinstance(values, (set, frozenset)) else items
 
     def read(values: list[object]) -> object:
-        return make(_items(item.decode, values))
+        return make(_convert_items(item.decode, values))
 
-    return Form(f"{origin.__name__}[{item.says}]", takes, (list,), write, read)
+    return TypeAdapter(f"{origin.__name__}[{item.label}]", python_types, (list,), write, read)
 
 
 def _sorted(items: list[object]) -> list[object]:
@@ -341,11 +348,11 @@ def _sorted(items: list[object]) -> list[object]:
     return sorted(items, key=dump)
 
 
-def _dict_form(key: Form, value: Form) -> Form:
-    if key is not _leaves()[str]:
-        raise _Refused(f"must have keys of type str, not {key.says}")
-    write, read = partial(entries, value.encode), partial(entries, value.decode)
-    return Form(f"dict[str, {value.says}]", (dict,), (dict,), write, read)
+def _dict_adapter(key: TypeAdapter, value: TypeAdapter) -> TypeAdapter:
+    if key is not _scalar_adapters()[str]:
+        raise _Refused(f"must have keys of type str, not {key.label}")
+    write, read = partial(convert_entries, value.encode), partial(convert_entries, value.decode)
+    return TypeAdapter(f"dict[str, {value.label}]", (dict,), (dict,), write, read)
 
 
 def _plain(value: object) -> object:
@@ -354,26 +361,26 @@ def _plain(value: object) -> object:
     if isinstance(value, float):
         return finite(value)
     if isinstance(value, list):
-        return _items(_plain, value)
+        return _convert_items(_plain, value)
     if isinstance(value, dict):
-        return entries(_plain, value)
+        return convert_entries(_plain, value)
     refuse("plain JSON", value)
 
 
-def own(value: object) -> object:
-    """The plain JSON of a value without an annotation, by its own type; raises a refusal."""
+def plain_json(value: object) -> object:
+    """Return the plain JSON of a value by its own type, not an annotation; raises a refusal."""
     if isinstance(value, Enum):  # before str and int, which it may be as well
-        return _enum_form(type(value)).encode(value)
+        return _enum_adapter(type(value)).encode(value)
     if isinstance(value, (list, tuple)):
-        return _items(own, value)
+        return _convert_items(plain_json, value)
     if isinstance(value, (set, frozenset)):
-        return _sorted(_items(own, value))
+        return _sorted(_convert_items(plain_json, value))
     if isinstance(value, dict):
-        return entries(own, value)
+        return convert_entries(plain_json, value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         names = [field.name for field in dataclasses.fields(value) if field.init]
-        return entries(own, {name: getattr(value, name) for name in names})
-    form = next(form for cls, form in _leaves().items() if isinstance(value, cls))
-    if form is _leaves()[object] and isinstance(value, _textual()):
+        return convert_entries(plain_json, {name: getattr(value, name) for name in names})
+    adapter = next(adapter for cls, adapter in _scalar_adapters().items() if isinstance(value, cls))
+    if adapter is _scalar_adapters()[object] and isinstance(value, _text_types()):
         return str(value)
-    return form.encode(value)
+    return adapter.encode(value)

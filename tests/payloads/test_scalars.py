@@ -1,4 +1,4 @@
-"""The short way from a payload to its text says what the long way says, or leaves it."""
+"""The fast path writes the same text as the slow path, or leaves the value to it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from litequeue import Job
 from litequeue.errors import PayloadError
 from litequeue.jobs.job import Definition
 from litequeue.payloads.codec import Codec, encode_plain
-from litequeue.payloads.scalars import flat
+from litequeue.payloads.scalars import encode_fast
 
 HINTS: list[Any] = [
     str, int, float, bool, None, object, Any, Literal["a", 1],
@@ -52,13 +52,13 @@ VALUES: list[object] = [
 
 
 @pytest.fixture
-def long_way() -> Callable[[Callable[[], str]], str]:
-    """What a call gives where there is no short way."""
+def slow_path() -> Callable[[Callable[[], str]], str]:
+    """What a call gives where there is no fast path."""
 
     def ask(call: Callable[[], str]) -> str:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("litequeue.payloads.codec.flat", lambda fields: None)
-            patch.setattr(Codec, "_at_once", None)
+            patch.setattr("litequeue.payloads.codec.encode_fast", lambda fields: None)
+            patch.setattr(Codec, "_encode_fast", None)
             return outcome(call)
 
     return ask
@@ -73,20 +73,20 @@ def outcome(call: Callable[[], str]) -> str:
 
 
 @pytest.mark.parametrize("hint", HINTS, ids=str)
-def test_each_value_in_each_field_is_written_or_refused_as_by_the_long_way(
-    hint: object, long_way: Callable[[Callable[[], str]], str]
+def test_each_value_in_each_field_is_written_or_refused_as_by_the_slow_path(
+    hint: object, slow_path: Callable[[Callable[[], str]], str]
 ) -> None:
     cls = dataclasses.make_dataclass("Task", [("x", hint)])
     codec = Codec(cls, "Task")
     for value in VALUES:
         job = cls(value)
         encode = partial(codec.encode, job)
-        assert outcome(encode) == long_way(encode), value
+        assert outcome(encode) == slow_path(encode), value
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_random_jobs_are_written_or_refused_as_by_the_long_way(
-    seed: int, long_way: Callable[[Callable[[], str]], str]
+def test_random_jobs_are_written_or_refused_as_by_the_slow_path(
+    seed: int, slow_path: Callable[[Callable[[], str]], str]
 ) -> None:
     chance = random.Random(seed)
     names = [f"field_{place}" if chance.random() < 0.8 else f"fêld_{place}" for place in range(4)]
@@ -97,14 +97,14 @@ def test_random_jobs_are_written_or_refused_as_by_the_long_way(
     for _ in range(60):
         job = cls(*(chance.choice(VALUES) for _ in fields))
         text = outcome(partial(codec.encode, job))
-        assert text == long_way(partial(codec.encode, job))
+        assert text == slow_path(partial(codec.encode, job))
         written += text.startswith("{")
     assert written or len(fields) > 2
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_random_payloads_by_name_are_written_or_refused_as_by_the_long_way(
-    seed: int, long_way: Callable[[Callable[[], str]], str]
+def test_random_payloads_by_name_are_written_or_refused_as_by_the_slow_path(
+    seed: int, slow_path: Callable[[Callable[[], str]], str]
 ) -> None:
     chance = random.Random(seed)
     keys = ["a", 'q"', "é", "", "\ud800", Loud("b"), Colour.RED, 1, None, True]
@@ -114,7 +114,7 @@ def test_random_payloads_by_name_are_written_or_refused_as_by_the_long_way(
         if chance.random() < 0.2:
             fields = OrderedDict(fields)
         encode = partial(encode_plain, fields, "task")
-        assert outcome(encode) == long_way(encode), fields
+        assert outcome(encode) == slow_path(encode), fields
 
 
 @pytest.mark.parametrize(
@@ -133,8 +133,8 @@ def test_random_payloads_by_name_are_written_or_refused_as_by_the_long_way(
         (None, None),
     ],
 )  # fmt: skip
-def test_only_plain_fields_take_the_short_way(fields: object, text: str | None) -> None:
-    assert flat(fields) == text
+def test_only_plain_fields_take_the_fast_path(fields: object, text: str | None) -> None:
+    assert encode_fast(fields) == text
 
 
 class Counted(Job):
@@ -161,11 +161,11 @@ def test_a_refusal_does_not_show_that_there_was_a_shorter_way() -> None:
 
 
 def test_an_instance_of_another_class_is_not_written_by_its_fields(
-    long_way: Callable[[Callable[[], str]], str],
+    slow_path: Callable[[Callable[[], str]], str],
 ) -> None:
     cls = dataclasses.make_dataclass("Task", [("x", int)])
     other = dataclasses.make_dataclass("Other", [("y", int)], bases=(cls,))
     codec = Codec(cls, "Task")
     told = outcome(lambda: codec.encode(other(1, 2)))
-    assert told == long_way(lambda: codec.encode(other(1, 2)))
+    assert told == slow_path(lambda: codec.encode(other(1, 2)))
     assert told.startswith("refused: Task: the value must be Task, not Other")
