@@ -12,7 +12,7 @@ from litequeue.queue import Queue
 
 EXAMPLE = """\
 examples:
-  litequeue backup jobs.db jobs-backup.db         a copy, while workers go on
+  litequeue backup jobs.db jobs-backup.db         a copy; workers continue
   litequeue backup jobs.db "backup/$(date +%F)"   from cron, one a day
 """
 

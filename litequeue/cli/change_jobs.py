@@ -57,12 +57,16 @@ NOT_STARTED = (State.WAITING, State.SCHEDULED, State.READY)
 def add(commands: Commands) -> None:
     """Add the commands of this file."""
     retrying = _add_choice(
-        commands, "retry", "run failed jobs again, with all their attempts", retry, RETRY_EXAMPLE
+        commands,
+        "retry",
+        "run failed jobs again, with their full number of attempts",
+        retry,
+        RETRY_EXAMPLE,
     )
     retrying.add_argument(
         "--force",
         action="store_true",
-        help="also restart running jobs: each ID is taken from its worker",
+        help="also retry running jobs, which are taken from their workers; needs IDs",
     )
     cancelling = _add_choice(
         commands, "cancel", "cancel jobs that have not finished", cancel, CANCEL_EXAMPLE
@@ -96,7 +100,7 @@ def _add_choice(
         type=positive,
         required=False,
         many=True,
-        help="change these jobs; if one cannot be changed, none is",
+        help=f"the jobs to {verb}; if one of them cannot be changed, none is",
     )
     parser.add_argument("--all", action="store_true", help=f"all jobs that {verb} applies to")
     add_filters(parser)

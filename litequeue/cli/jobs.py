@@ -49,7 +49,7 @@ def jobs_command(args: argparse.Namespace) -> int:
 def _say_jobs(classes: Sequence[type[Job]]) -> None:
     heads, table = ["name", "where", "queue", "options", "fields"], list(map(_cells, classes))
     if any(cls.__litequeue__.timing for cls in classes):
-        heads.insert(3, "comes")
+        heads.insert(3, "schedule")
         for cells, cls in zip(table, classes, strict=True):
             cells.insert(3, printable(_comes(cls) or "-"))
     say_table(heads, table)

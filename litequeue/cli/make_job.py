@@ -57,7 +57,7 @@ def add(commands: Commands) -> None:
     make.add_argument(
         "--package",
         metavar="PACKAGE",
-        help="the package to write to (default: the one where a worker looks, or jobs)",
+        help="the package to write to (default: the package that a worker searches, or jobs)",
     )
     environment_file(make)
 
@@ -120,7 +120,7 @@ def _taken(name: str, path: Path, package: str, *, force: bool) -> str:
     if path.with_suffix("").is_dir():
         return f"{path.with_suffix('')} is a package already; choose another name."
     if path.exists() and not force:
-        return f"{path} is there already; --force writes over it."
+        return f"{path} exists already; --force overwrites it."
     cls = discover_quietly([package]).jobs.get(key(name)) if path.parent.is_dir() else None
     if cls is None or cls.__module__ == f"{package}.{path.stem}":
         return ""

@@ -158,7 +158,7 @@ def environment_file(parser: argparse.ArgumentParser) -> None:
 
 def jobs_packages(
     parser: argparse.ArgumentParser,
-    purpose: str = "where the jobs are",
+    purpose: str = "the package with the jobs; may be repeated",
     default: str = "LITEQUEUE_JOBS, or jobs, or app.jobs",
 ) -> None:
     """Add ``--jobs``, which may be given several times."""

@@ -33,7 +33,7 @@ examples:
 
 def add(commands: Commands) -> None:
     """Add the commands of this file."""
-    _add_queue(commands, "pause", "start no more jobs of a queue", pause, PAUSE_EXAMPLE)
+    _add_queue(commands, "pause", "stop starting the jobs of a queue", pause, PAUSE_EXAMPLE)
     _add_queue(commands, "resume", "start the jobs of a queue again", resume, RESUME_EXAMPLE)
 
 

@@ -72,7 +72,7 @@ def add(commands: Commands) -> None:
     _add_dependencies(push)
     jobs_packages(
         push,
-        "where the job's class is, which checks the fields and sets options",
+        "the package with the job's class, which checks the fields and sets options",
         "LITEQUEUE_JOBS, or jobs, or app.jobs, if it exists",
     )
     as_json(push)

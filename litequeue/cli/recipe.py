@@ -49,8 +49,8 @@ def add(commands: Commands) -> None:
         action="append",
         type=_served,
         default=[],
-        help="how many workers for this queue, or for several in order (high,default:2); may be "
-        "given several times (default: one worker for all queues)",
+        help="a queue, or several in order of precedence, and how many workers serve them: "
+        "high,default:2; may be repeated (default: one worker for all queues)",
     )
     jobs_packages(recipe, default="LITEQUEUE_JOBS, or what the worker finds")
     recipe.add_argument(

@@ -32,15 +32,15 @@ def add(commands: Commands) -> None:
     database(parser)
     verbs = parser.add_mutually_exclusive_group()
     for verb, what in (
-        ("run", "push this job now, besides its schedule, and print its id"),
+        ("run", "push this job now, in addition to its schedule, and print its id"),
         ("pause", "stop pushing this job"),
-        ("resume", "push it again from its next time on"),
+        ("resume", "push this job again, from its next due time on"),
         ("forget", "delete the schedule of a job whose code is gone"),
     ):
         verbs.add_argument(f"--{verb}", dest=f"to_{verb}", metavar="NAME", type=name, help=what)
     jobs_packages(
         parser,
-        "where the periodic jobs are",
+        "the package with the periodic jobs; may be repeated",
         "LITEQUEUE_JOBS, or jobs, or app.jobs, if it exists",
     )
     as_json(parser)
@@ -67,7 +67,7 @@ def _list(schedules: Schedules, args: argparse.Namespace) -> int:
     if args.json:
         say_json([{**_as_json(line), "on_timetable": line in lines} for line in every_line])
     elif every_line:
-        heads = ("name", "comes", "next run", "last run", "paused")
+        heads = ("name", "schedule", "next run", "last run", "paused")
         say_table(heads, [_cells(line) for line in every_line])
         if absent:
             names = ", ".join(printable(line.name) for line in absent)
@@ -109,7 +109,7 @@ def _resume(schedules: Schedules, args: argparse.Namespace) -> int:
 def _forget(schedules: Schedules, args: argparse.Namespace) -> int:
     shown = printable(schedules.line(args.to_forget).name)
     schedules.forget(args.to_forget)
-    sentence = f"Forgot {shown}; a worker that has its code puts it back when it starts."
+    sentence = f"Forgot {shown}; a worker that has its code adds it again when it starts."
     return _answer(args, sentence, {"name": shown, "changed": True})
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from litequeue.messages import did_you_mean, printable
 from litequeue.queue import Queue
 from litequeue.records import key
@@ -10,10 +12,16 @@ from litequeue.records import key
 MOST_LISTED = 1_000_000
 
 
-def misspelt(queue: Queue, queue_name: str | None, name: str | None = None) -> str:
+def misspelt(
+    queue: Queue,
+    queue_name: str | None,
+    name: str | None = None,
+    *,
+    more_queues: Iterable[str] = (),
+) -> str:
     """Return `` (did you mean emails?)`` for an unknown queue or job name that resembles a
-    known one, else an empty text."""
-    queues = {str(each) for each in (*queue.counts(), *queue.paused())}
+    known one, else an empty text. ``more_queues`` are known besides those of the file."""
+    queues = {str(each) for each in (*queue.counts(), *queue.paused(), *more_queues)}
     if queue_name is not None and queue_name not in queues:
         return printable(did_you_mean(queue_name, queues))
     names = {row.name for row in queue.find(limit=MOST_LISTED)} if name is not None else set()

@@ -19,6 +19,7 @@ from litequeue.cli.parser import (
     seconds,
     size,
 )
+from litequeue.cli.spelling import misspelt
 from litequeue.cli.terminal import complain
 from litequeue.cli.worker_output import Lines, PlainLine
 from litequeue.engine import locks
@@ -27,8 +28,8 @@ from litequeue.engine.place import path_of
 from litequeue.engine.prefetch_log import MOST
 from litequeue.errors import CannotOpen, ImportsFailed, LitequeueError, OptionError
 from litequeue.jobs.discovery import Found, discover
-from litequeue.messages import did_you_mean
-from litequeue.options import Options, checked
+from litequeue.messages import did_you_mean, printable
+from litequeue.options import DEFAULTS, Options, checked
 from litequeue.queue import Queue
 from litequeue.records import State, key
 from litequeue.worker.parent_pipe import FINISHED, RECYCLED, WRONG_USE, ParentPipe
@@ -137,7 +138,7 @@ def _add_discovery(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--strict",
         action="store_true",
-        help="exit with status 2 if one of their modules fails to import",
+        help="exit with status 2 if a module of the jobs fails to import",
     )
 
 
@@ -403,3 +404,16 @@ def _introduce(worker: Worker, lines: Lines) -> None:
     serves = f"queues {', '.join(worker.queues)}" if worker.queues else "all queues"
     lines.say(f"litequeue works on {worker.queue.path}, {serves}")
     lines.say(f"Jobs found in {', '.join(found.packages)}: {names}")
+    _report_unknown_queues(worker, lines)
+
+
+def _report_unknown_queues(worker: Worker, lines: Lines) -> None:
+    """Name each queue to serve that no class and no job has, if it resembles a known one."""
+    known = {
+        str(cls.__litequeue__.options.get("queue", DEFAULTS["queue"]))
+        for cls in worker.found.classes
+    }
+    for queue in worker.queues:
+        meant = "" if queue in known else misspelt(worker.queue, queue, more_queues=known)
+        if meant:
+            lines.complain(f"Queue {printable(queue)} has no jobs{meant}.")

@@ -56,7 +56,7 @@ def test_the_timetable_is_listed_in_words_and_local_times(
     )
     assert litequeue("schedule", "jobs.db") == 0
     assert lines(capsys) == [
-        "name comes next run last run paused",
+        "name schedule next run last run paused",
         "NightlyReport at 02:00 every day 2100-01-01 05:30:00 - -",
         "poll every 15 minutes 2100-01-01 05:30:00 2100-01-01 04:30:00 -",
     ]
@@ -225,7 +225,7 @@ def test_a_forgotten_job_is_back_when_a_worker_with_its_code_starts(
     queue: Queue, capsys: Capture
 ) -> None:
     assert litequeue("schedule", "jobs.db", "--forget", "POLL") == 0
-    assert lines(capsys)[0].startswith("Forgot poll; a worker that has its code puts it back")
+    assert lines(capsys)[0].startswith("Forgot poll; a worker that has its code adds it again")
     assert [line.name for line in Schedules(queue.store).lines()] == ["NightlyReport"]
     litequeue("work", "jobs.db", "--drain", "--quiet")
     assert [line.name for line in Schedules(queue.store).lines()] == ["NightlyReport", "poll"]

@@ -84,7 +84,7 @@ def nightly() -> None: ...
     application({"jobs/pay.py": PAY + periodic})
     assert litequeue("jobs") == 0
     heads, pay, nightly, poll, _ = capsys.readouterr().out.splitlines()
-    assert heads.split() == ["name", "where", "queue", "comes", "options", "fields"]
+    assert heads.split() == ["name", "where", "queue", "schedule", "options", "fields"]
     assert pay.split()[3] == "-"
     assert "at 02:00 every day, UTC time" in nightly
     assert "every 2 seconds" in poll
@@ -188,7 +188,7 @@ def test_make_job_does_not_write_over_a_file_unless_it_is_told_to(
     template = file.read_text()
     file.write_text("mine")
     assert litequeue("make-job", "send-mail") == 1
-    assert "jobs/send_mail.py is there already" in complaint(capsys)
+    assert "jobs/send_mail.py exists already" in complaint(capsys)
     assert file.read_text() == "mine"
     assert litequeue("make-job", "send-mail", "--force") == 0
     assert file.read_text() == template

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from commands import Capture, complaint, litequeue
 
 from litequeue import Queue
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -75,3 +80,29 @@ def test_a_huge_word_is_cut(here: Path, capsys: Capture) -> None:
     for words in (["x" * 10**5], ["list", "jobs.db", "--" + "x" * 10**5], ["show", "x" * 10**5]):
         assert litequeue(*words) == 2
         assert len(complaint(capsys)) < 400
+
+
+@pytest.mark.parametrize(
+    ("queues", "told"),
+    [
+        ("emials", ["Queue emials has no jobs (did you mean emails?)."]),
+        ("default,repots", ["Queue repots has no jobs (did you mean reports?)."]),
+        ("emails,reports,default,images,elsewhere", []),
+    ],
+)
+def test_a_worker_names_a_misspelt_queue_once(here: Path, queues: str, told: list[str]) -> None:
+    package = here / "jobs"
+    package.mkdir()
+    (package / "__init__.py").write_text(
+        "from litequeue import Job\n\n\nclass SendReport(Job, queue='reports'):\n"
+        "    def handle(self) -> None: ...\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "litequeue", "work", "jobs.db", "--drain", "--queue", queues],
+        cwd=here,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "LITEQUEUE_QUEUE": "", "LITEQUEUE_JOBS": ""},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert [line for line in done.stderr.splitlines() if "did you mean" in line] == told
