@@ -17,7 +17,7 @@ from bench.workers import ROOT
 
 # Between two times that it has the lock, and between two tries while it waits: with no pause
 # at all it would take a processor for itself, and measure that.
-LATE_SECONDS = 0.001
+PROBE_PAUSE_SECONDS = 0.001
 TRY_SECONDS = 0.0001
 
 
@@ -54,7 +54,7 @@ def _probe(path: Path) -> None:
         print("ready", flush=True)
         while not _input_is_over():
             longest = max(longest, _wait(connection))
-            time.sleep(LATE_SECONDS)
+            time.sleep(PROBE_PAUSE_SECONDS)
     print(longest)
 
 

@@ -13,12 +13,12 @@ from bench.sizes import Sizes
 from bench.workers import DRAIN_SECONDS, crew, wait_until
 from litequeue import Job, Queue
 
-NAP_SECONDS = 0.002
+THREAD_NAP_SECONDS = 0.002
 
 
 def threads(sizes: Sizes, folder: Path) -> Iterator[Table]:
     """The same jobs for both: some that do nothing, and some that wait for 2 ms."""
-    naps: list[Job] = [Napping(NAP_SECONDS) for _ in range(sizes.naps)]
+    naps: list[Job] = [Napping(THREAD_NAP_SECONDS) for _ in range(sizes.naps)]
     nothing: list[Job] = [Tallied(number) for number in range(4 * sizes.naps)]
     rows = []
     for what, jobs in (("nothing", nothing), ("wait for 2 ms", naps)):

@@ -17,7 +17,7 @@ from bench.sizes import Sizes
 from bench.workers import NO_THREADS, emptied, has_threads, working
 from litequeue import Queue
 
-NAP_SECONDS = 0.02
+WAIT_SECONDS = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ def waiting(sizes: Sizes, folder: Path) -> Iterator[Table]:
 
 def _row(way: Way, at_once: int, count: int, sides: Sides, found: _Found) -> list[str]:
     seconds = sides.middle(way.what)
-    least = NAP_SECONDS * count / at_once
+    least = WAIT_SECONDS * count / at_once
     return [
         str(at_once),
         way.what,
@@ -84,7 +84,7 @@ def _row(way: Way, at_once: int, count: int, sides: Sides, found: _Found) -> lis
 
 
 def _drained(folder: Path, way: Way, at_once: int, count: int, found: _Found) -> float:
-    jobs = [way.job(NAP_SECONDS) for _ in range(count)]
+    jobs = [way.job(WAIT_SECONDS) for _ in range(count)]
     workers = at_once if way.flag == "--workers" else 1
     with fresh(folder) as inside, Queue(inside / "jobs.db") as queue:
         with working(queue, workers, way.flag, str(at_once)) as process:

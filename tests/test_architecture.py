@@ -207,6 +207,32 @@ def test_a_module_is_named_for_its_subject(name: str) -> None:
     assert not BANNED_WORDS & set(re.split(r"[._]", name))
 
 
+UNITS = ("_SECONDS", "_BYTES", "_CHARACTERS")
+
+
+def constants(path: Path) -> Iterator[tuple[str, str]]:
+    """The public constants of a file, with their values as they are written."""
+    for node in tree_of(path).body:
+        if isinstance(node, ast.Assign):
+            names = [each.id for each in node.targets if isinstance(each, ast.Name)]
+            yield from ((name, ast.unparse(node.value)) for name in names if name[0].isupper())
+
+
+def is_number(value: str) -> bool:
+    return bool(re.fullmatch(r"[\d\s_.*+<()-]+", value))
+
+
+def test_no_two_constants_of_one_name_have_two_values() -> None:
+    values: dict[str, dict[str, str]] = {}
+    for path in ALL:
+        for name, value in constants(path):
+            # A count means something only in its own file; a duration is read everywhere.
+            if name.endswith(UNITS) or (path in SOURCES and is_number(value)):
+                values.setdefault(name, {})[value] = relative(path)
+    wrong = {name: found for name, found in values.items() if len(found) > 1}
+    assert not wrong, f"rename one of each: {wrong}"
+
+
 # Importing
 
 

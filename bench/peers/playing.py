@@ -20,7 +20,7 @@ from bench.peers.server import redis_server
 from bench.peers.work import FOLDER, JOBS, VARIANT
 from bench.workers import ROOT, wait_until
 
-DRAIN_SECONDS = 120.0
+PEER_DRAIN_SECONDS = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ class Field:
     def drained(self, count: int) -> float:
         """The seconds from the first start to the last of ``count`` jobs that are waiting."""
         with self.worker():
-            wait_until(lambda: self._over(count), within=DRAIN_SECONDS)
+            wait_until(lambda: self._over(count), within=PEER_DRAIN_SECONDS)
         first, last = self._span()
         return (last - first) / 1e9
 
@@ -73,9 +73,9 @@ class Field:
         """The seconds from the first start to the last end of ``count`` jobs that sleep, and
         the memory of the worker when all of them run."""
         with self.worker(self.library.crowd) as process:
-            wait_until(lambda: len(self._naps()) >= count, within=DRAIN_SECONDS)
+            wait_until(lambda: len(self._naps()) >= count, within=PEER_DRAIN_SECONDS)
             memory = footprint.of_tree(process.pid)
-            wait_until(lambda: len(self._naps()) >= 2 * count, within=DRAIN_SECONDS)
+            wait_until(lambda: len(self._naps()) >= 2 * count, within=PEER_DRAIN_SECONDS)
         naps = self._naps()
         return (max(naps) - min(naps)) / 1e9, memory
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 # Worker ids take six bytes and are greater than NOBODY.
 FIRST_WORKER, LAST_WORKER = NOBODY + 1, (1 << 47) - 1
-WORKERS = LAST_WORKER - FIRST_WORKER + 1
+WORKER_IDS = LAST_WORKER - FIRST_WORKER + 1
 LONGEST_TRACE = 20_000
 # The most that is read of a dead worker's lock file; a timer may have filled it with signals.
 LONGEST_LOCK_FILE = 1 << 20
@@ -109,7 +109,7 @@ class Presence:
         """Register a new worker, which keeps results for ``keep`` seconds if neither the job
         nor its class sets keep. Raises CannotOpen if the folder beside the database cannot
         be written or trusted."""
-        worker = FIRST_WORKER + int.from_bytes(os.urandom(8), "big") % WORKERS
+        worker = FIRST_WORKER + int.from_bytes(os.urandom(8), "big") % WORKER_IDS
         try:
             self._make_folder()
             self._check_folder()

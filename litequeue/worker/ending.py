@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess
 
 # What is about to end by itself needs no word.
-FIRST_LOOK_SECONDS = 0.5
+FIRST_WARNING_SECONDS = 0.5
 # What the flushing of a stream has, which a thread may keep locked.
 FLUSH_SECONDS = 1.0
 # How much later the process is ended without Python, if the thread that does so could not.
@@ -49,7 +49,7 @@ def end_within(seconds: float, status: int) -> None:
 
 def _watch(seconds: float, status: int) -> None:
     block_signals()
-    first = min(seconds, FIRST_LOOK_SECONDS)
+    first = min(seconds, FIRST_WARNING_SECONDS)
     time.sleep(first)
     left = _left_running()
     if left:

@@ -25,7 +25,7 @@ from waiting import wait_until
 from litequeue import Queue
 
 USER = pwd.getpwuid(os.geteuid()).pw_name
-NOBODY = 65534
+NOBODY_UID = 65534
 SYSTEMD = "/lib/systemd/systemd"
 ODD = 'it\'s "100%" $HOME;'
 QUEUES = ("--queue", "high:2", "--queue", "50% off #1,default:3")
@@ -121,7 +121,7 @@ def test_systemd_reads_the_words_that_were_meant(units: Path, folder: Path) -> N
 def _dump(units: Path, name: str) -> dict[str, str]:
     """What systemd has read of a unit, by a start that it only plays."""
     # It plays for nobody but root's inferiors.
-    demoted = ["setpriv", "--reuid", str(NOBODY), "--clear-groups"] if os.geteuid() == 0 else []
+    demoted = ["setpriv", "--reuid", str(NOBODY_UID), "--clear-groups"] if os.geteuid() == 0 else []
     played = subprocess.run(
         [*demoted, SYSTEMD, "--test", "--system", f"--unit={name}"],
         capture_output=True,

@@ -32,7 +32,7 @@ if __package__:
 else:
     from journal import OK, OUT, START, Journal
 
-STEP_SECONDS = 0.002
+SPIN_SECONDS = 0.002
 GROWTH_BYTES = 64 * 1024 * 1024
 
 journal = Journal(os.environ.get("FAULTS_JOURNAL", "journal"))
@@ -93,7 +93,7 @@ class ScriptedAsync(Job, name="scripted-async", max_attempts=3, backoff=0):
         ending = _ending(self.endings)
         with journaled():
             while ending == "hang":
-                await asyncio.sleep(STEP_SECONDS)
+                await asyncio.sleep(SPIN_SECONDS)
             return ending
 
 
@@ -210,13 +210,13 @@ def close_all_and_fail() -> NoReturn:
 
 def hang() -> NoReturn:
     while True:
-        time.sleep(STEP_SECONDS)
+        time.sleep(SPIN_SECONDS)
 
 
 def gate() -> None:
     """Go on when a file ``gate-ID`` is there."""
     while not _gate().exists():
-        time.sleep(STEP_SECONDS)
+        time.sleep(SPIN_SECONDS)
 
 
 def hold() -> None:
@@ -224,7 +224,7 @@ def hold() -> None:
     libc = ctypes.PyDLL(None)
     sys.setswitchinterval(1000)
     while libc.access(str(_gate()).encode(), 0):
-        libc.usleep(int(STEP_SECONDS * 1e6))
+        libc.usleep(int(SPIN_SECONDS * 1e6))
     sys.setswitchinterval(0.005)
 
 
@@ -245,7 +245,7 @@ def freeze() -> int:
 def watch() -> None:
     """Go on when the run is cancelled or lost."""
     while not current().cancelled:
-        time.sleep(STEP_SECONDS)
+        time.sleep(SPIN_SECONDS)
     current_note("cancelled")
 
 

@@ -31,7 +31,7 @@ from .verdict import Kill, Verdict, judge
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 
-PAUSE_SECONDS = (0.1, 0.3)
+KILL_PAUSE_SECONDS = (0.1, 0.3)
 WORK_SECONDS = (0.002, 0.02)
 # Of so many jobs, one is of that length; the others do next to nothing, so that a worker
 # has claimed many of them.
@@ -41,7 +41,7 @@ SUPERVISORS_TURN = 25
 # Of the jobs, so many are there before the first kill; the others come as it goes on,
 # so that there is something to do, and nothing waits long, for as long as it lasts.
 HEAD_START = 0.02
-PATIENCE_SECONDS = 120
+STORM_PATIENCE_SECONDS = 120
 
 
 class Storm:
@@ -96,7 +96,7 @@ class Storm:
         """Wait for the next kill; nothing but a kill of ours may end the supervisor."""
         assert self._supervisor is not None
         try:
-            status = self._supervisor.wait(self._random.uniform(*PAUSE_SECONDS))
+            status = self._supervisor.wait(self._random.uniform(*KILL_PAUSE_SECONDS))
         except subprocess.TimeoutExpired:
             return
         raise AssertionError(f"the supervisor ended by itself: {status}\n{self.complaints()}")
@@ -142,12 +142,12 @@ class Storm:
         self._wait_for(lambda: not self.queue.counts())
         assert self._supervisor is not None
         self._supervisor.send_signal(signal.SIGTERM)
-        status = self._supervisor.wait(PATIENCE_SECONDS)
+        status = self._supervisor.wait(STORM_PATIENCE_SECONDS)
         assert status == 0, f"exit {status}\n{self.complaints()}"
         self._wait_for(lambda: not self._alive())
 
     def _wait_for(self, condition: Callable[[], object]) -> None:
-        deadline = time.monotonic() + PATIENCE_SECONDS
+        deadline = time.monotonic() + STORM_PATIENCE_SECONDS
         while not condition():
             told = f"{self.queue.counts()}\n{self.complaints()}"
             assert time.monotonic() < deadline, told

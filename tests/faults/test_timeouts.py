@@ -11,7 +11,7 @@ from .jobs_for_faults import ScriptedAsync
 from .journal import OK, OUT, START
 
 FAILED = 7
-TIMEOUT_SECONDS = 0.2
+SHORT_TIMEOUT_SECONDS = 0.2
 GRACE = ("--grace", 0.3)
 
 IN_BACKGROUND = f"""
@@ -27,7 +27,7 @@ with Worker(Queue("jobs.db"), jobs_for_faults, prefetch=PREFETCH, grace={GRACE[1
 
 
 def test_a_timeout_is_raised_inside_the_job(world: World) -> None:
-    id = world.push("hang", timeout=TIMEOUT_SECONDS, max_attempts=1)
+    id = world.push("hang", timeout=SHORT_TIMEOUT_SECONDS, max_attempts=1)
     innocent = world.push()
     world.work("--drain").ends_with(0)
     row = world.queue.get(id)
@@ -41,7 +41,7 @@ def test_a_timeout_is_raised_inside_the_job(world: World) -> None:
 
 def test_an_async_job_is_cancelled_when_its_time_is_over(world: World) -> None:
     job: Job = ScriptedAsync(endings=["hang"])
-    id = world.queue.push(job, timeout=TIMEOUT_SECONDS, max_attempts=1)
+    id = world.queue.push(job, timeout=SHORT_TIMEOUT_SECONDS, max_attempts=1)
     innocent = world.queue.push(ScriptedAsync())
     world.work("--drain").ends_with(0)
     row = world.queue.get(id)
@@ -55,7 +55,7 @@ def test_an_async_job_is_cancelled_when_its_time_is_over(world: World) -> None:
 def test_a_job_that_does_not_end_at_its_timeout_is_ended_with_its_process(
     ending: str, world: World
 ) -> None:
-    id = world.push(ending, "ok", timeout=TIMEOUT_SECONDS)
+    id = world.push(ending, "ok", timeout=SHORT_TIMEOUT_SECONDS)
     innocents = [world.push() for _ in range(3)]
     world.work("--workers", 1, "--drain", *GRACE).ends_with(0)
     world.gone(id, *innocents)
@@ -70,7 +70,7 @@ def test_a_job_that_does_not_end_at_its_timeout_is_ended_with_its_process(
 def test_the_exception_of_a_job_that_was_ended_says_where_it_hung(
     ending: str, world: World
 ) -> None:
-    id = world.push(ending, timeout=TIMEOUT_SECONDS, max_attempts=1)
+    id = world.push(ending, timeout=SHORT_TIMEOUT_SECONDS, max_attempts=1)
     world.work("--workers", 1, "--drain", *GRACE).ends_with(0)
     row = world.queue.get(id)
     assert row.state == "failed"
@@ -80,7 +80,7 @@ def test_the_exception_of_a_job_that_was_ended_says_where_it_hung(
 
 
 def test_a_worker_alone_ends_with_the_job_and_the_next_one_charges_it(world: World) -> None:
-    id = world.push("freeze", "ok", timeout=TIMEOUT_SECONDS)
+    id = world.push("freeze", "ok", timeout=SHORT_TIMEOUT_SECONDS)
     assert world.work(*GRACE).status() != 0
     world.work("--drain").ends_with(0)
     world.gone(id)
@@ -88,7 +88,7 @@ def test_a_worker_alone_ends_with_the_job_and_the_next_one_charges_it(world: Wor
 
 
 def test_a_job_in_a_thread_gets_its_timeout_raised_too(world: World) -> None:
-    id = world.push("hang", timeout=TIMEOUT_SECONDS, max_attempts=1)
+    id = world.push("hang", timeout=SHORT_TIMEOUT_SECONDS, max_attempts=1)
     innocent = world.push()
     program = world.script(IN_BACKGROUND)
     world.gone(innocent)
@@ -99,7 +99,7 @@ def test_a_job_in_a_thread_gets_its_timeout_raised_too(world: World) -> None:
 
 
 def test_a_job_in_a_thread_that_goes_on_is_said_to_and_runs_once_at_a_time(world: World) -> None:
-    id = world.push("swallow", timeout=TIMEOUT_SECONDS, max_attempts=1)
+    id = world.push("swallow", timeout=SHORT_TIMEOUT_SECONDS, max_attempts=1)
     program = world.script(IN_BACKGROUND)
     world.started(id)
     world.until(lambda: world.queue.get(id).exception == "timed out, still running")

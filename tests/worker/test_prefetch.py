@@ -16,7 +16,7 @@ from litequeue.records import JobRow, State
 from litequeue.worker.outcome import Outcome
 from litequeue.worker.worker import Limits
 
-PATIENCE_SECONDS = 20.0
+RUN_PATIENCE_SECONDS = 20.0
 
 
 class Does(Job, name="does", max_attempts=2, backoff=3600):
@@ -114,15 +114,15 @@ def _forget_last() -> None:
 @deed("wait for last")
 def _wait_for_last() -> None:
     run = current()
-    assert run.pushes_to.wait(run.id - 1, timeout=PATIENCE_SECONDS) is None
+    assert run.pushes_to.wait(run.id - 1, timeout=RUN_PATIENCE_SECONDS) is None
 
 
 @deed("until others are back")
 def _until_others_are_back() -> None:
     run = current()
     queue = run.pushes_to
-    wait_until(lambda: not there(queue, run.id - 1), PATIENCE_SECONDS)
-    wait_until(lambda: queue.get(run.id + 1).state == "ready", PATIENCE_SECONDS)
+    wait_until(lambda: not there(queue, run.id - 1), RUN_PATIENCE_SECONDS)
+    wait_until(lambda: queue.get(run.id + 1).state == "ready", RUN_PATIENCE_SECONDS)
 
 
 def there(queue: object, id: object) -> bool:
@@ -326,7 +326,7 @@ def test_behind_a_job_that_takes_long_the_others_are_given_back_meanwhile(
 def test_the_same_in_a_thread_of_another_program(queue: Queue, told: Told) -> None:
     ids = row_of(queue, "nothing", "until others are back", "nothing", "nothing")
     with worker_of(queue, told, drain=False).in_background():
-        wait_until(lambda: len(told.of("ended")) == 4, PATIENCE_SECONDS)
+        wait_until(lambda: len(told.of("ended")) == 4, RUN_PATIENCE_SECONDS)
     assert told.ended_as == dict.fromkeys(ids, State.DONE)
     assert [t for t in threading.enumerate() if t.name.startswith("litequeue")] == []
 
