@@ -6,7 +6,7 @@ import argparse
 import os
 
 from litequeue.cli.parser import Commands, add_word, as_json, database
-from litequeue.cli.terminal import say, say_json
+from litequeue.cli.terminal import answer
 from litequeue.monitor.environment import size
 from litequeue.queue import Queue
 
@@ -30,8 +30,4 @@ def backup_command(args: argparse.Namespace) -> int:
     with Queue(args.database, create=False) as queue:
         queue.backup(args.file)
     path, count = os.path.abspath(args.file), os.path.getsize(args.file)
-    if args.json:
-        say_json({"path": path, "bytes": count})
-    else:
-        say(f"✔ {path} ({size(count)})")
-    return 0
+    return answer(args, f"✔ {path} ({size(count)})", {"path": path, "bytes": count})

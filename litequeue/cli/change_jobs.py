@@ -19,7 +19,7 @@ from litequeue.cli.parser import (
     seconds,
 )
 from litequeue.cli.spelling import misspelt
-from litequeue.cli.terminal import complain, say, say_json
+from litequeue.cli.terminal import answer, complain, say, say_json
 from litequeue.errors import OptionError
 from litequeue.monitor.status import asked_to_stop, jobs_counted, runs
 from litequeue.queue import Queue
@@ -141,11 +141,7 @@ def prune(args: argparse.Namespace) -> int:
     """Delete jobs that finished long ago; return 0 even if there were none."""
     with Queue(args.database, create=False) as queue:
         pruned = queue.prune(args.older)
-    if args.json:
-        say_json({"pruned": pruned})
-    else:
-        say(f"Pruned {jobs_counted(pruned)}.")
-    return 0
+    return answer(args, f"Pruned {jobs_counted(pruned)}.", {"pruned": pruned})
 
 
 class Change(Protocol):

@@ -13,7 +13,7 @@ from litequeue.cli.parser import (
     name,
 )
 from litequeue.cli.spelling import misspelt
-from litequeue.cli.terminal import complain, say, say_json
+from litequeue.cli.terminal import answer, complain
 from litequeue.messages import printable
 from litequeue.options import checked
 from litequeue.queue import Queue
@@ -55,7 +55,7 @@ def pause(args: argparse.Namespace) -> int:
     )
     if changed and meant:
         complain(f"Queue {printable(args.queue)} has no jobs{meant}.")
-    return _answer_for_queue(args, sentence, changed=changed, paused=True)
+    return answer(args, sentence, {"queue": args.queue, "paused": True, "changed": changed})
 
 
 def resume(args: argparse.Namespace) -> int:
@@ -67,14 +67,4 @@ def resume(args: argparse.Namespace) -> int:
     sentence = (
         f"Resumed queue {args.queue}." if changed else f"Queue {args.queue} was not paused{meant}."
     )
-    return _answer_for_queue(args, sentence, changed=changed, paused=False)
-
-
-def _answer_for_queue(
-    args: argparse.Namespace, sentence: str, *, changed: bool, paused: bool
-) -> int:
-    if args.json:
-        say_json({"queue": args.queue, "paused": paused, "changed": changed})
-    else:
-        (say if changed else complain)(sentence)
-    return 0 if changed else 1
+    return answer(args, sentence, {"queue": args.queue, "paused": False, "changed": changed})

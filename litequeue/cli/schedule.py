@@ -7,7 +7,7 @@ import argparse
 from litequeue.cli.discovery import discover_optional
 from litequeue.cli.json import line_as_json, local, utc
 from litequeue.cli.parser import Commands, as_json, database, jobs_packages, name
-from litequeue.cli.terminal import complain, say, say_json, say_table
+from litequeue.cli.terminal import answer, complain, say, say_json, say_table
 from litequeue.errors import DuplicateJob
 from litequeue.jobs.discovery import Found
 from litequeue.jobs.job import Job
@@ -83,18 +83,14 @@ def _run(schedules: Schedules, args: argparse.Namespace) -> int:
     if job is None:
         complain(f"The code of {printable(line.name)} is not here: pushed by name alone.")
     id = schedules.push_now(line.name, job)
-    if args.json:
-        say_json({"id": id})
-    else:
-        say(str(id))
-    return 0
+    return answer(args, str(id), {"id": id})
 
 
 def _pause(schedules: Schedules, args: argparse.Namespace) -> int:
     shown = printable(schedules.line(args.to_pause).name)
     changed = schedules.pause(args.to_pause)
     sentence = f"Paused {shown}." if changed else f"{shown} was paused already."
-    return _answer(args, sentence, {"name": shown, "paused": True, "changed": changed})
+    return answer(args, sentence, {"name": shown, "paused": True, "changed": changed})
 
 
 def _resume(schedules: Schedules, args: argparse.Namespace) -> int:
@@ -103,22 +99,14 @@ def _resume(schedules: Schedules, args: argparse.Namespace) -> int:
     sentence = f"{shown} was not paused."
     if changed:
         sentence = f"Resumed {shown}; it comes next at {_when(schedules.line(args.to_resume))}."
-    return _answer(args, sentence, {"name": shown, "paused": False, "changed": changed})
+    return answer(args, sentence, {"name": shown, "paused": False, "changed": changed})
 
 
 def _forget(schedules: Schedules, args: argparse.Namespace) -> int:
     shown = printable(schedules.line(args.to_forget).name)
     schedules.forget(args.to_forget)
     sentence = f"Forgot {shown}; a worker that has its code adds it again when it starts."
-    return _answer(args, sentence, {"name": shown, "changed": True})
-
-
-def _answer(args: argparse.Namespace, sentence: str, answer: dict[str, object]) -> int:
-    if args.json:
-        say_json(answer)
-    else:
-        (say if answer["changed"] else complain)(sentence)
-    return 0 if answer["changed"] else 1
+    return answer(args, sentence, {"name": shown, "changed": True})
 
 
 def _classes(packages: list[str]) -> list[type[Job]]:

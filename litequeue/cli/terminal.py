@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import sys
@@ -37,6 +38,17 @@ def complain_lines(text: str) -> None:
 def say_json(value: object) -> None:
     """Write a value as indented JSON to standard output."""
     _write(sys.stdout, json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def answer(args: argparse.Namespace, sentence: str, values: dict[str, object]) -> int:
+    """Write the values if ``--json`` was given, else the sentence. If ``changed`` is false, the
+    sentence goes to standard error and the exit status, which is returned, is 1."""
+    changed = bool(values.get("changed", True))
+    if args.json:
+        say_json(values)
+    else:
+        (say if changed else complain)(sentence)
+    return 0 if changed else 1
 
 
 def say_table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
