@@ -174,8 +174,8 @@ def test_the_report_sums_up_a_day_and_may_run_twice(queue: Queue, server: MailSe
 
 def test_a_worker_puts_the_report_on_the_timetable(queue: Queue) -> None:
     work(queue)
-    (line,) = Schedules(queue.store).lines()
-    assert (line.name, line.timing.words()) == ("NightlyReport", "at 02:00 every day, UTC time")
+    (line,) = Schedules(queue.store).entries()
+    assert (line.name, line.words) == ("NightlyReport", "at 02:00 every day, UTC time")
 
 
 # The mail server

@@ -48,7 +48,7 @@ def jobs_command(args: argparse.Namespace) -> int:
 
 def _say_jobs(classes: Sequence[type[Job]]) -> None:
     heads, table = ["name", "where", "queue", "options", "fields"], list(map(_cells, classes))
-    if any(cls.__litequeue__.timing for cls in classes):
+    if any(cls.__litequeue__.schedule for cls in classes):
         heads.insert(3, "schedule")
         for cells, cls in zip(table, classes, strict=True):
             cells.insert(3, printable(_comes(cls) or "-"))
@@ -57,8 +57,8 @@ def _say_jobs(classes: Sequence[type[Job]]) -> None:
 
 def _comes(cls: type[Job]) -> str | None:
     """Return the schedule of a periodic job in words, or None."""
-    timing = cls.__litequeue__.timing
-    return None if timing is None else timing.words()
+    schedule = cls.__litequeue__.schedule
+    return None if schedule is None else schedule.words()
 
 
 def _cells(cls: type[Job]) -> list[str]:
@@ -79,8 +79,8 @@ def _as_json(found: Found) -> dict[str, object]:
                 "aliases": list(cls.__litequeue__.aliases),
                 "where": cls.__litequeue__.location,
                 "queue": cls.__litequeue__.options.get("queue", DEFAULTS["queue"]),
-                "expression": timing.text if (timing := cls.__litequeue__.timing) else None,
-                "zone": timing.zone if timing else None,
+                "expression": schedule.text if (schedule := cls.__litequeue__.schedule) else None,
+                "zone": schedule.zone if schedule else None,
                 "words": _comes(cls),
                 "options": _options(cls),
                 "fields": _fields(cls),

@@ -62,15 +62,15 @@ def schedule_command(args: argparse.Namespace) -> int:
 
 
 def _list(schedules: Schedules, args: argparse.Namespace) -> int:
-    lines, absent = schedules.lines(), schedules.absent(_classes(args.jobs))
-    every_line = sorted(lines + absent, key=lambda line: line.name)
+    entries, absent = schedules.entries(), schedules.absent(_classes(args.jobs))
+    all_entries = sorted(entries + absent, key=lambda entry: entry.name)
     if args.json:
-        say_json([{**_as_json(line), "on_timetable": line in lines} for line in every_line])
-    elif every_line:
+        say_json([{**_as_json(entry), "on_timetable": entry in entries} for entry in all_entries])
+    elif all_entries:
         heads = ("name", "schedule", "next run", "last run", "paused")
-        say_table(heads, [_cells(line) for line in every_line])
+        say_table(heads, [_cells(entry) for entry in all_entries])
         if absent:
-            names = ", ".join(printable(line.name) for line in absent)
+            names = ", ".join(printable(entry.name) for entry in absent)
             say(f"Not on the timetable yet: {names}. A worker puts them there when it starts.")
     else:
         say("No periodic job is on the timetable. A worker puts them there when it starts.")
@@ -78,32 +78,32 @@ def _list(schedules: Schedules, args: argparse.Namespace) -> int:
 
 
 def _run(schedules: Schedules, args: argparse.Namespace) -> int:
-    line = schedules.line(args.to_run)
-    job = _class_of(line.name, args.jobs)
+    entry = schedules.entry(args.to_run)
+    job = _class_of(entry.name, args.jobs)
     if job is None:
-        complain(f"The code of {printable(line.name)} is not here: pushed by name alone.")
-    id = schedules.push_now(line.name, job)
+        complain(f"The code of {printable(entry.name)} is not here: pushed by name alone.")
+    id = schedules.push_now(entry.name, job)
     return answer(args, str(id), {"id": id})
 
 
 def _pause(schedules: Schedules, args: argparse.Namespace) -> int:
-    shown = printable(schedules.line(args.to_pause).name)
+    shown = printable(schedules.entry(args.to_pause).name)
     changed = schedules.pause(args.to_pause)
     sentence = f"Paused {shown}." if changed else f"{shown} was paused already."
     return answer(args, sentence, {"name": shown, "paused": True, "changed": changed})
 
 
 def _resume(schedules: Schedules, args: argparse.Namespace) -> int:
-    shown = printable(schedules.line(args.to_resume).name)
+    shown = printable(schedules.entry(args.to_resume).name)
     changed = schedules.resume(args.to_resume)
     sentence = f"{shown} was not paused."
     if changed:
-        sentence = f"Resumed {shown}; it comes next at {_when(schedules.line(args.to_resume))}."
+        sentence = f"Resumed {shown}; it comes next at {_when(schedules.entry(args.to_resume))}."
     return answer(args, sentence, {"name": shown, "paused": False, "changed": changed})
 
 
 def _forget(schedules: Schedules, args: argparse.Namespace) -> int:
-    shown = printable(schedules.line(args.to_forget).name)
+    shown = printable(schedules.entry(args.to_forget).name)
     schedules.forget(args.to_forget)
     sentence = f"Forgot {shown}; a worker that has its code adds it again when it starts."
     return answer(args, sentence, {"name": shown, "changed": True})
@@ -130,21 +130,21 @@ def _discovered(packages: list[str]) -> Found:
     return discover_optional(packages) or Found()
 
 
-def _cells(line: ScheduleEntry) -> list[str]:
-    last = "-" if line.last_at is None else local(line.last_at)
-    paused = "yes" if line.paused else "-"
-    return [printable(line.name), printable(line.words), _when(line), last, paused]
+def _cells(entry: ScheduleEntry) -> list[str]:
+    last = "-" if entry.last_at is None else local(entry.last_at)
+    paused = "yes" if entry.paused else "-"
+    return [printable(entry.name), printable(entry.words), _when(entry), last, paused]
 
 
-def _as_json(line: ScheduleEntry) -> dict[str, object]:
+def _as_json(entry: ScheduleEntry) -> dict[str, object]:
     return {
-        **line_as_json(line),
-        "words": line.words,
-        "last_at": None if line.last_at is None else utc(line.last_at),
-        "last_job": line.last_job,
-        "paused": line.paused,
+        **line_as_json(entry),
+        "words": entry.words,
+        "last_at": None if entry.last_at is None else utc(entry.last_at),
+        "last_job": entry.last_job,
+        "paused": entry.paused,
     }
 
 
-def _when(line: ScheduleEntry) -> str:
-    return "-" if line.paused else local(line.next_at)
+def _when(entry: ScheduleEntry) -> str:
+    return "-" if entry.paused else local(entry.next_at)

@@ -59,7 +59,7 @@ class Subscriber(Definition):
     listens = True
 
     def __init__(self, cls: type[Job], event: str, made: Definition) -> None:
-        super().__init__(cls, made.name, made.aliases, made.options, made.timing)
+        super().__init__(cls, made.name, made.aliases, made.options, made.schedule)
         self.event = event
 
     @property

@@ -23,7 +23,7 @@ from litequeue.records import Spec, key
 if TYPE_CHECKING:
     from typing_extensions import Unpack, dataclass_transform
 
-    from litequeue.times.schedule import Timing
+    from litequeue.times.schedule import Schedule
 else:
 
     def dataclass_transform():
@@ -62,9 +62,9 @@ class Called(NamedTuple):
 
 
 class Definition:
-    """What a job class says of itself beside its fields."""
+    """The name, options and schedule of a job class."""
 
-    # Whether it is a listener's, and runs for an event.
+    # Whether it is a subscriber's, and runs for an event.
     listens = False
 
     def __init__(
@@ -73,13 +73,13 @@ class Definition:
         name: str,
         aliases: Sequence[str],
         options: Options,
-        timing: Timing | None,
+        schedule: Schedule | None,
     ) -> None:
         self.cls = cls
         self.name = name
         self.aliases = tuple(aliases)
         self.options = options
-        self.timing = timing
+        self.schedule = schedule
 
     @property
     def location(self) -> str:
@@ -156,20 +156,20 @@ class Job:
         **options: Unpack[Options],
     ) -> None:
         super().__init_subclass__()
-        place = f"{cls.__module__}.{cls.__qualname__}"
-        _check_names(place, name, aliases)
-        _check_fields(place, cls)
+        location = f"{cls.__module__}.{cls.__qualname__}"
+        _check_names(location, name, aliases)
+        _check_fields(location, cls)
         try:
             dataclasses.dataclass(cls)
         except (TypeError, ValueError) as error:
-            raise JobError(job=place, problem=str(error)) from error
-        _check_methods(place, cls)
-        _check_body(place, cls, options)
+            raise JobError(job=location, problem=str(error)) from error
+        _check_methods(location, cls)
+        _check_body(location, cls, options)
         inherited = getattr(cls, "__litequeue__", None)
-        own = checked(options, place)
+        own = checked(options, location)
         whole = merged(inherited.options, own) if inherited else own
-        timing = _timing(cls, cron, every, tz)
-        cls.__litequeue__ = Definition(cls, name or cls.__name__, aliases, whole, timing)
+        schedule = _schedule(cls, cron, every, tz)
+        cls.__litequeue__ = Definition(cls, name or cls.__name__, aliases, whole, schedule)
 
     def handle(self) -> object:
         """Do the work; what it returns is the result. May be ``async def``."""
@@ -251,17 +251,17 @@ def job(
     def made(function: Callable[..., object]) -> type[Job]:
         if not inspect.isfunction(function):
             raise JobError(job=repr(function), problem="@job goes on a function")
-        timing = {"cron": cron, "every": every, "tz": tz}
-        return from_function(function, {"name": name, "aliases": aliases, **timing, **options})
+        periodic = {"cron": cron, "every": every, "tz": tz}
+        return from_function(function, {"name": name, "aliases": aliases, **periodic, **options})
 
     return made if function is None else made(function)
 
 
 def from_function(function: Callable[..., object], keywords: dict[str, object]) -> type[Job]:
     """Make a job class of a function, with the keywords of a class."""
-    place = f"{function.__module__}.{function.__qualname__}"
+    location = f"{function.__module__}.{function.__qualname__}"
     if _yields(function):
-        raise JobError(job=place, problem=f"{function.__name__}() {NEVER_RUN}")
+        raise JobError(job=location, problem=f"{function.__name__}() {NEVER_RUN}")
     parameters = inspect.signature(function).parameters.values()
 
     def payload(job: Job) -> dict[str, object]:
@@ -277,20 +277,20 @@ def from_function(function: Callable[..., object], keywords: dict[str, object]) 
         "__module__": function.__module__,
         "__qualname__": function.__qualname__,
         "__doc__": function.__doc__,
-        "__annotations__": {each.name: _annotation(place, each) for each in parameters},
+        "__annotations__": {each.name: _annotation(location, each) for each in parameters},
         "handle": handle_async if inspect.iscoroutinefunction(function) else handle,
     }
     body.update((each.name, _default(each)) for each in parameters if _has_default(each))
     return types.new_class(function.__name__, (Job,), keywords, lambda space: space.update(body))
 
 
-def _annotation(place: str, parameter: inspect.Parameter) -> object:
+def _annotation(location: str, parameter: inspect.Parameter) -> object:
     if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
-        raise JobError(job=place, problem=f"name each parameter instead of {parameter}")
+        raise JobError(job=location, problem=f"name each parameter instead of {parameter}")
     if parameter.kind is parameter.POSITIONAL_ONLY:
-        raise JobError(job=place, problem=f"parameter {parameter.name} is positional-only")
+        raise JobError(job=location, problem=f"parameter {parameter.name} is positional-only")
     if parameter.annotation is parameter.empty:
-        raise JobError(job=place, problem=f"parameter {parameter.name} has no annotation")
+        raise JobError(job=location, problem=f"parameter {parameter.name} has no annotation")
     return parameter.annotation
 
 
@@ -305,32 +305,34 @@ def _default(parameter: inspect.Parameter) -> object:
     return value
 
 
-def _timing(
+def _schedule(
     cls: type, cron: str | None, every: str | float | timedelta | None, tz: str | None
-) -> Timing | None:
+) -> Schedule | None:
     if cron is None and every is None and tz is None:
         return None
-    from litequeue.times.schedule import timing  # most jobs, and most producers, do without
+    from litequeue.times.schedule import schedule_of  # most jobs, and most producers, do without
 
     for each in dataclasses.fields(cls):
         if each.init and each.default is each.default_factory is dataclasses.MISSING:
             problem = f"a periodic job takes no arguments: field {each.name} needs a default"
             raise JobError(job=f"{cls.__module__}.{cls.__qualname__}", problem=problem)
-    return timing(cron, every, tz)
+    return schedule_of(cron, every, tz)
 
 
-def _check_names(place: str, name: object, aliases: object) -> None:
+def _check_names(location: str, name: object, aliases: object) -> None:
     if not isinstance(aliases, list | tuple | set | frozenset):
-        raise JobError(job=place, problem=f"aliases is a list: aliases=[{aliases!r}]")
+        raise JobError(job=location, problem=f"aliases is a list: aliases=[{aliases!r}]")
     for each in (*aliases, *([] if name is None else [name])):
         if not isinstance(each, str) or not key(each).strip():
-            raise JobError(job=place, problem=f"a name is text that is not empty, not {each!r}")
+            raise JobError(job=location, problem=f"a name is text that is not empty, not {each!r}")
 
 
-def _check_fields(place: str, cls: type) -> None:
+def _check_fields(location: str, cls: type) -> None:
     for name in inspect.get_annotations(cls):
         if name not in Job.__annotations__ and hasattr(Job, name):
-            raise JobError(job=place, problem=f"every job has a method {name}, so it is no field")
+            raise JobError(
+                job=location, problem=f"every job has a method {name}, so it is no field"
+            )
 
 
 NEVER_RUN = "has a yield in it, so that a call would run nothing of it; return a value instead"
@@ -340,18 +342,18 @@ def _yields(function: object) -> bool:
     return inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
 
 
-def _check_methods(place: str, cls: type[Job]) -> None:
+def _check_methods(location: str, cls: type[Job]) -> None:
     """Refuse methods that a worker could not call, or would call without running them."""
     for name, called in cls.__litequeue_calls__.items():
         problem = _wrong(name, inspect.getattr_static(cls, name), called)
         if problem:
-            raise JobError(job=place, problem=problem)
+            raise JobError(job=location, problem=problem)
     work = cls.__litequeue_work__
     if not cls.is_whole():
         for name, value in vars(cls).items():
             if inspect.isfunction(value) and _misspelt(name, work):
                 problem = f"it has {name}(), and no {work}(); did you mean {work}?"
-                raise JobError(job=place, problem=problem)
+                raise JobError(job=location, problem=problem)
 
 
 def _wrong(name: str, method: object, called: Called) -> str | None:
@@ -389,7 +391,7 @@ def _misspelt(name: str, word: str) -> bool:
     return SequenceMatcher(None, name.casefold(), word).ratio() >= 0.8
 
 
-def _check_body(place: str, cls: type[Job], options: Mapping[str, object]) -> None:
+def _check_body(location: str, cls: type[Job], options: Mapping[str, object]) -> None:
     """Refuse an option that is written into the body of the class, where nobody reads it.
     With an annotation it is a field."""
     for base in (each for each in cls.__mro__ if each is cls or not issubclass(each, Job)):
@@ -401,7 +403,7 @@ def _check_body(place: str, cls: type[Job], options: Mapping[str, object]) -> No
             else:
                 continue
             raise OptionError(
-                owner=place,
+                owner=location,
                 problem=f"{word} in the body of {base.__name__} has no effect; write "
                 f"class {cls.__name__}({cls.__bases__[-1].__name__}, {word}={shown})",
             )

@@ -318,7 +318,7 @@ def asked_to_stop(store: Store, batch: int) -> int:
 
 def next_periodic(store: Store) -> ScheduleEntry | None:
     """Return the schedule entry that is due first."""
-    lines = [line for line in Schedules(store).lines() if not line.paused]
+    lines = [line for line in Schedules(store).entries() if not line.paused]
     return min(lines, key=lambda line: line.next_at or EARLIEST, default=None)
 
 

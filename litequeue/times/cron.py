@@ -178,7 +178,7 @@ class Every:
         return [(about + offset) * self.seconds for offset in (-1, 0, 1, 2)]
 
 
-Schedule: TypeAlias = Cron | Every
+Pattern: TypeAlias = Cron | Every
 
 
 def parse_cron(text: str) -> Cron:

@@ -12,12 +12,13 @@ from litequeue.jobs.job import Job
 from litequeue.log import logger
 from litequeue.messages import show
 from litequeue.options import Options
+from litequeue.queue import Queue
 from litequeue.records import instant, key
 from litequeue.store.store import Store
 from litequeue.worker.outcome import describe
 
 if TYPE_CHECKING:
-    from litequeue.times.schedule import Timing
+    from litequeue.times.schedule import Schedule
 
 
 NEVER = float("inf")
@@ -32,7 +33,7 @@ STEP_SECONDS = 1.0
 
 
 class ScheduleEntry(NamedTuple):
-    """One line of the timetable."""
+    """The stored schedule of one periodic job."""
 
     name: str
     text: str
@@ -44,38 +45,37 @@ class ScheduleEntry(NamedTuple):
     paused_at: datetime | None
 
     @property
-    def timing(self) -> Timing:
+    def schedule(self) -> Schedule:
         """The expression, read; raises ScheduleError for one that was edited."""
-        from litequeue.times.schedule import (
-            read_timing,  # a worker without periodic jobs reads none
-        )
+        # A worker without periodic jobs does not need the module.
+        from litequeue.times.schedule import read_schedule
 
-        return read_timing(self.text, self.zone)
+        return read_schedule(self.text, self.zone)
 
     @property
     def words(self) -> str:
-        """When it comes, in words."""
+        """When it is due, in English."""
         try:
-            return self.timing.words()
+            return self.schedule.words()
         except ScheduleError:
             return f"unreadable: {self.text}"
 
     @property
     def paused(self) -> bool:
-        """Whether it comes no more until it is resumed."""
+        """Whether it is paused, until it is resumed."""
         return self.paused_at is not None
 
     def due(self, now: float) -> bool:
-        """Whether it is time."""
+        """Whether the job is due at ``now``, in seconds since the epoch."""
         return self.next_at.timestamp() <= now
 
 
 class Schedules:
-    """The timetable of one queue, as it stands in the table."""
+    """The schedules of the periodic jobs of one queue, as they are stored."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        self._database = store.database
+    def __init__(self, queue: Queue | Store) -> None:
+        self._store = queue if isinstance(queue, Store) else queue.store
+        self._database = self._store.database
 
     # A new expression counts from now; one that has not changed goes on where it was.
     ENTER = """
@@ -92,50 +92,50 @@ class Schedules:
     where name = :old"""
 
     def enter(self, job: type[Job]) -> None:
-        """Put a periodic job on the timetable, or bring its line up to date; a line under
+        """Put a periodic job on the timetable, or bring its entry up to date; a entry under
         an older name of the job becomes this one."""
         made = job.__litequeue__
-        assert made.timing is not None
+        assert made.schedule is not None
         with self._database.transaction():
             # Read under the lock: a time that another worker has seen come is over here, too.
-            line = {
+            entry = {
                 "name": made.name,
-                "expression": made.timing.text,
-                "zone": made.timing.zone,
-                **_bounds(made.timing, self._store.clock()),
+                "expression": made.schedule.text,
+                "zone": made.schedule.zone,
+                **_bounds(made.schedule, self._store.clock()),
             }
-            for old in self.lines():
+            for old in self.entries():
                 if old.name != made.name and key(old.name) in made.keys:
                     self._database.change(self.TAKE_OVER, {"name": made.name, "old": old.name})
-            self._database.change(self.ENTER, line)
+            self._database.change(self.ENTER, entry)
 
     def absent(self, jobs: Iterable[type[Job]]) -> list[ScheduleEntry]:
-        """The lines that a worker with these jobs would enter if it started now, and that
+        """The entries that a worker with these jobs would enter if it started now, and that
         are not there, also under no older name."""
-        there = {key(line.name) for line in self.lines()}
+        there = {key(entry.name) for entry in self.entries()}
         made = [job.__litequeue__ for job in jobs]
         now = self._store.clock()
         return [
             ScheduleEntry(
                 name=each.name,
-                text=each.timing.text,
-                zone=each.timing.zone,
-                next_at=instant(_milliseconds(each.timing.next(now))),
+                text=each.schedule.text,
+                zone=each.schedule.zone,
+                next_at=instant(_milliseconds(each.schedule.next(now))),
                 last_at=None,
                 last_job=None,
                 paused_at=None,
             )
             for each in made
-            if each.timing is not None and there.isdisjoint(each.keys)
+            if each.schedule is not None and there.isdisjoint(each.keys)
         ]
 
-    LINES = """
+    ENTRIES = """
     select name, expression, zone, next_at, last_at, last_job, paused_at
     from litequeue_schedules
     order by name"""
 
-    def lines(self) -> list[ScheduleEntry]:
-        """The whole timetable, by name."""
+    def entries(self) -> list[ScheduleEntry]:
+        """Return the entries of all periodic jobs, in the order of their names."""
         return [
             ScheduleEntry(
                 name=str(name),
@@ -147,7 +147,7 @@ class Schedules:
                 paused_at=None if paused_at is None else _instant(paused_at),
             )
             for name, expression, zone, next_at, last_at, last_job, paused_at in (
-                self._database.rows(self.LINES)
+                self._database.rows(self.ENTRIES)
             )
         ]
 
@@ -162,14 +162,14 @@ class Schedules:
     set last_job = :job
     where name = :name"""
 
-    def tick(self, line: ScheduleEntry, job: type[Job]) -> int | None:
+    def tick(self, entry: ScheduleEntry, job: type[Job]) -> int | None:
         """Push a job that is due, and return its id; None if another worker was first.
 
         However many times have passed unseen, that is one job. One that is still
-        unfinished stands for this time too. Raises ScheduleError for a line that cannot be
+        unfinished stands for this time too. Raises ScheduleError for a entry that cannot be
         read, and whatever the job's own code raises; then this time is passed over.
         """
-        due = self._due(line)
+        due = self._due(entry)
         try:
             made = job()
             keys = _keys(made)
@@ -177,7 +177,7 @@ class Schedules:
                 if not self._database.change(self.TICK, due):
                     return None
                 id = self._store.inserts.push(made, None, (), None, keys)
-                self._database.change(self.PUSHED, {"name": line.name, "job": id})
+                self._database.change(self.PUSHED, {"name": entry.name, "job": id})
             return id
         except DatabaseError:
             raise
@@ -186,29 +186,29 @@ class Schedules:
             self._database.change(self.TICK, due)
             raise
 
-    def _due(self, line: ScheduleEntry) -> dict[str, object]:
-        now, timing = self._store.clock(), line.timing
-        if line.next_at == EDITED:
-            raise ScheduleError(value=show(line.text), problem="its next time was edited")
+    def _due(self, entry: ScheduleEntry) -> dict[str, object]:
+        now, schedule = self._store.clock(), entry.schedule
+        if entry.next_at == EDITED:
+            raise ScheduleError(value=show(entry.text), problem="its next time was edited")
         return {
-            "name": line.name,
-            "seen": round(line.next_at.timestamp() * 1000),
-            "last_at": _milliseconds(timing.previous(now)),
-            "next_at": _milliseconds(timing.next(now)),
+            "name": entry.name,
+            "seen": round(entry.next_at.timestamp() * 1000),
+            "last_at": _milliseconds(schedule.previous(now)),
+            "next_at": _milliseconds(schedule.next(now)),
         }
 
     def push_now(self, name: str, job: type[Job] | None = None) -> int:
-        """Push a periodic job beside its timetable, and return its id, or that of the one
-        that is unfinished.
+        """Push a periodic job now, in addition to its schedule, and return its id, or that of
+        the one that is unfinished.
 
         Without its class, it is pushed by name, to the default queue. Raises
         NoSuchSchedule.
         """
-        line = self.line(name)
+        entry = self.entry(name)
         if job is None:
-            unique = _own_key(line.name)
+            unique = _own_key(entry.name)
             options = Options(unique=unique, without_overlapping=True)
-            return self._store.inserts.push(line.name, {}, (), None, options)
+            return self._store.inserts.push(entry.name, {}, (), None, options)
         made = job()
         return self._store.inserts.push(made, None, (), None, _keys(made))
 
@@ -218,9 +218,8 @@ class Schedules:
     where name = :name and paused_at is null"""
 
     def pause(self, name: str) -> bool:
-        """Let a periodic job come no more; False if it was paused. Raises
-        NoSuchSchedule."""
-        values = {"name": self.line(name).name, "now": _milliseconds(self._store.clock())}
+        """Pause a periodic job; False if it was paused already. Raises NoSuchSchedule."""
+        values = {"name": self.entry(name).name, "now": _milliseconds(self._store.clock())}
         return self._database.change(self.PAUSE, values) > 0
 
     # What was due meanwhile is not made up for.
@@ -231,10 +230,10 @@ class Schedules:
     where name = :name and paused_at is not null"""
 
     def resume(self, name: str) -> bool:
-        """Let a periodic job come again, at its next time; False if it was not paused.
-        Raises NoSuchSchedule, and ScheduleError for a line that cannot be read."""
-        line = self.line(name)
-        values = {"name": line.name, **_bounds(line.timing, self._store.clock())}
+        """Resume a periodic job at its next due time; False if it was not paused.
+        Raises NoSuchSchedule, and ScheduleError for a entry that cannot be read."""
+        entry = self.entry(name)
+        values = {"name": entry.name, **_bounds(entry.schedule, self._store.clock())}
         return self._database.change(self.RESUME, values) > 0
 
     FORGET = """
@@ -242,14 +241,14 @@ class Schedules:
     where name = :name"""
 
     def forget(self, name: str) -> None:
-        """Take a job that has no code any more off the timetable; raises NoSuchSchedule."""
-        self._database.change(self.FORGET, {"name": self.line(name).name})
+        """Delete the entry of a job whose code is gone; raises NoSuchSchedule."""
+        self._database.change(self.FORGET, {"name": self.entry(name).name})
 
-    def line(self, name: str) -> ScheduleEntry:
-        """The line of a job, by its name in any spelling; raises NoSuchSchedule."""
-        for line in self.lines():
-            if key(line.name) == key(name):
-                return line
+    def entry(self, name: str) -> ScheduleEntry:
+        """Return the entry of a job, by its name in any spelling; raises NoSuchSchedule."""
+        for entry in self.entries():
+            if key(entry.name) == key(name):
+                return entry
         raise NoSuchSchedule(name=name)
 
 
@@ -259,19 +258,19 @@ class PeriodicPusher:
     def __init__(self, store: Store, jobs: Sequence[type[Job]]) -> None:
         self._store = store
         self._schedules = Schedules(store)
-        self._jobs = {job.__litequeue__.name: job for job in jobs if job.__litequeue__.timing}
+        self._jobs = {job.__litequeue__.name: job for job in jobs if job.__litequeue__.schedule}
         self._looked_at = 0.0
         self._due_at = NEVER
 
     def begin(self) -> None:
-        """Put this worker's periodic jobs on the timetable."""
+        """Store the schedules of this worker's periodic jobs."""
         for job in self._jobs.values():
             self._schedules.enter(job)
         if self._jobs:
             self._due_at = 0.0
 
     def seconds_left(self) -> float:
-        """How long until something is due."""
+        """Return the seconds until the next job is due."""
         return self._due_at - self._store.clock()
 
     def tick(self) -> None:
@@ -285,34 +284,34 @@ class PeriodicPusher:
             self.begin()
         elif now < min(self._due_at, self._looked_at + SCHEDULE_CHECK_SECONDS):
             return
-        for line in self._own_lines():
-            if line.due(now):
-                self._push(line)
-        times = [line.next_at.timestamp() for line in self._own_lines()]
+        for entry in self._own_lines():
+            if entry.due(now):
+                self._push(entry)
+        times = [entry.next_at.timestamp() for entry in self._own_lines()]
         self._looked_at, self._due_at = now, min(times, default=NEVER)
 
-    def _push(self, line: ScheduleEntry) -> None:
-        job = self._jobs[line.name]
+    def _push(self, entry: ScheduleEntry) -> None:
+        job = self._jobs[entry.name]
         try:
-            self._schedules.tick(line, job)
+            self._schedules.tick(entry, job)
         except DatabaseError:
             raise
         except ScheduleError as error:
-            logger.error("%s goes on as its code says: on the timetable, %s", line.name, error)
+            logger.error("%s goes on as its code says: on the timetable, %s", entry.name, error)
             self._schedules.enter(job)
         except Exception as error:
-            logger.error("the periodic job %s was not pushed: %s", line.name, describe(error))
+            logger.error("the periodic job %s was not pushed: %s", entry.name, describe(error))
 
     def _own_lines(self) -> list[ScheduleEntry]:
-        lines = self._schedules.lines()
-        return [line for line in lines if line.name in self._jobs and not line.paused]
+        entries = self._schedules.entries()
+        return [entry for entry in entries if entry.name in self._jobs and not entry.paused]
 
 
-def _bounds(timing: Timing, now: float) -> dict[str, object]:
+def _bounds(schedule: Schedule, now: float) -> dict[str, object]:
     """When a job comes next, and the latest of the next times that may stand for it: a later
     one was written before the clock was set back."""
-    ahead = SET_BACK_SECONDS if timing.at_fixed_times else STEP_SECONDS
-    next_at, latest = timing.next(now), timing.next(now + ahead)
+    ahead = SET_BACK_SECONDS if schedule.at_fixed_times else STEP_SECONDS
+    next_at, latest = schedule.next(now), schedule.next(now + ahead)
     return {"next_at": _milliseconds(next_at), "latest": _milliseconds(latest)}
 
 

@@ -88,7 +88,7 @@ def test_before_any_worker_ran_what_is_found_is_listed(application: Write, capsy
         assert poll.startswith("poll every 15 minutes 2")
         assert below.startswith("Not on the timetable yet: NightlyReport, poll. A worker puts them")
         assert err == "imported\n"
-        assert Schedules(queue.store).lines() == []
+        assert Schedules(queue.store).entries() == []
         assert litequeue("schedule", "jobs.db", "--json") == 0
         found = json.loads(capsys.readouterr().out)
         assert [line["on_timetable"] for line in found] == [False, False]
@@ -143,7 +143,7 @@ def test_a_line_that_was_edited_into_nonsense_is_listed_and_can_be_forgotten(
     assert litequeue("schedule", "jobs.db") == 0
     assert "unreadable: cron \\x1b[2J - 1970-01-01" in lines(capsys)[2]
     assert litequeue("schedule", "jobs.db", "--forget", "poll") == 0
-    assert [line.name for line in Schedules(queue.store).lines()] == ["NightlyReport"]
+    assert [line.name for line in Schedules(queue.store).entries()] == ["NightlyReport"]
 
 
 def test_without_a_database_it_says_so_and_makes_none(application: Write, capsys: Capture) -> None:
@@ -159,11 +159,11 @@ def test_without_a_database_it_says_so_and_makes_none(application: Write, capsys
 def test_run_pushes_a_job_beside_its_timetable_with_its_options(
     queue: Queue, capsys: Capture
 ) -> None:
-    before = Schedules(queue.store).lines()
+    before = Schedules(queue.store).entries()
     assert litequeue("schedule", "jobs.db", "--run", "nightly-report") == 0
     (id,) = map(int, lines(capsys))
     assert (queue.get(id).name, queue.get(id).queue) == ("NightlyReport", "reports")
-    assert Schedules(queue.store).lines() == before
+    assert Schedules(queue.store).entries() == before
 
 
 def test_run_of_one_that_is_unfinished_prints_its_id(queue: Queue, capsys: Capture) -> None:
@@ -226,9 +226,9 @@ def test_a_forgotten_job_is_back_when_a_worker_with_its_code_starts(
 ) -> None:
     assert litequeue("schedule", "jobs.db", "--forget", "POLL") == 0
     assert lines(capsys)[0].startswith("Forgot poll; a worker that has its code adds it again")
-    assert [line.name for line in Schedules(queue.store).lines()] == ["NightlyReport"]
+    assert [line.name for line in Schedules(queue.store).entries()] == ["NightlyReport"]
     litequeue("work", "jobs.db", "--drain", "--quiet")
-    assert [line.name for line in Schedules(queue.store).lines()] == ["NightlyReport", "poll"]
+    assert [line.name for line in Schedules(queue.store).entries()] == ["NightlyReport", "poll"]
 
 
 @pytest.mark.parametrize("verb", ["--run", "--pause", "--resume", "--forget"])

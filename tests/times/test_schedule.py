@@ -11,32 +11,32 @@ import pytest
 
 from litequeue import Batch, Job, job
 from litequeue.errors import JobError, LitequeueError, ScheduleError
-from litequeue.times.schedule import Timing, read_timing, timing
+from litequeue.times.schedule import Schedule, read_schedule, schedule_of
 
 NOON = datetime(2030, 6, 1, 12, tzinfo=timezone.utc).timestamp()
 
 
-def defined(**keywords: object) -> Timing | None:
+def defined(**keywords: object) -> Schedule | None:
     """What a class with these keywords says of its time."""
 
     class Made(Job, **keywords):  # type: ignore[arg-type]
         def handle(self) -> None: ...
 
-    return Made.__litequeue__.timing
+    return Made.__litequeue__.schedule
 
 
-def decorated(**keywords: object) -> Timing | None:
+def decorated(**keywords: object) -> Schedule | None:
     """The same for a function."""
 
     @job(**keywords)  # type: ignore[call-overload]
     def made() -> None: ...
 
-    found: Timing | None = made.__litequeue__.timing
+    found: Schedule | None = made.__litequeue__.schedule
     return found
 
 
 both = pytest.mark.parametrize("made", [defined, decorated])
-Made = Callable[..., Timing]
+Made = Callable[..., Schedule]
 
 
 @both
@@ -114,21 +114,21 @@ def test_what_is_no_schedule_is_refused_where_the_job_is_defined(
     [1, 1.5, 900, 1_000_001, 36_000_001.25, timedelta(seconds=10, microseconds=333), "3650 days"],
 )
 def test_a_row_keeps_every_digit_of_a_period(period: str | float | timedelta) -> None:
-    made = timing(None, period, None)
+    made = schedule_of(None, period, None)
     assert made is not None
-    assert read_timing(made.text, made.zone) == made
+    assert read_schedule(made.text, made.zone) == made
 
 
 @pytest.mark.parametrize("text", ["0 2 * * *", "@daily", "*/15 9-17 * * mon-fri"])
 def test_a_row_keeps_an_expression_and_its_zone(text: str) -> None:
-    made = timing(text, None, "America/New_York")
+    made = schedule_of(text, None, "America/New_York")
     assert made is not None
-    assert read_timing(made.text, made.zone) == made
+    assert read_schedule(made.text, made.zone) == made
 
 
 def test_utc_needs_no_time_zone_data(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("zoneinfo.ZoneInfo", None)
-    found = timing("0 2 * * *", None, "UTC")
+    found = schedule_of("0 2 * * *", None, "UTC")
     assert found is not None
     assert found.next(NOON) == NOON + 14 * 3600
 
@@ -172,7 +172,7 @@ def test_fields_with_defaults_are_taken() -> None:
 
         def handle(self) -> None: ...
 
-    assert Refresh.__litequeue__.timing is not None
+    assert Refresh.__litequeue__.schedule is not None
 
 
 def test_a_batch_may_be_periodic() -> None:
@@ -180,4 +180,4 @@ def test_a_batch_may_be_periodic() -> None:
         def plan(self, cursor: object) -> tuple[list[Job], object]:
             return [], None
 
-    assert Nightly.__litequeue__.timing is not None
+    assert Nightly.__litequeue__.schedule is not None

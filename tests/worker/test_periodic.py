@@ -64,7 +64,7 @@ def work(queue: Queue, *jobs: type[Job]) -> None:
 
 
 def line(queue: Queue, name: str = "Poll") -> ScheduleEntry:
-    return Schedules(queue.store).line(name)
+    return Schedules(queue.store).entry(name)
 
 
 def waiting(queue: Queue) -> list[str]:
@@ -179,7 +179,7 @@ def test_a_renamed_job_goes_on_where_the_old_name_was(queue: Queue, clock: Clock
     Schedules(queue.store).pause("poll")
     clock.advance(PERIOD)
     work(queue, poll_again)  # type: ignore[arg-type]
-    assert [(each.name, each.paused) for each in Schedules(queue.store).lines()] == [
+    assert [(each.name, each.paused) for each in Schedules(queue.store).entries()] == [
         ("poll_again", True)
     ]
     assert line(queue, "PollAgain").next_at.timestamp() == START + PERIOD
@@ -191,7 +191,7 @@ def test_a_job_whose_code_is_gone_is_pushed_by_nobody(queue: Queue, clock: Clock
     work(queue, Nightly)
     assert ran == ["nightly"]
     Schedules(queue.store).forget("poll")
-    assert [each.name for each in Schedules(queue.store).lines()] == ["Nightly"]
+    assert [each.name for each in Schedules(queue.store).entries()] == ["Nightly"]
 
 
 def test_a_base_for_others_does_not_make_them_periodic(queue: Queue) -> None:
@@ -199,7 +199,7 @@ def test_a_base_for_others_does_not_make_them_periodic(queue: Queue) -> None:
         def handle(self) -> None: ...
 
     work(queue, Quiet)
-    assert Schedules(queue.store).lines() == []
+    assert Schedules(queue.store).entries() == []
 
 
 # Pausing

@@ -55,7 +55,7 @@ def ticker(queue: Queue, *jobs: type[Job]) -> PeriodicPusher:
 
 
 def line(queue: Queue, name: str = "Poll") -> ScheduleEntry:
-    return Schedules(queue.store).line(name)
+    return Schedules(queue.store).entry(name)
 
 
 def waiting(queue: Queue) -> list[str]:
