@@ -86,8 +86,9 @@ def _tour(root: Path, paths: Sequence[Path], folder: Path) -> bool:
     database, started_at = folder / "jobs.db", time.monotonic()
     with Queue(database) as queue:
         missing = _push(queue, root, paths, folder)
-        say(f"Each file is a job in the queue {_shown(database)}. One job fails twice and is")
-        say(f"retried, one more fails permanently, and one more starts {DELAY_SECONDS} s late.")
+        say(f"Each file is a job in the queue {_shown(database)}.")
+        say("One of them fails twice and is retried.")
+        say(f"Two more jobs: one fails permanently, one starts after {DELAY_SECONDS} s.")
         with _working(folder) as workers:
             finished = _watch(queue, workers)
         seconds = time.monotonic() - started_at

@@ -118,7 +118,7 @@ def _add_dependencies(parser: argparse.ArgumentParser) -> None:
         action="extend",
         type=_ids,
         default=[],
-        help="run only after these jobs have succeeded: 7, or 7,8; may be given several times",
+        help="run only after these jobs have succeeded: 7, or 7,8; may be repeated",
     )
     parser.add_argument(
         "--unique",
