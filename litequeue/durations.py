@@ -1,6 +1,6 @@
 """How long something takes: seconds, a ``timedelta``, or text such as "1h30m"."""
 
-# No "from __future__ import annotations", as in options, which producers load too.
+# No "from __future__ import annotations": as in options, it would slow down the import.
 
 import re
 from datetime import timedelta
@@ -10,7 +10,8 @@ from litequeue.messages import show
 
 Duration = float | timedelta | str
 
-FORMS = 'seconds, a timedelta or text such as "30s" or "1h30m"'
+EXAMPLES = 'text such as "30s" or "1h30m"'
+FORMS = f"seconds, a timedelta or {EXAMPLES}"
 LONGEST_SECONDS = 2**33 - 1
 
 # Every spelling in full: a rule for plurals would make "500ms" five hundred minutes.
@@ -26,14 +27,14 @@ UNIT_SECONDS = {
     for name in names.split()
 }
 
-# Compiled by re when the first text is read: most processes read none.
+# Not compiled here: most processes read no duration as text.
 NUMBER = r"(?:[0-9]+(?:\.[0-9]+)?|\.[0-9]+)"
 _TERM = rf"({NUMBER}) ?([a-z]+)"
 _TEXT = rf"(?:in |\+ ?)?(?:({NUMBER})|(?:{NUMBER} ?[a-z]+ ?)+)"
 
 
 def seconds_of(value: object) -> float:
-    """Return the seconds that a duration means; raises ValueError for what is none.
+    """Return a duration in seconds; raises ValueError for anything else.
 
     A day is 24 hours and a week seven days. A number is returned as it is.
     """
@@ -67,13 +68,15 @@ def unbounded_seconds(value: object, owner: str, word: str) -> float:
 def is_seconds(value: object) -> bool:
     """Whether a value is a number of seconds from 0 to LONGEST_SECONDS."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    # A comparison is false for a NaN, and works for an int that is no float.
+    # The comparison is false for NaN, and works for an int too large for a float.
     return number and 0 <= value <= LONGEST_SECONDS  # type: ignore[operator]
 
 
 def clipped(value: object) -> float | None:
-    """Return the seconds of a wait that a job's own code has asked for, limited to what can
-    be stored: a negative wait is 0, and what is not a finite duration is None."""
+    """Return the seconds of a wait that a job's code has asked for, from 0 to LONGEST_SECONDS.
+
+    A shorter or longer wait is clipped; None stands for what is not a finite duration.
+    """
     if isinstance(value, str | timedelta):
         try:
             value = seconds_of(value)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple, NoReturn, TypedDict
 
-from litequeue.durations import seconds_of
+from litequeue.durations import EXAMPLES, seconds_of
 from litequeue.messages import SHOWN_CHARACTERS, did_you_mean, one_line, show
 from litequeue.records import State
 from litequeue.version import VERSION
@@ -231,10 +231,10 @@ def size(text: str) -> int:
 
 
 def seconds(text: str) -> float:
-    """A length of time: seconds, or text such as 30s, 15m, 7d."""
+    """Return a duration in seconds; an argparse type."""
     try:
         return seconds_of(text)
     except ValueError:
         raise argparse.ArgumentTypeError(
-            f"{show(text)} is not a length of time; write seconds, or 30s, 15m, 2h, 7d"
+            f"{show(text)} is not a duration; write seconds or {EXAMPLES}"
         ) from None

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import litequeue.worker.outcome
+from litequeue.durations import LONGEST_SECONDS
 from litequeue.errors import Fail, PayloadError, Retry, Snooze, UnknownJob, WorkerDied
 from litequeue.options import Options
 from litequeue.records import JobRow, State, reason_of
@@ -163,7 +164,27 @@ def test_a_backoff_that_raises_gives_way_to_the_default(backoff: object, error: 
     assert outcome.reason == "no"
 
 
-NO_SECONDS = [math.inf, math.nan, 1e300, 10**400, "60", timedelta(seconds=60)]
+NO_DURATIONS = [math.inf, math.nan, "x"]
+
+
+@pytest.mark.parametrize("after", NO_DURATIONS, ids=repr)
+def test_an_after_that_is_no_finite_duration_is_replaced(after: float | str) -> None:
+    retried = classify(Retry("no", after=after), row(2), THREE, middle, NOW)
+    assert (retried.verb, retried.after) == (Verb.RETRY_LATER, pause(THREE.backoff, 2, middle))
+    snoozed = classify(Snooze("no", after=after), row(2), THREE, middle, NOW)
+    assert (snoozed.verb, snoozed.after) == (Verb.RELEASE, 60)
+
+
+@pytest.mark.parametrize("after", [1e300, 10**400], ids=["1e300", "10**400"])
+@pytest.mark.parametrize("kind", [Retry, Snooze])
+def test_an_after_that_is_too_long_is_clipped(
+    kind: type[Retry] | type[Snooze], after: float
+) -> None:
+    outcome = classify(kind("no", after=after), row(1), THREE, middle, NOW)
+    assert outcome.after == LONGEST_SECONDS
+
+
+NO_SECONDS = [math.inf, math.nan, 1e300, 10**400, "x", "60", timedelta(seconds=60)]
 
 
 @pytest.mark.parametrize("after", NO_SECONDS, ids=lambda after: repr(after)[:9])
