@@ -87,11 +87,10 @@ class PrefetchRunner:
                 ran.append(execution)
                 before, now = now, perf_counter()
                 self._prefetch_size.ran(row.name, now - before)
-                recorded = self._record(execution)
-                if len(ran) < len(rows) and not (recorded and self._may_wait(execution)):
+                recorded = self._may_wait(execution) and self._record(execution)
+                if not recorded and len(ran) < len(rows):
                     self._settle()
-                    if not recorded:
-                        self._log.end()
+                    self._log.end()
         except ForcedShutdown:
             self._log.release()
             self._settle()

@@ -57,6 +57,8 @@ class Rescuer:
             rows = self._store.claims.running(worker.id)
             snapshot = snapshot.about(rows)
             blamed = 0 if _was_stopped(worker, snapshot) else snapshot.running
+            if blamed in snapshot.finished:
+                blamed = 0
             rows = [
                 self._store.claims.with_payload(row)
                 if row.id == blamed or self._executor.has_hook(row.name)

@@ -185,7 +185,7 @@ CLAIMING = (
 queue.push(Scripted())
 looked_around = Worker._look_around
 def full_from_now_on(self, registration):
-    result = registered(self, registration)
+    result = looked_around(self, registration)
     if not Relief.count and not os.path.exists("filler"):
         fill()
     return result

@@ -150,7 +150,7 @@ def test_a_queue_in_a_folder_that_may_not_be_written_is_one_sentence(readable: P
     readable.chmod(0o555)
 
     def make() -> int:
-        with pytest.raises(CannotOpen, match="forbids"):
+        with pytest.raises(CannotOpen, match="forbid"):
             Queue(readable / "new.db")
         return 0
 
