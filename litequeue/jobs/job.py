@@ -1,4 +1,4 @@
-"""What a user writes: a job as a class, or as a function."""
+"""Jobs as users write them: a class, or a function with ``@job``."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ OTHER_NAMES = ("run", "perform", "execute", "process", "call", "__call__", "work
 
 
 def bind(queue: Queue | None) -> None:
-    """Let ``dispatch`` push to ``queue`` in this process; None takes that back."""
+    """Let ``dispatch`` push to ``queue`` in this process; None undoes it."""
     if queue is not None and not isinstance(queue, Queue):
         from litequeue.mistakes import no_queue
 
@@ -54,8 +54,7 @@ def bind(queue: Queue | None) -> None:
 
 
 class Called(NamedTuple):
-    """How a worker calls a method of a job: with which arguments, and whether it awaits
-    what comes back."""
+    """How a worker calls a method of a job: the arguments, and whether it may be async."""
 
     arguments: tuple[str, ...] = ()
     awaited: bool = False
@@ -93,7 +92,7 @@ class Definition:
 
     @property
     def keys(self) -> set[str]:
-        """The same, folded."""
+        """The names in the folded form in which they are compared."""
         return {key(name) for name in self.names}
 
     def spelling(self, folded: str) -> str:
@@ -102,8 +101,8 @@ class Definition:
 
     @cached_property
     def codec(self) -> Codec:
-        """How the fields become JSON and come back; made when first needed, since an
-        annotation may name what is defined later. Raises PayloadError, and JobError for a
+        """The codec of the fields; made when first needed, since an annotation may name a
+        class that is defined later. Raises PayloadError, and JobError for a
         class that has no work to do."""
         if not self.cls.is_whole():
             raise JobError(job=self.location, problem=self.cls.what_is_missing())
@@ -111,7 +110,7 @@ class Definition:
 
     @cached_property
     def terms(self) -> Terms:
-        """What the options come to, for every push that gives none of its own."""
+        """The resolved options of every push that gives none of its own."""
         return terms_of(self.options)
 
 
@@ -134,7 +133,7 @@ class Job:
     """
 
     __litequeue__: ClassVar[Definition]
-    # What its row is to do first; a batch plans.
+    # The first step of its row; a batch starts by planning.
     __litequeue_step__: ClassVar[str | None] = None
     # The methods that a worker calls.
     __litequeue_calls__: ClassVar[Mapping[str, Called]] = {
@@ -142,7 +141,7 @@ class Job:
         "succeeded": Called(("result",)),
         "failed": Called(("error",)),
     }
-    # The one that a subclass has to have.
+    # The method that a subclass must have.
     __litequeue_work__: ClassVar[str] = "handle"
 
     def __init_subclass__(

@@ -1,4 +1,4 @@
-"""Reads what `cron=` and `every=` take, and says when such a schedule comes next.
+"""Parses `cron=` and `every=`, and computes the due times.
 
 The fields are those of crontab(5), read as cronie reads them. The names `sun` and the
 number 0 end a range as day 7, so that `fri-sun` is 5-7. A step needs a range or `*`
@@ -10,12 +10,12 @@ then a day must match both.
 
 **Clock changes** follow cronie's two kinds of schedule:
 
-- *By the clock*, where the minute or the hour starts with `*`: it comes whenever the wall
-  clock shows a time that matches. So it comes in both passes of a repeated hour, and a
-  time that is skipped does not come.
-- *At fixed times*, all others: each time comes once. A repeated time comes in its first
+- *By the clock*, where the minute or the hour starts with `*`: it is due whenever the wall
+  clock shows a time that matches. So it is due in both passes of a repeated hour, and a
+  time that is skipped is not due.
+- *At fixed times*, all others: each time is due once. A repeated time is due in its first
   pass, and a skipped time at the instant of the jump; several that one jump skips, or
-  that match right after it, come together as one.
+  that match right after it, are due as one.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ import pytest
 
 from litequeue.errors import ScheduleError
 from litequeue.messages import show
-from litequeue.times.cron import Cron, Every, Schedule, parse_cron, parse_every
+from litequeue.times.cron import Cron, Every, Pattern, parse_cron, parse_every
 
 UTC = timezone.utc
 ALL = {
@@ -260,7 +260,7 @@ def test_periods_ascend_and_previous_undoes_next(seconds: float) -> None:
     check_order(parse_every(seconds), random.Random(seconds))
 
 
-def check_order(schedule: Schedule, chance: random.Random) -> None:
+def check_order(schedule: Pattern, chance: random.Random) -> None:
     for _ in range(20):
         moment = chance.uniform(0, 4e9)
         ticks = [schedule.next(moment, UTC)]
