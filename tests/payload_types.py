@@ -95,7 +95,7 @@ def codec_of(hint: object, **options: Any) -> Codec:
 
 
 def job_of(codec: Codec, value: object) -> Any:
-    return codec.build({"x": value})
+    return codec.cls(x=value)
 
 
 def problem(of: Callable[[], object]) -> str:

@@ -1,5 +1,5 @@
-"""Batches whose jobs cannot be counted up front: a job that plans the others, chunk by
-chunk, and finishes when all of them have ended."""
+"""Batches whose jobs are not known up front: a job plans them chunk by chunk, and
+``finished`` runs when all of them have ended."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from litequeue.store.insert import Pushed
 
 
 class Batch(Job):
-    """A job that is many: ``plan`` gives its members, ``finished`` ends it.
+    """A job that plans a batch: ``plan`` returns its jobs, ``finished`` runs after the last.
 
         class RefreshCatalog(Batch):
             shop_id: int
@@ -27,8 +27,8 @@ class Batch(Job):
 
             def finished(self, counts): ...
 
-    It is pushed as any job is, and ``queue.batch(id)`` gives its record. The jobs of the
-    first chunk run while later ones are planned, on as many workers as there are.
+    It is pushed like any job, and ``queue.batch(id)`` returns its record. The jobs of the
+    first chunk run while later chunks are planned, on all workers.
     """
 
     __litequeue_step__: ClassVar[str | None] = PLAN
@@ -40,18 +40,18 @@ class Batch(Job):
     __litequeue_work__: ClassVar[str] = "plan"
 
     def plan(self, cursor: object) -> tuple[Sequence[Pushed], object]:
-        """Return the next jobs, and where to go on: any JSON value, or None after the
-        last.
+        """Return the next jobs and the next cursor: any JSON value, or None after the last
+        jobs.
 
-        Called with None at first, and then with what the last call has returned; each
-        chunk is stored with its cursor in one transaction, so that planning goes on where
-        it was killed.
+        Called with None first, then with the cursor that the last call returned. Each chunk
+        is stored with its cursor in one transaction, so a killed run continues after the last
+        stored chunk.
         """
         raise NotImplementedError(f"{type(self).__qualname__} has no plan()")
 
     def finished(self, counts: BatchRow) -> object:
-        """Called after the last member has ended, also where there was none; runs as a
-        job of its own, with all attempts."""
+        """Called after the last job of the batch has ended, or where there was none; runs as
+        a job of its own, with all attempts."""
 
     def handle(self) -> object:
         """Plan the batch, or finish it."""
@@ -70,13 +70,13 @@ class Batch(Job):
         return None
 
     def _chunk(self, cursor: object) -> tuple[list[Pushed], object]:
-        jobs, further = self.plan(cursor)
-        if further is not None and _stored(further) == _stored(cursor):
+        jobs, next_cursor = self.plan(cursor)
+        if next_cursor is not None and _stored(next_cursor) == _stored(cursor):
             # It would plan the same chunk for ever.
             raise JobError(job=type(self).__qualname__, problem=f"plan() stays at {cursor!r}")
-        return list(jobs), further
+        return list(jobs), next_cursor
 
 
 def _stored(cursor: object) -> str:
-    # A tuple is a list when it comes back.
+    # A stored tuple is read as a list.
     return json.dumps(cursor)

@@ -1,4 +1,4 @@
-"""The run that is going on: what a job can know of itself, and say, while it runs."""
+"""The current run: what a job can learn about itself, and report, while it runs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from litequeue.jobs.log import JobLog
     from litequeue.store.batches import BatchRow
 
-# Progress is written down at most this often; the last step always.
+# Progress is written at most this often; the last step is always written.
 PROGRESS_SECONDS = 0.2
 
 _current: ContextVar[Run] = ContextVar("litequeue_run")
@@ -38,12 +38,12 @@ def current() -> Run:
 
 
 def running() -> Run | None:
-    """The same, or None outside of a run."""
+    """Return the current run, or None outside of one."""
     return _current.get(None)
 
 
 class Run:
-    """One attempt of one job, as the job sees it."""
+    """One attempt of a job, as its own code sees it."""
 
     completed = planned = False
     _reported_at = float("-inf")
@@ -57,29 +57,33 @@ class Run:
 
     @cached_property
     def log(self) -> JobLog:
-        """The logger "litequeue.job", whose lines here begin with this job."""
-        from litequeue.jobs.log import JobLog  # a producer has no run that could log
+        """The logger "litequeue.job"; each message begins with the id and name of this job."""
+        from litequeue.jobs.log import JobLog  # a producer never logs from a run
 
         return JobLog(self._row)
 
     @property
     def cancelled(self) -> bool:
-        """Whether the job was cancelled, or taken from this worker, since it started; a
-        long job looks here between its steps and returns or raises."""
+        """Whether the job was cancelled, or reclaimed from this worker, since it started.
+
+        A long job checks this between its steps, and returns or raises.
+        """
         return not self.pushes_to.store.executions.wanted(self._row)
 
     def progress(self, done: int, total: int) -> None:
-        """Say how far the job has come; ``status`` and ``show`` tell it. May be called
-        at every step: it is written at most five times a second."""
+        """Report the progress of the job, which ``status`` and ``show`` print.
+
+        May be called at every step: it is written at most five times a second.
+        """
         now = self.pushes_to.store.clock()
-        # A clock that was set back must not silence it.
+        # A clock that was set back must not stop the reports.
         if done < total and 0 <= now - self._reported_at < PROGRESS_SECONDS:
             return
         self._reported_at = now
         try:
             self.pushes_to.store.executions.progress(self._row, done, total)
         except RunLost:
-            # The job learns it from ``cancelled``, and the worker says it at the end.
+            # The job sees it in ``cancelled``, and the worker reports it at the end.
             return
 
     def push(
@@ -96,26 +100,26 @@ class Run:
 
     @property
     def results(self) -> list[object]:
-        """What the jobs that this one came after have returned, as plain JSON values in
-        the order of ``after=``; None for one that returned nothing. Raises DamagedRow for
-        a result that was edited."""
+        """The results of the jobs that this one depends on, as plain JSON values in the order
+        of ``after=``; None for a job that returned nothing. Raises DamagedRow for a result
+        that cannot be read."""
         found = self.pushes_to.store.dependencies.results(self.id)
         try:
             return [None if text is None else json.loads(text) for text in found]
         except UNREADABLE as error:
-            what = f"what it comes after has left it {error}"
+            what = f"the result of a job that it depends on: {error}"
             raise DamagedRow(thing=f"job {self.id}", what=what) from error
 
     @property
     def batch(self) -> BatchRow | None:
-        """The batch that this job plans, follows or belongs to; None if there is none."""
+        """The batch that this job plans, finishes or belongs to; None if there is none."""
         with suppress(NoSuchJob):
             return self.pushes_to.batch(self.id if self._row.step else self._row.batch or self.id)
         return None
 
     @property
     def finishing(self) -> bool:
-        """Whether this run is the one that follows the batch that the job has planned."""
+        """Whether this run finishes the batch that the job has planned."""
         return self._row.step == FINISH
 
     def begin_batch(self) -> None:
@@ -133,11 +137,11 @@ class Run:
     def transaction(self) -> Iterator[Connection]:
         """Commit what the block writes and the completion of this job together.
 
-        Gives a connection to the file that the queue is in, with a write transaction
-        begun; the end of the block commits, an exception rolls back, and a kill at any
-        moment leaves both or neither. What is pushed inside belongs to it too. The
-        result of a job that is completed so is not kept. Raises RunLost, and then
-        nothing of the block was written.
+        Yields a connection to the queue's file, with a write transaction begun. The end of
+        the block commits, an exception rolls back, and a kill at any moment leaves both or
+        neither. Jobs pushed inside are part of the transaction. The result of a job that is
+        completed this way is not kept. Raises RunLost; then nothing of the block was
+        written.
         """
         with self.pushes_to.store.database.transaction() as connection:
             yield connection

@@ -1,7 +1,6 @@
-"""Finding jobs: every module of a package is imported, and the job classes in it count.
+"""Finds jobs: imports every module of a package, and collects the job classes in it.
 
-A new file in the package is enough. Nothing registers itself: what is found is found by
-looking.
+A new file in the package is enough; there is no registry.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ class ImportFailure(NamedTuple):
 
 @dataclass(slots=True)
 class Found:
-    """The jobs of an application: by folded name, and the modules that failed."""
+    """The jobs of an application by folded name, and the modules that failed to import."""
 
     packages: tuple[str, ...] = ()
     jobs: dict[str, type[Job]] = field(default_factory=dict)
@@ -57,8 +56,8 @@ def discover(packages: Sequence[str] = (), folder: str | os.PathLike[str] = ".")
     """Import the packages, or those named by LITEQUEUE_JOBS (separated by commas), or
     else ``jobs`` or ``app.jobs`` in ``folder``, and collect their jobs.
 
-    Raises NoJobsFound where there is no such package, DuplicateJob where two jobs answer
-    to one name.
+    Raises NoJobsFound where there is no such package, DuplicateJob where two jobs have
+    one name.
     """
     root = os.path.abspath(folder)
     if root not in sys.path:
@@ -74,11 +73,11 @@ def discover(packages: Sequence[str] = (), folder: str | os.PathLike[str] = ".")
 
 
 def collect_events(found: Found) -> None:
-    """Add the events that the jobs found so far listen for; raises DuplicateJob."""
-    if any(cls.__litequeue__.listens for cls in found.jobs.values()):
-        from litequeue.jobs.events import fan_outs  # most applications have no listener
+    """Add the events that the jobs found so far subscribe to; raises DuplicateJob."""
+    if any(cls.__litequeue__.subscribes for cls in found.jobs.values()):
+        from litequeue.jobs.events import fan_outs  # most applications have no subscriber
 
-        # In the order in which the listeners were found, which is that of their definition.
+        # Subscribers run in the order in which they were found, which is that of definition.
         collect(fan_outs(list(dict.fromkeys(found.jobs.values()))), found)
 
 
@@ -96,8 +95,10 @@ def collect(classes: Iterable[type[Job]], found: Found) -> None:
 
 
 def jobs_in(module: ModuleType) -> Iterator[type[Job]]:
-    """The job classes that a module has, its own and those it imported; a class without
-    a ``handle`` is a base for others, and no job."""
+    """Yield the job classes of a module, its own and those that it imports.
+
+    A class without ``handle`` is a base class for jobs, not a job.
+    """
     for value in vars(module).values():
         if inspect.isclass(value) and issubclass(value, Job) and value.is_whole():
             yield value
@@ -110,7 +111,7 @@ def _from_environment() -> tuple[str, ...]:
 
 def _default(root: str) -> tuple[str, ...]:
     for package in DEFAULT_PACKAGES:
-        # Looked for as a file: another "jobs" may be installed somewhere.
+        # Looked for as a file: another package called jobs may be installed.
         path = os.path.join(root, *package.split("."))
         if os.path.isdir(path) or os.path.isfile(f"{path}.py"):
             return (package,)
@@ -127,7 +128,7 @@ def _exists(package: str) -> None:
         absent = (isinstance(error, ModuleNotFoundError) and error.name) or " "
         if f"{package}.".startswith(f"{absent}."):
             raise missing from error
-        # The package above it raises; importing it tells how.
+        # A parent package raises; importing it later reports the error.
         return
     if found is None:
         raise missing
@@ -142,13 +143,13 @@ def _modules(package: str, failures: list[ImportFailure]) -> Iterator[ModuleType
     if paths is None:
         return
     names = {info.name for info in pkgutil.iter_modules(paths)} | _plain_folders(paths)
-    # To import a package's __main__ would be to run it.
+    # Importing a package's __main__ would run it.
     for name in sorted(names - {"__main__"}):
         yield from _modules(f"{package}.{name}", failures)
 
 
 def _plain_folders(paths: Iterable[str]) -> set[str]:
-    """Folders of modules without an ``__init__``, which pkgutil passes over."""
+    """Return the folders of modules without an ``__init__``, which pkgutil skips."""
     inner = (entry for path in paths if os.path.isdir(path) for entry in os.scandir(path))
     return {
         entry.name
@@ -172,7 +173,7 @@ def _import(name: str, failures: list[ImportFailure]) -> ModuleType | None:
 
 
 def _users_part(error: BaseException) -> str:
-    """The traceback without the frames of litequeue and of the import machinery."""
+    """Return the traceback without the frames of litequeue and of the import machinery."""
     report = traceback.TracebackException.from_exception(error)
     part: traceback.TracebackException | None = report
     while part is not None:

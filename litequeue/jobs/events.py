@@ -1,5 +1,5 @@
-"""Functions that listen for an event: each runs as a job of its own, so that the failure
-of one runs only that one again."""
+"""The subscribers of an event: each runs as a job of its own, so that a failure retries
+only that one."""
 
 from __future__ import annotations
 
@@ -26,16 +26,17 @@ Push = tuple[type[Job], dict[str, object], Options]
 def on(
     event: str, /, **options: Unpack[Options]
 ) -> Callable[[Callable[P, object]], Callable[P, Job]]:
-    """Run a function for each event of this name, with those of the payload's fields that
-    it takes as arguments.
+    """Subscribe a function to the events of this name; its arguments are the fields of the
+    payload that it has parameters for.
 
         @on("order-paid")
         def send_receipt(order_id: int) -> None: ...
 
         queue.push("order-paid", {"order_id": 7})
 
-    All listeners of an event run, in the order in which they are defined, each as a job of
-    its own called "order-paid/send_receipt", with these options. Raises JobError.
+    All subscribers of an event run, in the order in which they are defined, each as a job of
+    its own called "order-paid/send_receipt", with these options. Raises JobError and
+    OptionError.
     """
     if not isinstance(event, str) or not key(event).strip():
         raise JobError(job="@on", problem=f"an event is a name, not {event!r}")
@@ -44,7 +45,7 @@ def on(
 
     def made(function: Callable[P, object]) -> Callable[P, Job]:
         if not inspect.isfunction(function):
-            raise JobError(job=f"@on({event!r})", problem="it goes on a function")
+            raise JobError(job=f"@on({event!r})", problem="it decorates a function")
         name = f"{event}/{function.__name__}"
         subscriber = from_function(function, {"name": name, **options})
         subscriber.__litequeue__ = Subscriber(subscriber, event, subscriber.__litequeue__)
@@ -54,9 +55,9 @@ def on(
 
 
 class Subscriber(Definition):
-    """What a listener says of itself: as any job, and the event that it waits for."""
+    """The definition of a subscriber: that of a job, and its event."""
 
-    listens = True
+    subscribes = True
 
     def __init__(self, cls: type[Job], event: str, made: Definition) -> None:
         super().__init__(cls, made.name, made.aliases, made.options, made.schedule)
@@ -64,15 +65,15 @@ class Subscriber(Definition):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Its own name only: a job may have the function's."""
+        """Its names, without the function's, which another job may have."""
         return (self.name, *self.aliases)
 
 
 class Event(Job):
-    """The job that an event is stored as; it pushes one for each listener."""
+    """The job that an event is stored as; it pushes a job for each subscriber."""
 
     def handle(self) -> None:
-        """Push the listeners' jobs and end, in one transaction."""
+        """Push the subscribers' jobs and complete this one, in one transaction."""
         made = type(self).__litequeue__
         assert isinstance(made, FanOut)
         run, pushes = current(), made.pushes(made.fields(self))
@@ -82,7 +83,7 @@ class Event(Job):
 
 
 class FanOut(Definition):
-    """The definition of an event: its listeners, and fields of any kind."""
+    """The definition of an event: its subscribers, and a payload with any fields."""
 
     def __init__(self, event: str, module: str) -> None:
         cls: type[Job] = type("Event", (Event,), {"__module__": module})
@@ -97,7 +98,7 @@ class FanOut(Definition):
 
     @property
     def location(self) -> str:
-        """The locations of the listeners."""
+        """The locations of the subscribers."""
         return f"the event of {', '.join(each.__litequeue__.location for each in self.subscribers)}"
 
     def fields(self, job: Job) -> Mapping[str, object]:
@@ -106,19 +107,22 @@ class FanOut(Definition):
         return found
 
     def pushes(self, fields: Mapping[str, object]) -> list[Push]:
-        """The jobs to push: each listener with the fields that it takes. A field that no listener
-        takes goes to all of them, so that a misspelt field fails instead of being ignored."""
+        """The jobs to push, one for each subscriber, with the fields that it takes.
+
+        A field that no subscriber takes goes to all of them, so that a misspelt field fails
+        instead of being ignored.
+        """
         takes = [_fields(subscriber) for subscriber in self.subscribers]
-        nobodys = set(fields).difference(*takes)
+        untaken = set(fields).difference(*takes)
         found: list[Push] = []
         for subscriber, names in zip(self.subscribers, takes, strict=True):
-            own = {name: fields[name] for name in fields if name in names | nobodys}
+            own = {name: fields[name] for name in fields if name in names | untaken}
             found.append((subscriber, own, _options(subscriber, own)))
         return found
 
     @property
     def codec(self) -> _AnyFields:  # type: ignore[override]
-        """Takes any object: each listener checks what it needs."""
+        """A codec for any JSON object: each subscriber checks the fields that it needs."""
         return _AnyFields(self)
 
 
@@ -135,41 +139,44 @@ class _AnyFields:
         except ValueError:
             payload = None
         if not isinstance(payload, dict):
-            raise PayloadError(job=self._made.name, problem="the payload is no JSON object")
+            raise PayloadError(job=self._made.name, problem="the payload is not a JSON object")
         event = self._made.cls()
         vars(event)["payload"] = payload
         return event
 
 
 def _fields(subscriber: type[Job]) -> set[str]:
-    # Job's subclasses are dataclasses; a type checker takes its word for it here.
+    # Every subclass of Job is a dataclass, which a type checker cannot know.
     assert dataclasses.is_dataclass(subscriber)
     return {field.name for field in dataclasses.fields(subscriber)}
 
 
 def _options(subscriber: type[Job], fields: Mapping[str, object]) -> Options:
-    """The options of a listener for one event. A key by a callable needs the job; where
-    that cannot be made, the listener's own run will say why."""
+    """Return the options of a subscriber for one event.
+
+    A callable key is called with the subscriber's job. Where that job cannot be made, it is
+    pushed without the key, and its own run reports the error.
+    """
     made = subscriber.__litequeue__
     keys: Options = {}
     for word in ("unique", "without_overlapping"):
-        said = made.options.get(word)
-        if callable(said):
+        option = made.options.get(word)
+        if callable(option):
             try:
-                given = said(made.codec.decode(json.dumps(fields)))
-                keys = merged(keys, checked({word: given}, made.name))
+                value = option(made.codec.decode(json.dumps(fields)))
+                keys = merged(keys, checked({word: value}, made.name))
             except Exception:
-                # For a worker, which has it; a jobs module is a producer's too.
+                # Imported here: a producer loads this module too, and needs no logger.
                 from litequeue.log import logger
 
-                logger.exception("%s has no key for its option %s", made.name, word)
+                logger.exception("%s: the callable of its option %s gave no key", made.name, word)
                 keys = merged(keys, checked({word: False}, made.name))
     return merged(made.options, keys)
 
 
 def fan_outs(classes: Sequence[type[Job]]) -> list[type[Job]]:
-    """A job for each event that some of these classes listen for; the listeners in the
-    order in which they are given."""
+    """Return a job for each event that these classes subscribe to; its subscribers are in the
+    order of ``classes``."""
     events: dict[str, FanOut] = {}
     for cls in classes:
         made = cls.__litequeue__

@@ -63,8 +63,8 @@ class Called(NamedTuple):
 class Definition:
     """The name, options and schedule of a job class."""
 
-    # Whether it is a subscriber's, and runs for an event.
-    listens = False
+    # Whether the job is a subscriber of an event.
+    subscribes = False
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""What a job logs, with the job that it is about before each line."""
+"""The logger of a job, which puts its id and name before each message."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class JobLog(logging.LoggerAdapter):  # type: ignore[type-arg]
-    """The logger "litequeue.job" for one job, whose id is in ``extra`` too."""
+    """The logger "litequeue.job" for one job, whose id is in ``extra`` as ``job_id``."""
 
     def __init__(self, row: JobRow) -> None:
         super().__init__(logging.getLogger("litequeue.job"), {"job_id": row.id})

@@ -35,13 +35,13 @@ class Codec:
         self._name = name
         with _errors_of(name):
             self._record = _Record(cls, {})
-        self._cls, adapters = cls, self._record.adapters
+        self.cls, adapters = cls, self._record.adapters
         fast_texts = [adapter.fast_texts for adapter in adapters.values()]
         self._parts = list(zip(adapters, field_prefixes(adapters), fast_texts, strict=True))
 
     def encode(self, instance: object) -> str:
         """Return the JSON text of a job's fields; raises PayloadError."""
-        if type(instance) is self._cls:
+        if type(instance) is self.cls:
             try:
                 return self._encode_fast(instance)
             except Exception:
@@ -57,12 +57,6 @@ class Codec:
             text += head + fast_texts[type(field)](field)
         text += "}"
         return text if text.isascii() else checked_utf8(text)
-
-    def build(self, fields: Mapping[str, object]) -> object:
-        """Return a job with these fields; raises PayloadError if a name is wrong."""
-        with _errors_of(self._name):
-            self._record.check_names(fields)
-        return self._record.cls(**fields)
 
     def decode(self, text: object) -> object:
         """Return the job of a JSON text; raises nothing but PayloadError."""
@@ -123,7 +117,7 @@ def _tree(text: object) -> object:
         # White space around the value is allowed; anything else raises here.
         return _DECODER.decode(text)
     except (ValueError, RecursionError) as error:
-        raise refused(f"is no JSON that can be read: {show(error)}") from error
+        raise refused(f"is not valid JSON: {show(error)}") from error
 
 
 class _Record:
@@ -136,10 +130,7 @@ class _Record:
         fields = [field for field in dataclasses.fields(cls) if field.init]
         self.required = [field.name for field in fields if _has_no_default(field)]
         self.adapters = {
-            field.name: convert_at(
-                field.name, lambda name: adapter_for(_hint(cls, name), self), field.name
-            )
-            for field in fields
+            field.name: convert_at(field.name, self._adapter, field.name) for field in fields
         }
         self._check_signature()
 

@@ -1,4 +1,4 @@
-"""Listeners of an event: all of them run, each as a job of its own."""
+"""Subscribers of an event: all of them run, each as a job of its own."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ async def tell_the_shop(order_id: int) -> str:
 PAID = [send_receipt, book, tell_the_shop]
 
 
-def work(queue: Queue, *listeners: object) -> None:
-    given = listeners or PAID
+def work(queue: Queue, *subscribers: object) -> None:
+    given = subscribers or PAID
     Worker(queue, given, limits=Limits(drain=True)).run()  # type: ignore[arg-type]
 
 
@@ -58,7 +58,7 @@ def jobs(queue: Queue) -> list[tuple[str, State]]:
 # All of them, each for itself
 
 
-def test_all_listeners_run_in_the_order_of_their_definition(queue: Queue) -> None:
+def test_all_subscribers_run_in_the_order_of_their_definition(queue: Queue) -> None:
     @on("tick")
     def zebra() -> None:
         ran.append("zebra")
@@ -74,15 +74,15 @@ def test_all_listeners_run_in_the_order_of_their_definition(queue: Queue) -> Non
 
 def test_the_fields_of_the_payload_are_the_arguments(queue: Queue) -> None:
     @on("sent")
-    def listener(order_id: int, tags: list[str], note: str = "none") -> None:
+    def subscriber(order_id: int, tags: list[str], note: str = "none") -> None:
         ran.append((order_id, tags, note))
 
     queue.push("sent", {"order_id": 7, "tags": ["a", "b"]})
-    work(queue, listener)
+    work(queue, subscriber)
     assert ran == [(7, ["a", "b"], "none")]
 
 
-def test_each_listener_is_a_job_of_its_own_with_its_own_options(queue: Queue) -> None:
+def test_each_subscriber_is_a_job_of_its_own_with_its_own_options(queue: Queue) -> None:
     queue.push("order-paid", {"order_id": 7}, queue="events")
     Worker(queue, PAID, queues=["events"], limits=Limits(drain=True)).run()  # type: ignore[arg-type]
     rows = {row.name: row for row in queue.find()}
@@ -110,7 +110,7 @@ def test_the_failure_of_one_runs_only_that_one_again(queue: Queue, clock: Clock)
     assert jobs(queue) == [("order-paid/book", State.FAILED)]
 
 
-def test_a_payload_that_lacks_a_field_fails_only_the_listener_that_needs_it(queue: Queue) -> None:
+def test_a_payload_that_lacks_a_field_fails_only_the_subscriber_that_needs_it(queue: Queue) -> None:
     @on("order-paid")
     def needs_more(order_id: int, email: str) -> None: ...
 
@@ -122,20 +122,20 @@ def test_a_payload_that_lacks_a_field_fails_only_the_listener_that_needs_it(queu
     assert "'email' is missing" in row.reason
 
 
-def test_each_listener_is_given_the_fields_that_it_takes(queue: Queue) -> None:
+def test_each_subscriber_is_given_the_fields_that_it_takes(queue: Queue) -> None:
     queue.push("order-paid", {"order_id": 7, "amount": 2.5})
     work(queue)
     assert ran == [("shop", 7), ("receipt", 7), ("book", 2.5)]
 
 
-def test_a_field_that_no_listener_takes_is_not_lost_in_silence(queue: Queue) -> None:
+def test_a_field_that_no_subscriber_takes_is_not_lost_in_silence(queue: Queue) -> None:
     queue.push("order-paid", {"order_id": 7, "ammount": 2.5})
     work(queue)
     assert [row.state for row in queue.find()] == [State.FAILED] * 3
     assert any("did you mean 'amount'?" in row.reason for row in queue.find())
 
 
-def test_an_async_listener_runs_and_its_result_is_kept(queue: Queue) -> None:
+def test_an_async_subscriber_runs_and_its_result_is_kept(queue: Queue) -> None:
     queue.push("order-paid", {"order_id": 7})
     work(queue)
     assert ("shop", 7) in ran
@@ -143,12 +143,12 @@ def test_an_async_listener_runs_and_its_result_is_kept(queue: Queue) -> None:
     assert queue.result(row.id) == "told"
 
 
-def test_a_listener_can_be_called_by_hand(queue: Queue) -> None:
+def test_a_subscriber_can_be_called_by_hand(queue: Queue) -> None:
     send_receipt(order_id=3).handle()
     assert ran == [("receipt", 3)]
 
 
-def test_a_listener_can_be_pushed_alone(queue: Queue) -> None:
+def test_a_subscriber_can_be_pushed_alone(queue: Queue) -> None:
     queue.push(send_receipt(order_id=3))
     work(queue)
     assert ran == [("receipt", 3)]
@@ -171,7 +171,7 @@ def test_spellings_of_one_event_are_one_event(queue: Queue) -> None:
     assert ran == [("receipt", 7), "other"]
 
 
-def test_an_event_that_nobody_listens_for_waits_for_a_listener(queue: Queue) -> None:
+def test_an_event_that_nobody_listens_for_waits_for_a_subscriber(queue: Queue) -> None:
     queue.push("order-lost")
     work(queue)
     (row,) = queue.find()
@@ -182,7 +182,7 @@ def test_an_event_that_nobody_listens_for_waits_for_a_listener(queue: Queue) -> 
 # Once, or not at all
 
 
-def test_the_event_and_the_jobs_of_its_listeners_are_one_transaction(
+def test_the_event_and_the_jobs_of_its_subscribers_are_one_transaction(
     queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     push, pushed = type(queue).push, []
@@ -203,7 +203,7 @@ def test_the_event_and_the_jobs_of_its_listeners_are_one_transaction(
     assert len(ran) == 3
 
 
-def test_a_unique_listener_has_one_unfinished_job_for_each_payload(queue: Queue) -> None:
+def test_a_unique_subscriber_has_one_unfinished_job_for_each_payload(queue: Queue) -> None:
     @on("changed", unique=True, queue="later")
     def reindex(page: int) -> None: ...
 
@@ -213,7 +213,7 @@ def test_a_unique_listener_has_one_unfinished_job_for_each_payload(queue: Queue)
     assert [json.loads(row.payload) for row in reversed(queue.find())] == [{"page": 1}, {"page": 2}]
 
 
-def test_a_key_by_a_callable_has_the_listeners_job(queue: Queue) -> None:
+def test_a_key_by_a_callable_has_the_subscribers_job(queue: Queue) -> None:
     @on("changed", without_overlapping=lambda job: f"page {job.page}", queue="later")
     def reindex(page: int) -> None: ...
 
@@ -229,7 +229,7 @@ def test_a_key_by_a_callable_has_the_listeners_job(queue: Queue) -> None:
     ]
 
 
-def test_a_listener_may_push_an_event(queue: Queue) -> None:
+def test_a_subscriber_may_push_an_event(queue: Queue) -> None:
     @on("first")
     def pushes(n: int) -> None:
         current().push("order-paid", {"order_id": n})
@@ -244,7 +244,7 @@ def test_a_payload_edited_into_nonsense_fails_the_event_alone(queue: Queue) -> N
     queue.store.database.rows("update litequeue_jobs set payload = '[1]'")
     work(queue)
     assert jobs(queue) == [("order-paid", State.FAILED)]
-    assert "no JSON object" in queue.find()[0].reason
+    assert "not a JSON object" in queue.find()[0].reason
 
 
 # Finding them
@@ -266,7 +266,7 @@ def book(order_id: int) -> None:
 """
 
 
-def test_listeners_are_found_across_modules_and_each_counts_once(
+def test_subscribers_are_found_across_modules_and_each_counts_once(
     application: Write, capsys: Capture
 ) -> None:
     application({"jobs/__init__.py": "", "jobs/shop.py": SHOP, "jobs/zbooks.py": BOOKS})
@@ -275,14 +275,14 @@ def test_listeners_are_found_across_modules_and_each_counts_once(
     assert capsys.readouterr().out.splitlines() == ["1", "receipt 5", "book 5"]
 
 
-def test_jobs_lists_the_event_and_its_listeners(application: Write, capsys: Capture) -> None:
+def test_jobs_lists_the_event_and_its_subscribers(application: Write, capsys: Capture) -> None:
     application({"jobs.py": SHOP})
     assert litequeue("jobs", "--json") == 0
     found = json.loads(capsys.readouterr().out)["jobs"]
     assert [each["name"] for each in found] == ["order-paid", "order-paid/receipt"]
 
 
-def test_two_listeners_of_one_name_are_refused_with_both_places(application: Write) -> None:
+def test_two_subscribers_of_one_name_are_refused_with_both_places(application: Write) -> None:
     application({"jobs/__init__.py": "", "jobs/a.py": SHOP, "jobs/b.py": SHOP})
     with pytest.raises(DuplicateJob, match=r"order-paid/receipt.*jobs\.a\.receipt.*jobs\.b\."):
         discover()
@@ -297,7 +297,7 @@ def test_an_event_and_a_job_of_one_name_are_refused_with_both_places(application
     assert "the event of jobs.receipt" in str(refused.value)
 
 
-def test_a_job_may_have_the_name_of_a_listeners_function(queue: Queue) -> None:
+def test_a_job_may_have_the_name_of_a_subscribers_function(queue: Queue) -> None:
     @job(name="send_receipt")
     def another() -> None:
         ran.append("another")
@@ -325,7 +325,7 @@ def test_only_a_function_can_listen() -> None:
     class Receipt(Job):
         def handle(self) -> None: ...
 
-    with pytest.raises(JobError, match="it goes on a function"):
+    with pytest.raises(JobError, match="it decorates a function"):
         on("paid")(Receipt)
 
 

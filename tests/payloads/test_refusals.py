@@ -155,15 +155,15 @@ NONSENSE: list[tuple[object, str]] = [
     (b'{"x":1}', "the value must be JSON text, not bytes ("),
     (7, "the value must be JSON text, not int (7)"),
     (1.5, "the value must be JSON text, not float (1.5)"),
-    ("", "the value is no JSON that can be read: JSONDecodeError("),
-    ("\ufeff{}", "the value is no JSON that can be read: JSONDecodeError("),
-    ("\x00", "the value is no JSON that can be read"),
-    ('{"x":1', "the value is no JSON that can be read"),
-    ("{'x':1}", "the value is no JSON that can be read"),
-    ('{"x":1} and more', "the value is no JSON that can be read"),
-    ("\ud800", "the value is no JSON that can be read"),
-    ("[" * 200_000, "the value is no JSON that can be read: RecursionError("),
-    ('{"x":' * 200_000, "the value is no JSON that can be read: RecursionError("),
+    ("", "the value is not valid JSON: JSONDecodeError("),
+    ("\ufeff{}", "the value is not valid JSON: JSONDecodeError("),
+    ("\x00", "the value is not valid JSON"),
+    ('{"x":1', "the value is not valid JSON"),
+    ("{'x':1}", "the value is not valid JSON"),
+    ('{"x":1} and more', "the value is not valid JSON"),
+    ("\ud800", "the value is not valid JSON"),
+    ("[" * 200_000, "the value is not valid JSON: RecursionError("),
+    ('{"x":' * 200_000, "the value is not valid JSON: RecursionError("),
     ("null", "the value must be a JSON object, not None"),
     ("[1]", "the value must be a JSON object, not list ([1])"),
     ('"x"', "the value must be a JSON object, not str ('x')"),
@@ -188,7 +188,7 @@ def test_an_int_of_too_many_digits_is_refused_both_ways():
     job = job_of(codec, 10**5000)
     assert "field 'x' cannot be converted: ValueError(" in problem(lambda: codec.encode(job))
     text = '{"x":1' + "0" * 5000 + "}"
-    assert "is no JSON that can be read: ValueError(" in problem(lambda: codec.decode(text))
+    assert "is not valid JSON: ValueError(" in problem(lambda: codec.decode(text))
 
 
 def test_broken_json_never_raises_another_error():
