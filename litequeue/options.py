@@ -1,7 +1,7 @@
-"""The options of a job, as the class, the decorator and the push take them."""
+"""The options of a job, as a class, the decorator and a push take them."""
 
-# No "from __future__ import annotations": as texts, the types of the fields would be compiled
-# when this is imported.
+# No "from __future__ import annotations": it would make the types of the fields texts, which
+# are compiled at import.
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -31,22 +31,22 @@ class Options(TypedDict, total=False):
     timeout: Duration
     """How long one attempt may take."""
     delay: float | timedelta | datetime | str
-    """How long to wait first: seconds, or any form that litequeue.times.parse reads."""
+    """How long to wait first: seconds, or another form that docs/delays.md lists."""
     at: float | timedelta | datetime | str
-    """When to run first; the same forms as ``delay``, but that a number is an instant, in
+    """When to run first; the same forms as ``delay``, except that a number is an instant, in
     seconds since the epoch."""
     unique: bool | str | Callable[..., str]
-    """While a job with this key is unfinished, a push returns its id and stores no second
-    job: True for one of this name and payload, a text, or a callable of the job."""
+    """While a job with this key is unfinished, a push returns its id and stores nothing.
+    True stands for the name and payload, else a text, or a callable that is given the job."""
     without_overlapping: bool | str | Callable[..., str]
-    """Jobs with this key never run two at once: True for all of this name, a text, or a
-    callable of the job."""
+    """Jobs with this key never run at the same time. True stands for the name, else a text, or
+    a callable that is given the job."""
     concurrency: int
     """How many jobs with the same key may run at once; without a key, of the same name."""
     keep: Duration
     """How long the row and its result are kept after success; 0 deletes the row at once."""
     on_failure: Literal["keep", "delete"]
-    """Whether the row is kept when the job has failed for good."""
+    """Whether the row is kept when the job has failed permanently."""
 
 
 DEFAULTS: Options = {
@@ -57,13 +57,13 @@ DEFAULTS: Options = {
     "on_failure": "keep",
 }
 
-# The options that a row stores as JSON; the others are columns, or used by the push alone.
+# The options that a row stores as JSON; the others are columns, or only used by the push.
 STORED = ("backoff", "timeout", "keep", "on_failure")
 
 
 def checked(given: Mapping[str, object], owner: str) -> Options:
-    """Return ``given`` as options, with durations as seconds; raises OptionError, naming
-    ``owner``, for an unknown word or a value that the option cannot have."""
+    """Return ``given`` as options, with durations as seconds; raises OptionError, with
+    ``owner``, for an unknown option or a wrong value."""
     options = dict(given)
     for word, value in given.items():
         wanted = _CHECKS.get(word)
@@ -71,7 +71,7 @@ def checked(given: Mapping[str, object], owner: str) -> Options:
             raise OptionError(owner=owner, problem=_unknown(word))
         fits, what = wanted
         if not fits(value):
-            # Numbers, which most are, do not come here.
+            # Durations in seconds, which most are, are not converted.
             options[word] = _in_seconds(value) if word in _DURATIONS else None
             if not fits(options[word]):
                 raise OptionError(owner=owner, problem=f"{word} must be {what}, not {show(value)}")
@@ -81,7 +81,7 @@ def checked(given: Mapping[str, object], owner: str) -> Options:
 
 
 def _in_seconds(value: object) -> object:
-    """Return a duration, or a list of them, as seconds; None for what is neither."""
+    """Return a duration, or a list of durations, in seconds; None for anything else."""
     try:
         if isinstance(value, list | tuple):
             return [seconds_of(each) for each in value]
@@ -97,8 +97,8 @@ def _unknown(word: str) -> str:
 
 
 def stored_options(found: object) -> Options:
-    """Return the options that a row stores; raises TypeError or OptionError for what no push
-    has stored."""
+    """Return the options that a row stores; raises TypeError or OptionError if they were
+    edited."""
     if not isinstance(found, dict):
         raise TypeError(found)
     # A newer version may have stored options that this one does not know.
@@ -107,10 +107,10 @@ def stored_options(found: object) -> Options:
 
 
 def merged(base: Options, over: Options) -> Options:
-    """Return the options of ``base``, replaced by those of ``over`` where both give one."""
+    """Return the options of both; those of ``over`` replace those of ``base``."""
     kept = base
     if "delay" in over or "at" in over:
-        # Both set when the job starts, so either replaces the other.
+        # Both set the start of the job, so either replaces the other.
         kept = Options(**base)
         kept.pop("delay", None)
         kept.pop("at", None)
@@ -194,8 +194,8 @@ def _on_failure(value: object) -> bool:
     return value in ("keep", "delete")
 
 
-def _anything(value: object) -> bool:
-    # litequeue.times.parse checks these, with errors of its own.
+def _any_value(value: object) -> bool:
+    # litequeue.times.parse checks these values, and raises WhenError.
     return True
 
 
@@ -205,8 +205,8 @@ _CHECKS: dict[str, tuple[Callable[[object], bool], str]] = {
     "max_attempts": (_attempts, "a whole number of at least 1"),
     "backoff": (_backoff, f"{FORMS}, a list of these, or a callable of the attempt"),
     "timeout": (_more_than_zero, f"{FORMS}, more than 0"),
-    "delay": (_anything, "a time"),
-    "at": (_anything, "a time"),
+    "delay": (_any_value, "a time"),
+    "at": (_any_value, "a time"),
     "unique": (_key, "true, a text or a callable of the job"),
     "without_overlapping": (_key, "true, a text or a callable of the job"),
     "concurrency": (_attempts, "a whole number of at least 1"),

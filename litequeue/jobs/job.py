@@ -36,7 +36,7 @@ T = TypeVar("T")
 
 _bound: list[Queue] = []
 
-# What the class statement takes beside the options.
+# The keywords of the class statement.
 CLASS_WORDS = ("name", "aliases", "cron", "every", "tz", *WORDS)
 # The options that may be a callable, and so look like a method where they stand in the body.
 CALLABLES = ("backoff", "unique", "without_overlapping")
@@ -87,7 +87,7 @@ class Definition:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The names that the job answers to, in any spelling."""
+        """The names whose rows the job runs, in any spelling."""
         return (self.name, self.cls.__name__, *self.aliases)
 
     @property
@@ -96,14 +96,13 @@ class Definition:
         return {key(name) for name in self.names}
 
     def spelling(self, folded: str) -> str:
-        """The name of this job that folds to ``folded``."""
+        """Return the name of this job whose folded form is ``folded``."""
         return next(name for name in self.names if key(name) == folded)
 
     @cached_property
     def codec(self) -> Codec:
         """The codec of the fields; made when first needed, since an annotation may name a
-        class that is defined later. Raises PayloadError, and JobError for a
-        class that has no work to do."""
+        class that is defined later. Raises PayloadError, and JobError for a base class."""
         if not self.cls.is_whole():
             raise JobError(job=self.location, problem=self.cls.what_is_missing())
         return Codec(self.cls, self.name)
@@ -171,19 +170,19 @@ class Job:
         cls.__litequeue__ = Definition(cls, name or cls.__name__, aliases, whole, schedule)
 
     def handle(self) -> object:
-        """Do the work; what it returns is the result. May be ``async def``."""
+        """Do the work; the return value is the result. May be ``async def``."""
         raise NotImplementedError(f"{type(self).__qualname__} has no handle()")
 
     @classmethod
     def is_whole(cls) -> bool:
-        """Whether this is a job to run, and not a base for others."""
+        """Return whether this is a job that can run, not a base class for jobs."""
         work = cls.__litequeue_work__
         base = next(each for each in cls.__mro__ if "__litequeue_work__" in vars(each))
         return getattr(cls, work) is not getattr(base, work) and not inspect.isabstract(cls)
 
     @classmethod
     def what_is_missing(cls) -> str:
-        """Why this is a base for others, and what to do, as a message says it."""
+        """Return the reason why this is only a base class, and the remedy, for a message."""
         work = cls.__litequeue_work__
         methods = [name for name in dir(cls) if not hasattr(Job, name) or name == "__call__"]
         meant = next((name for name in OTHER_NAMES if name in methods), nearest(work, methods))
@@ -203,7 +202,7 @@ class Job:
         the queue that the worker serves; else to the file that LITEQUEUE_DB names.
         Raises NotBound, and what Queue.push raises.
         """
-        return _target().push(self, **options)
+        return _queue_for_dispatch().push(self, **options)
 
     def __litequeue_spec__(self) -> Spec:
         cls = type(self)
@@ -235,8 +234,8 @@ def job(
     tz: str | None = None,
     **options: Unpack[Options],
 ) -> object:
-    """Make a job of a function: its parameters are the payload, and calling it gives a
-    job to push instead of doing the work.
+    """Make a job of a function: its parameters are the payload, and a call returns a job to push
+    instead of doing the work.
 
         @job(queue="images")
         def resize(path: str, width: int = 800) -> None: ...
@@ -249,7 +248,7 @@ def job(
 
     def made(function: Callable[..., object]) -> type[Job]:
         if not inspect.isfunction(function):
-            raise JobError(job=repr(function), problem="@job goes on a function")
+            raise JobError(job=repr(function), problem="@job decorates a function")
         periodic = {"cron": cron, "every": every, "tz": tz}
         return from_function(function, {"name": name, "aliases": aliases, **periodic, **options})
 
@@ -259,7 +258,7 @@ def job(
 def from_function(function: Callable[..., object], keywords: dict[str, object]) -> type[Job]:
     """Make a job class of a function, with the keywords of a class."""
     location = f"{function.__module__}.{function.__qualname__}"
-    if _yields(function):
+    if _is_generator(function):
         raise JobError(job=location, problem=f"{function.__name__}() {NEVER_RUN}")
     parameters = inspect.signature(function).parameters.values()
 
@@ -309,7 +308,7 @@ def _schedule(
 ) -> Schedule | None:
     if cron is None and every is None and tz is None:
         return None
-    from litequeue.times.schedule import schedule_of  # most jobs, and most producers, do without
+    from litequeue.times.schedule import schedule_of  # most jobs and producers do not need it
 
     for each in dataclasses.fields(cls):
         if each.init and each.default is each.default_factory is dataclasses.MISSING:
@@ -320,31 +319,33 @@ def _schedule(
 
 def _check_names(location: str, name: object, aliases: object) -> None:
     if not isinstance(aliases, list | tuple | set | frozenset):
-        raise JobError(job=location, problem=f"aliases is a list: aliases=[{aliases!r}]")
+        raise JobError(job=location, problem=f"aliases must be a list: aliases=[{aliases!r}]")
     for each in (*aliases, *([] if name is None else [name])):
         if not isinstance(each, str) or not key(each).strip():
-            raise JobError(job=location, problem=f"a name is text that is not empty, not {each!r}")
+            raise JobError(
+                job=location, problem=f"a name must be text that is not empty, not {each!r}"
+            )
 
 
 def _check_fields(location: str, cls: type) -> None:
     for name in inspect.get_annotations(cls):
         if name not in Job.__annotations__ and hasattr(Job, name):
             raise JobError(
-                job=location, problem=f"every job has a method {name}, so it is no field"
+                job=location, problem=f"{name} is a method of every job, and cannot be a field"
             )
 
 
-NEVER_RUN = "has a yield in it, so that a call would run nothing of it; return a value instead"
+NEVER_RUN = "contains yield, so a call would not run it; return a value instead"
 
 
-def _yields(function: object) -> bool:
+def _is_generator(function: object) -> bool:
     return inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
 
 
 def _check_methods(location: str, cls: type[Job]) -> None:
-    """Refuse methods that a worker could not call, or would call without running them."""
+    """Raise JobError for a method that a worker could not call, or that a call would not run."""
     for name, called in cls.__litequeue_calls__.items():
-        problem = _wrong(name, inspect.getattr_static(cls, name), called)
+        problem = _method_problem(name, inspect.getattr_static(cls, name), called)
         if problem:
             raise JobError(job=location, problem=problem)
     work = cls.__litequeue_work__
@@ -355,32 +356,34 @@ def _check_methods(location: str, cls: type[Job]) -> None:
                 raise JobError(job=location, problem=problem)
 
 
-def _wrong(name: str, method: object, called: Called) -> str | None:
-    """What keeps a worker from calling this method, if that is certain."""
+def _method_problem(name: str, method: object, called: Called) -> str | None:
+    """Return why a worker cannot call this method, or None if it may be able to."""
     static = isinstance(method, staticmethod)
     function = method.__func__ if isinstance(method, staticmethod | classmethod) else method
     arguments = called.arguments if static else ("self", *called.arguments)
     written = f"def {name}({', '.join(arguments)})"
     if not inspect.isfunction(function):
-        # Another object may be callable in ways of its own.
-        unfit = isinstance(method, property) or not (callable(method) or hasattr(method, "__get__"))
-        return f"{name} is no method; write {written}" if unfit else None
-    if _yields(function):
+        # The type of another object may define how it is called.
+        unusable = isinstance(method, property) or not (
+            callable(method) or hasattr(method, "__get__")
+        )
+        return f"{name} is not a method; write {written}" if unusable else None
+    if _is_generator(function):
         return f"{name}() {NEVER_RUN}"
     if not called.awaited and inspect.iscoroutinefunction(function):
-        return f"nobody awaits {name}(); write {written}, without async"
-    # A decorator may give the function beneath it more than it is given itself.
+        return f"{name}() is not awaited; write {written}, without async"
+    # A decorator may pass more arguments to its function than it takes itself.
     signature = inspect.signature(function, follow_wrapped=False)
     try:
         signature.bind(*arguments)
     except TypeError as error:
-        fields = "; what the work needs are the job's fields" if name == "handle" else ""
+        fields = "; put what the work needs into fields of the job" if name == "handle" else ""
         return f"{name}{signature} would fail ({error}); write {written}{fields}"
     return None
 
 
 def _misspelt(name: str, word: str) -> bool:
-    """Whether a name is certainly meant to be this word: handler or do_handle is not."""
+    """Return whether a name is a misspelling of this word; handler and do_handle are not."""
     if abs(len(name) - len(word)) > 1 or name.startswith(word) or name.endswith(word):
         return False
     if sorted(name) == sorted(word):
@@ -391,10 +394,10 @@ def _misspelt(name: str, word: str) -> bool:
 
 
 def _check_body(location: str, cls: type[Job], options: Mapping[str, object]) -> None:
-    """Refuse an option that is written into the body of the class, where nobody reads it.
+    """Raise OptionError for an option in the body of the class, where it has no effect.
     With an annotation it is a field."""
     for base in (each for each in cls.__mro__ if each is cls or not issubclass(each, Job)):
-        for word, value in _lost_options(cls, base):
+        for word, value in _options_in_body(cls, base):
             if not inspect.isfunction(value):
                 shown = show(value)
             elif word in CALLABLES and word not in options:
@@ -408,19 +411,19 @@ def _check_body(location: str, cls: type[Job], options: Mapping[str, object]) ->
             )
 
 
-def _lost_options(cls: type[Job], base: type) -> Iterator[tuple[str, object]]:
+def _options_in_body(cls: type[Job], base: type) -> Iterator[tuple[str, object]]:
     fields = {field.name for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
     for word in CLASS_WORDS:
         value = vars(base).get(word)
-        # A property, and whatever else says itself what it is read as, is the user's own.
+        # A property, or another descriptor, is not meant as an option.
         own = hasattr(type(value), "__get__") and not inspect.isfunction(value)
         if word in vars(base) and word not in fields and not own:
             yield word, value
 
 
-def _target() -> Queue:
+def _queue_for_dispatch() -> Queue:
     run, bound = running(), _bound[0] if _bound else None
-    # A queue of its own on the run's file could not see into the run's transaction.
+    # Another Queue on the same file is outside the run's transaction.
     if run is not None and (bound is None or bound.path == run.pushes_to.path):
         return run.pushes_to
     if bound is not None:
@@ -428,9 +431,9 @@ def _target() -> Queue:
     path = os.environ.get("LITEQUEUE_DB")
     if not path:
         raise NotBound
-    return _opened(path)
+    return _queue_at(path)
 
 
 @lru_cache(maxsize=8)
-def _opened(path: str) -> Queue:
+def _queue_at(path: str) -> Queue:
     return Queue(path)

@@ -25,7 +25,7 @@ S = TypeVar("S")
 T = TypeVar("T")
 
 INFINITY = float("inf")
-# It gets a converted copy: a value that contains itself has been refused before.
+# It encodes a converted copy, in which a value that contains itself was refused before.
 _ENCODER = json.JSONEncoder(
     allow_nan=False, ensure_ascii=False, separators=(",", ":"), check_circular=False
 )
@@ -49,15 +49,15 @@ def refused(problem: str, path: str = "") -> Exception:
 
 
 def refusal(error: Exception) -> _Refused:
-    """Return the error itself if it is a refusal, else a refusal that it caused."""
+    """Return the error itself if it is a refusal, else a refusal with the error as its cause."""
     if isinstance(error, _Refused):
         return error
     if isinstance(error, RecursionError):
-        made = _Refused("is nested too deeply, or contains itself")
+        failure = _Refused("is nested too deeply, or contains itself")
     else:
-        made = _Refused(f"cannot be converted: {show(error)}")
-    made.__cause__ = error
-    return made
+        failure = _Refused(f"cannot be converted: {show(error)}")
+    failure.__cause__ = error
+    return failure
 
 
 def refuse(wanted: str, value: object) -> NoReturn:
@@ -87,13 +87,13 @@ def convert_entries(convert: Convert, table: Mapping[object, object]) -> dict[ob
 
 
 def convert_at(step: object, convert: Callable[[S], T], value: S) -> T:
-    """Convert the value at ``step``, a field, key or index; a refusal gets it in its path."""
+    """Convert the value at ``step``, a field, key or index; a refusal includes it in its path."""
     try:
         return convert(value)
     except Exception as error:
-        made = refusal(error)
-        made.path = (f"[{step}]" if isinstance(step, int) else f".{step}") + made.path
-        raise made from made.__cause__
+        failure = refusal(error)
+        failure.path = (f"[{step}]" if isinstance(step, int) else f".{step}") + failure.path
+        raise failure from failure.__cause__
 
 
 def dump(tree: object) -> str:
@@ -194,8 +194,8 @@ def _scalar_adapters() -> dict[type, TypeAdapter]:
     }
 
 
-# Written as text and read from it. Their modules are not imported here: most programs
-# need none of them.
+# Types that are written as text. Their modules are not imported here: most programs do not
+# use them.
 _TEXT_TYPES = (("decimal", "Decimal"), ("uuid", "UUID"), ("pathlib", "PurePath"))
 
 
@@ -368,7 +368,8 @@ def _plain(value: object) -> object:
 
 
 def plain_json(value: object) -> object:
-    """Return the plain JSON of a value by its own type, not an annotation; raises a refusal."""
+    """Return the plain JSON of a value by its own type, without an annotation; raises a
+    refusal."""
     if isinstance(value, Enum):  # before str and int, which it may be as well
         return _enum_adapter(type(value)).encode(value)
     if isinstance(value, (list, tuple)):

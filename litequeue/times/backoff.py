@@ -17,23 +17,24 @@ JITTER = 0.25
 def pause(backoff: Backoff | None, attempt: int, random: Callable[[], float]) -> float:
     """Return the seconds to wait after attempt number ``attempt`` (1 is the first).
 
-    A duration is used for every attempt; a list has one for each, and its last item
-    repeats; a callable is called with ``attempt``; None is exponential(). ``random``
-    gives a number from 0 up to 1. Raises OptionError where a callable does not return a duration.
+    A duration holds for every attempt. A list has one for each attempt, and its last item
+    repeats. A callable is called with ``attempt``. None means exponential(). ``random``
+    returns a number from 0 up to 1. Raises OptionError if a callable does not return a
+    duration.
     """
     if backoff is None:
         return exponential(attempt, random)
     if callable(backoff):
-        return _asked(backoff, attempt)
+        return _from_callable(backoff, attempt)
     if isinstance(backoff, list | tuple):
         return float(seconds_of(backoff[min(attempt, len(backoff)) - 1]))
     return float(seconds_of(backoff))
 
 
 def exponential(attempt: int, random: Callable[[], float]) -> float:
-    """Return 10 s, 20 s, 40 s, ... up to an hour, spread by a quarter either way.
+    """Return 10 s, 20 s, 40 s, ... up to an hour, with a jitter of 25 % either way.
 
-    The spread keeps jobs that failed together from running again together: Marc Brooker,
+    The jitter keeps jobs that failed together from running again together: Marc Brooker,
     "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
     """
     # The cap is reached long before 2**20; a larger exponent would overflow the float.
@@ -41,7 +42,7 @@ def exponential(attempt: int, random: Callable[[], float]) -> float:
     return seconds * (1 + JITTER * (2 * random() - 1))
 
 
-def _asked(backoff: Callable[[int], Duration], attempt: int) -> float:
+def _from_callable(backoff: Callable[[int], Duration], attempt: int) -> float:
     seconds = backoff(attempt)
     wait = clipped(seconds)
     if wait is not None:

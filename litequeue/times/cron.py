@@ -89,14 +89,14 @@ class Cron:
 
     def words(self) -> str:
         """Return the schedule in English, as in "at 02:00 every day"."""
-        around = _around_the_clock(self.minutes, self.hours)
-        time = around or _within_the_day(self.minutes, self.hours)
+        all_day = _all_day(self.minutes, self.hours)
+        time = all_day or _times_of_day(self.minutes, self.hours)
         months = "" if len(self.months) == 12 else _ranges(self.months, _MONTHS.__getitem__)
         dates = f" on the {_ranges(self.days, _ordinal)} of {months or 'every month'}"
         inside = f" in {months}" if months else ""
         full = [len(self.days) == 31, len(self.weekdays) == 7]
         if any(full) if self.either_day else all(full):
-            return time + ("" if around else " every day") + inside
+            return time + ("" if all_day else " every day") + inside
         if self.either_day:
             return f"{time}{dates}, and {_on_weekdays(self.weekdays).lstrip(', ')}{inside}"
         if full[0]:
@@ -113,7 +113,9 @@ class Cron:
             for tick in self._ticks(wall, tz)[::step]:
                 if wanted(tick):
                     return tick
-        raise ScheduleError(value=show(self.text), problem="it comes no more before the year 10000")
+        raise ScheduleError(
+            value=show(self.text), problem="it is not due again before the year 10000"
+        )
 
     def _walls(self, start: datetime, step: int) -> Iterator[datetime]:
         """Yield the wall clock times that match, from ``start`` on, or back where step is -1."""
@@ -133,15 +135,15 @@ class Cron:
             length = monthrange(year, month)[1] if month in self.months else 0
             for number in range(1, length + 1)[::step]:
                 day = date(year, month, number)
-                if (day >= start if step > 0 else day <= start) and self._has(day):
+                if (day >= start if step > 0 else day <= start) and self._matches_day(day):
                     yield day
 
-    def _has(self, day: date) -> bool:
-        of_month, of_week = day.day in self.days, day.isoweekday() in self.weekdays
-        return of_month or of_week if self.either_day else of_month and of_week
+    def _matches_day(self, day: date) -> bool:
+        matches = day.day in self.days, day.isoweekday() in self.weekdays
+        return any(matches) if self.either_day else all(matches)
 
     def _ticks(self, wall: datetime, tz: tzinfo | None) -> list[float]:
-        """Return the instants that a wall clock time stands for: none, one or two."""
+        """Return the instants at which a wall clock time is due: none, one or two."""
         first, second = _instants(wall, tz)
         if first > second:
             return [] if self.by_the_clock else [_jump(wall, tz)]
@@ -156,11 +158,11 @@ class Every:
 
     def next(self, after: float, tz: tzinfo | None = None) -> float:
         """Return the first instant after ``after``; the zone does not matter."""
-        return min(tick for tick in self._near(after) if tick > after)
+        return min(tick for tick in self._ticks_near(after) if tick > after)
 
     def previous(self, before: float, tz: tzinfo | None = None) -> float:
         """Return the last instant at or before ``before``; the zone does not matter."""
-        return max(tick for tick in self._near(before) if tick <= before)
+        return max(tick for tick in self._ticks_near(before) if tick <= before)
 
     def words(self) -> str:
         """Return the period in English, as in "every 15 minutes"."""
@@ -170,10 +172,10 @@ class Every:
         units = {"day": days, "hour": hours, "minute": minutes, "second": seconds}
         counts = [(count, unit) for unit, count in units.items() if count]
         several = f"every {_listed(_counted(*count) for count in counts)}"
-        return several if len(counts) > 1 else _each(*counts[0])
+        return several if len(counts) > 1 else _every(*counts[0])
 
-    def _near(self, instant: float) -> list[float]:
-        # The quotient may be one off, where the period is no whole number.
+    def _ticks_near(self, instant: float) -> list[float]:
+        # The quotient may be off by one if the period is not a whole number.
         about = instant // self.seconds
         return [(about + offset) * self.seconds for offset in (-1, 0, 1, 2)]
 
@@ -262,7 +264,7 @@ def _read(text: str) -> Cron:
     by_the_clock = any(part.startswith("*") for part in fields[:2])
     either_day = not any(fields[number].startswith("*") for number in (2, 4))
     if not either_day and days[0] > max(monthrange(_LEAP_YEAR, month)[1] for month in months):
-        raise ValueError("it never comes, as none of its months has such a day")
+        raise ValueError("it is never due: none of its months has such a day")
     weekdays = tuple(sorted({weekday or 7 for weekday in weekdays}))
     shown = " ".join(text.split())
     return Cron(shown, minutes, hours, days, months, weekdays, either_day, by_the_clock)
@@ -273,9 +275,9 @@ def _fields(text: str) -> list[str]:
         raise ValueError("it is not text")
     word = text.strip().lower()
     if word == "@reboot":
-        raise ValueError("@reboot is no time, and litequeue does not see the machine start")
+        raise ValueError("@reboot is not supported: litequeue does not see the machine start")
     if word.startswith("@") and word not in _NICKNAMES:
-        raise ValueError(f"the words are {_listed(_NICKNAMES)}")
+        raise ValueError(f"the known words are {_listed(_NICKNAMES)}")
     fields = _NICKNAMES.get(word, text).split()
     if len(fields) != len(_FIELDS):
         raise ValueError(_wrong_count(fields))
@@ -317,28 +319,28 @@ def _jump(wall: datetime, tz: tzinfo | None) -> float:
     return float(seconds[bisect_left(seconds, True, key=lambda at: _wall(at, tz) > wall)])
 
 
-def _around_the_clock(minutes: Sequence[int], hours: Sequence[int]) -> str:
-    """Return the words for what goes on in the same way all day, or ""."""
+def _all_day(minutes: Sequence[int], hours: Sequence[int]) -> str:
+    """Return a schedule that is the same all day in English, or "" for another."""
     step = _cycle(minutes, 60)
     if len(hours) == 24:
         if step:
-            return _each(step, "minute") if step < 60 else "every hour"
+            return _every(step, "minute") if step < 60 else "every hour"
         return f"{_at_minutes(minutes)} of every hour"
     step = _cycle(hours, 24) if minutes == (0,) and len(hours) > 2 else 0
-    return _each(step, "hour") if step else ""
+    return _every(step, "hour") if step else ""
 
 
-def _within_the_day(minutes: Sequence[int], hours: Sequence[int]) -> str:
+def _times_of_day(minutes: Sequence[int], hours: Sequence[int]) -> str:
     step, spans = _cycle(minutes, 60), _spans(hours)
     if len(minutes) * len(hours) > 2 and 0 < step < 60:
         if len(spans) > 2:
-            return f"{_each(step, 'minute')} in the hours {_ranges(hours, str)}"
+            return f"{_every(step, 'minute')} in the hours {_ranges(hours, str)}"
         bounds = (f"from {low:02}:00 to {high:02}:59" for low, high in spans)
-        return f"{_each(step, 'minute')} {_listed(bounds)}"
+        return f"{_every(step, 'minute')} {_listed(bounds)}"
     times = [f"{hour:02}:{minute:02}" for hour in hours for minute in minutes]
     steps = {after - before for before, after in pairwise(hours)}
     if len(minutes) == 1 and len(hours) > 2 and len(steps) == 1:
-        return f"{_each(steps.pop(), 'hour')} from {times[0]} to {times[-1]}"
+        return f"{_every(steps.pop(), 'hour')} from {times[0]} to {times[-1]}"
     if len(times) <= 6:
         return f"at {_listed(times)}"
     return f"{_at_minutes(minutes)} of the hours {_ranges(hours, str)}"
@@ -355,7 +357,7 @@ def _cycle(values: Sequence[int], size: int) -> int:
 
 
 def _spans(values: Sequence[int]) -> list[tuple[int, int]]:
-    """Return the runs of values without a gap, by their ends."""
+    """Return the first and the last value of each run without a gap."""
     starts = [value for value in values if value - 1 not in values]
     return list(zip(starts, (value for value in values if value + 1 not in values), strict=True))
 
@@ -379,7 +381,7 @@ def _ordinal(day: int) -> str:
     return f"{day}{ending}"
 
 
-def _each(count: int | float, unit: str) -> str:
+def _every(count: int | float, unit: str) -> str:
     return f"every {unit}" if count == 1 else f"every {_counted(count, unit)}"
 
 

@@ -1,6 +1,7 @@
-"""Reads the delays and instants that `delay=` and `at=` of `push` take.
+"""Parses the `delay=` and `at=` of a push.
 
-A naive `datetime` that autumn shows twice is the first of the two, unless it has `fold=1`.
+A naive `datetime` that the clock shows twice in autumn is the first of the two, unless it has
+`fold=1`.
 """
 
 from __future__ import annotations
@@ -14,18 +15,18 @@ from litequeue.messages import show
 When: TypeAlias = float | int | timedelta | datetime | str
 
 _EPOCH = datetime(1970, 1, 1)
-# A number from here on is an instant, in seconds since the epoch, and no length: 2001-09-09
-# as the one, 31 years as the other.
+# A number from here on is an instant in seconds since the epoch (2001-09-09), not a duration
+# (31 years).
 FIRST_INSTANT_SECONDS = 1e9
-# Beyond are milliseconds, and dates written as digits: 203001011200.
+# Larger numbers are milliseconds, or dates written as digits: 203001011200.
 LAST_INSTANT_SECONDS = 1e11
 
 
 def due(value: When, now: float) -> float:
-    """Return the instant, in seconds since the epoch, that `delay=` names, seen from `now`.
+    """Return the instant of a `delay=` that is given at `now`, in seconds since the epoch.
 
-    Raises `WhenError` for what cannot be read, for a bare number that is no length but an
-    instant, and for what lies outside the years 1 to 9999 in UTC.
+    Raises `WhenError` for a value that cannot be read, for a bare number so large that it must
+    be an instant, and for an instant outside the years 1 to 9999 in UTC.
     """
     number = _number(value)
     if number is not None and number > FIRST_INSTANT_SECONDS:
@@ -35,8 +36,8 @@ def due(value: When, now: float) -> float:
 
 
 def due_at(value: When, now: float) -> float:
-    """Return the instant that `at=` names: as `due`, but a bare number is seconds since the
-    epoch. Raises `WhenError`."""
+    """Return the instant of an `at=`: as `due`, but a bare number is seconds since the epoch.
+    Raises `WhenError`."""
     number = _number(value)
     if number is None:
         return _due(value, now)
@@ -45,7 +46,7 @@ def due_at(value: When, now: float) -> float:
     problem = (
         "a bare number under at= is an instant, in seconds since the epoch, from 1000000000 on"
     )
-    hint = "; a length of time goes in delay=" if number < FIRST_INSTANT_SECONDS else ""
+    hint = "; a duration goes in delay=" if number < FIRST_INSTANT_SECONDS else ""
     raise WhenError(value=show(value), problem=problem + hint)
 
 
@@ -73,7 +74,7 @@ def _instant(value: When, now: float) -> float:
 
 
 def _number(value: When) -> float | None:
-    """The value as a bare number, or None: "30" is one, and "+30" is a length of time."""
+    """Return the value as a bare number, or None: "30" is one, "+30" is a duration."""
     if isinstance(value, str):
         text = value.strip()
         bare = text.isascii() and text.replace(".", "", 1).isdecimal()
@@ -82,5 +83,5 @@ def _number(value: When) -> float | None:
 
 
 def _problem(error: Exception) -> str:
-    # What overflows is said in terms of C.
+    # The messages of an overflow speak of C types.
     return str(error) if isinstance(error, ValueError) else "it lies outside the years 1 to 9999"

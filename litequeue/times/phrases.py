@@ -1,8 +1,8 @@
-"""Reads times that are said in words: "30s", "tomorrow 10:00", "@1893456000".
+"""Parses times that are given as text: "30s", "tomorrow 10:00", "@1893456000".
 
-A wall clock time that the spring change skips is read as PEP 495 reads it: with
-the offset from before the change, so 02:30 becomes 03:30. A time that autumn shows
-twice is the first of the two.
+A wall clock time that is skipped in spring is read as PEP 495 reads it: with
+the offset from before the change, so 02:30 becomes 03:30. A time that is repeated in autumn
+is the first of the two.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _UNITS |= dict.fromkeys(["y", "yr", "yrs", "year", "years"], (12, 0, 0))
 _SIGNS = {"+": 1, "-": -1}
 _WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
-# No part can match where its neighbour could, so no text takes long to refuse.
+# No part matches where its neighbour could, so that no text causes long backtracking.
 _FLAGS = re.ASCII | re.IGNORECASE | re.VERBOSE
 _SIGN = r"(?:[+-]\s?)?"
 _EPOCH_TEXT = re.compile(rf"@\s?(-?{NUMBER})", _FLAGS)
@@ -50,9 +50,9 @@ _MOMENT = re.compile(
           (?: \s? (?P<half> [ap] ) m\b )?
       )
     )?
-    # The day has taken the space behind it, so an offset can only follow a time.
+    # The day includes the space after it, so an offset can only follow a time.
     (?: (?<=\S) \s? (?P<offset> [+-] (?:0\d|1[0-4]) (?: :?[0-5]\d )? )
-      # A zone alone names no time.
+      # A zone alone is not a time.
       | (?<=.) \s? (?P<zone> [a-z][\w+/-]* )
     )?
     """,
@@ -61,8 +61,10 @@ _MOMENT = re.compile(
 
 
 def read(text: str, now: float) -> float:
-    """Return the instant, in seconds since the epoch, that a text with single spaces
-    names, seen from `now`; raises ValueError, OverflowError and OSError."""
+    """Return the instant that a text means at `now`, both in seconds since the epoch.
+
+    Words must be separated by single spaces. Raises ValueError, OverflowError and OSError.
+    """
     if text.lower() == "now":
         return now
     if found := _EPOCH_TEXT.fullmatch(text):
@@ -71,16 +73,16 @@ def read(text: str, now: float) -> float:
         return _moment(found, now)
     if _SPAN.fullmatch(text):
         return _after_span(text.lower(), now)
-    raise ValueError("it is neither a length of time nor a date or time of day")
+    raise ValueError("it is neither a duration nor a date or time of day")
 
 
 def no_such_zone(name: str) -> str:
-    """Why a time zone cannot be found, as a message says it."""
+    """Return the reason why a time zone is not found, for a message."""
     from zoneinfo import available_timezones
 
     known = available_timezones()
     if not known:
-        return "there is no time zone data here; install the package tzdata"
+        return "no time zone data is installed; install the package tzdata"
     return f"there is no such time zone{did_you_mean(name, known)}"
 
 
@@ -96,7 +98,7 @@ def _moment(found: re.Match[str], now: float) -> float:
 
 
 def _day(found: re.Match[str], today: date) -> tuple[date, int]:
-    """Return the day named, and after how many days it comes again (0: it does not)."""
+    """Return the day, and after how many days it recurs (0: never)."""
     if found["date"]:
         return date.fromisoformat(found["date"]), 0
     if not found["day"]:
@@ -133,7 +135,7 @@ def _zone(found: re.Match[str]) -> tzinfo | None:
     if not found["zone"]:
         return None
     # UTC must work where no time zone data is installed.
-    return timezone.utc if found["zone"].lower() in ("z", "utc") else _named(found["zone"])
+    return timezone.utc if found["zone"].lower() in ("z", "utc") else _zone_named(found["zone"])
 
 
 def _offset(text: str) -> timezone:
@@ -141,8 +143,8 @@ def _offset(text: str) -> timezone:
     return timezone(_SIGNS[text[0]] * timedelta(hours=hours, minutes=minutes))
 
 
-def _named(name: str) -> tzinfo:
-    # A time without a zone needs none of their files.
+def _zone_named(name: str) -> tzinfo:
+    # Imported here: a time without a zone does not need it.
     from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
     try:
@@ -164,7 +166,7 @@ def _after_span(text: str, now: float) -> float:
         sign = _SIGNS.get(mark.strip(), sign)
         amount = sign * float(number)
         if abs(amount) > _LARGEST:
-            raise OverflowError  # an infinity of hours would be no number of months
+            raise OverflowError  # infinity cannot be converted to months
         if unit and unit not in _UNITS:
             raise ValueError(f"there is no unit {show(unit)}{did_you_mean(unit, _UNITS)}")
         in_months, in_days, in_seconds = _UNITS[unit or "s"]
@@ -178,10 +180,10 @@ def _after_span(text: str, now: float) -> float:
 
 
 def _on_calendar(now: float, months: int, days: int) -> float:
-    # Going through the wall clock for nothing would lose which 02:30 it is in autumn.
+    # The way through the wall clock would lose which of the two 02:30 in autumn it is.
     if not months and not days:
         return now
-    from calendar import monthrange  # with locale, for who counts in days and months
+    from calendar import monthrange  # it loads locale, which other texts do not need
 
     start = datetime.fromtimestamp(now)
     year, month = divmod(start.year * 12 + start.month - 1 + months, 12)

@@ -45,20 +45,19 @@ class Schedule:
 
 
 def schedule_of(cron: str | None, every: Duration | None, tz: str | None) -> Schedule | None:
-    """Return the schedule that the keywords of a job class give, or None; raises
-    ScheduleError."""
+    """Return the schedule of a job class with these keywords, or None; raises ScheduleError."""
     if cron is not None and every is not None:
         raise ScheduleError(value=show(cron), problem="give cron or every, not both")
     if cron is not None:
-        by_the_clock = parse_cron(cron)
-        return Schedule(f"cron {by_the_clock.text}", tz, by_the_clock, _zone(tz))
+        pattern = parse_cron(cron)
+        return Schedule(f"cron {pattern.text}", tz, pattern, _zone(tz))
     if every is not None:
         period = parse_every(every)
-        # All digits: :g would write a million and one as 1e+06.
+        # Not :g, which writes 1000001 as 1e+06.
         seconds = str(period.seconds).removesuffix(".0")
         return Schedule(f"every {seconds}", tz, period, _zone(tz))
     if tz is not None:
-        raise ScheduleError(value=show(tz), problem="a tz goes with cron or every")
+        raise ScheduleError(value=show(tz), problem="tz needs cron or every")
     return None
 
 
@@ -78,9 +77,9 @@ def _zone(name: str | None) -> tzinfo | None:
     if name is None:
         return None
     if not isinstance(name, str):
-        raise ScheduleError(value=show(name), problem='a tz is a name, as in tz="Europe/Berlin"')
+        raise ScheduleError(value=show(name), problem='tz must be a name, as in tz="Europe/Berlin"')
     if name == "UTC":
-        # It must work where no time zone data is installed.
+        # UTC must work where no time zone data is installed.
         return timezone.utc
     try:
         return zoneinfo.ZoneInfo(name)

@@ -205,7 +205,9 @@ def test_the_place_of_a_job_is_where_it_is_written() -> None:
 
 
 def test_aliases_given_as_one_text_are_refused() -> None:
-    with pytest.raises(JobError, match=r"Wrong cannot be a job: aliases is a list: .*\['Old'\]"):
+    with pytest.raises(
+        JobError, match=r"Wrong cannot be a job: aliases must be a list: .*\['Old'\]"
+    ):
 
         class Wrong(Job, aliases="Old"):
             def handle(self) -> None: ...
@@ -291,9 +293,9 @@ def reserved_inside(__litequeue_spec__: str) -> None: ...
         (many, "name each parameter instead of *paths: "),
         (any_words, "name each parameter instead of **words: "),
         (by_place, "parameter path is positional-only"),
-        (reserved, "every job has a method handle"),
-        (reserved_dispatch, "every job has a method dispatch"),
-        (reserved_inside, "every job has a method __litequeue_spec__"),
+        (reserved, "handle is a method of every job"),
+        (reserved_dispatch, "dispatch is a method of every job"),
+        (reserved_inside, "__litequeue_spec__ is a method of every job"),
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )

@@ -85,7 +85,7 @@ def keyword(self: object, *, name: str) -> None: ...
 
 @pytest.mark.parametrize("handle", [required, no_self, keyword])
 def test_a_handle_that_takes_arguments_is_refused(handle: Callable[..., None]) -> None:
-    with pytest.raises(JobError, match=r"write def handle\(self\); what the work needs"):
+    with pytest.raises(JobError, match=r"write def handle\(self\); put what the work needs"):
         define({"handle": handle})
 
 
@@ -99,9 +99,9 @@ async def yielding_async(self: object) -> AsyncIterator[int]:
 
 @pytest.mark.parametrize("handle", [yielding, yielding_async])
 def test_a_handle_with_a_yield_is_refused(handle: Callable[..., object]) -> None:
-    with pytest.raises(JobError, match=r"handle\(\) has a yield in it"):
+    with pytest.raises(JobError, match=r"handle\(\) contains yield"):
         define({"handle": handle})
-    with pytest.raises(JobError, match=r"handle\(\) has a yield in it"):
+    with pytest.raises(JobError, match=r"handle\(\) contains yield"):
         define({}, type("Mixin", (), {"handle": handle}), Job)
 
 
@@ -113,15 +113,15 @@ def test_a_function_with_a_yield_is_no_job() -> None:
         yield count
 
     for function in (numbers, later):
-        with pytest.raises(JobError, match="has a yield in it"):
+        with pytest.raises(JobError, match="contains yield"):
             job(function)
-        with pytest.raises(JobError, match="has a yield in it"):
+        with pytest.raises(JobError, match="contains yield"):
             on("counted")(function)
 
 
 @pytest.mark.parametrize("handle", [property(lambda self: 1), 7, None, "text"])
 def test_a_handle_that_is_no_method_is_refused(handle: object) -> None:
-    with pytest.raises(JobError, match=r"handle is no method; write def handle\(self\)"):
+    with pytest.raises(JobError, match=r"handle is not a method; write def handle\(self\)"):
         define({"handle": handle})
 
 
@@ -172,7 +172,7 @@ def test_what_is_called_after_the_work_is_checked_too(name: str) -> None:
     handle: Callable[..., None] = lambda self: None  # noqa: E731
     with pytest.raises(JobError, match=rf"write def {name}\(self, "):
         define({"handle": handle, name: lambda self: None})
-    with pytest.raises(JobError, match=rf"nobody awaits {name}\(\)"):
+    with pytest.raises(JobError, match=rf"{name}\(\) is not awaited"):
         define({"handle": handle, name: told_async})
     define({"handle": handle, name: lambda self, what: None})
 

@@ -146,9 +146,9 @@ def test_a_schedule_is_a_value() -> None:
         ("* * * * jan", "'jan' is not allowed (the day of week takes 0-7 or sun-sat)"),
         ("* * * * mon#2", "'mon#2' cannot be read (the day of week takes 0-7 or sun-sat)"),
         ("* * * * sat-mon", "'sat-mon' runs backwards (the day of week takes 0-7 or sun-sat)"),
-        ("* * 30 2 *", "it never comes, as none of its months has such a day"),
-        ("* * 31 feb,apr,jun,sep,nov *", "it never comes"),
-        ("* * 30,31 2 */2", "it never comes"),
+        ("* * 30 2 *", "it is never due: none of its months has such a day"),
+        ("* * 31 feb,apr,jun,sep,nov *", "it is never due"),
+        ("* * 30,31 2 */2", "it is never due"),
         ("0 2 L/2 * *", "'L' is not allowed (the day of month takes 1-31)"),
         ("0 2 * * 5L/2", "'5L' is not allowed (the day of week takes 0-7 or sun-sat)"),
         ("0 0 2 * * *", 'there are no seconds (every="10s" has them), and a zone goes in tz='),
@@ -157,9 +157,12 @@ def test_a_schedule_is_a_value() -> None:
         ("CRON_TZ=Asia/Tokyo 0 2 * * *", 'and a zone goes in tz="Asia/Tokyo"'),
         ("TZ=UTC 0 2 * * *", 'and a zone goes in tz="UTC"'),
         ("0 " * 10**5, "it has 100000 fields and needs five"),
-        ("@reboot", "@reboot is no time, and litequeue does not see the machine start"),
-        ("@fortnightly", "the words are @hourly, @daily, @midnight, @weekly, @monthly, @yearly"),
-        ("@daily 5", "the words are @hourly"),
+        ("@reboot", "@reboot is not supported: litequeue does not see the machine start"),
+        (
+            "@fortnightly",
+            "the known words are @hourly, @daily, @midnight, @weekly, @monthly, @yearly",
+        ),
+        ("@daily 5", "the known words are @hourly"),
         (None, "it is not text"),
         (5, "it is not text"),
         (b"0 2 * * *", "it is not text"),
@@ -275,7 +278,7 @@ def check_order(schedule: Pattern, chance: random.Random) -> None:
 
 
 def test_the_end_of_the_calendar_is_refused() -> None:
-    with pytest.raises(ScheduleError, match="it comes no more before the year 10000"):
+    with pytest.raises(ScheduleError, match="it is not due again before the year 10000"):
         parse_cron("0 0 1 1 *").next(utc("9999-06-01"), UTC)
 
 

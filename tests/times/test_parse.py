@@ -102,7 +102,7 @@ def test_the_error_names_the_value_and_is_a_value_error() -> None:
         ("500ms", "there is no unit 'ms'"),
         ("5 huors", r"there is no unit 'huors' \(did you mean hours\?\)"),
         ("10:00 Europe/Berln", r"there is no such time zone \(did you mean Europe/Berlin\?\)"),
-        ("soon", "it is neither a length of time nor a date or time of day"),
+        ("soon", "it is neither a duration nor a date or time of day"),
         ("9" * 400 + "h", "it lies outside the years 1 to 9999"),
     ],
 )
@@ -120,7 +120,9 @@ def test_where_there_is_no_zone_data_the_error_says_what_to_install(
 
     monkeypatch.setattr("zoneinfo.ZoneInfo", absent)
     monkeypatch.setattr("zoneinfo.available_timezones", set)
-    with pytest.raises(WhenError, match="no time zone data here; install the package tzdata"):
+    with pytest.raises(
+        WhenError, match="no time zone data is installed; install the package tzdata"
+    ):
         due("2030-07-01 10:00 Europe/Berlin", 1000.0)
 
 
@@ -144,7 +146,7 @@ def test_under_at_a_bare_number_is_an_instant(value: float | str) -> None:
 
 @pytest.mark.parametrize("value", [0, 30, 0.5, -5, 999_999_999, "30", "0.5", "20300101"])
 def test_under_at_a_small_number_is_refused_with_the_way_out(value: float | str) -> None:
-    with pytest.raises(WhenError, match="a length of time goes in delay="):
+    with pytest.raises(WhenError, match="a duration goes in delay="):
         due_at(value, 1_700_000_000.0)
 
 
