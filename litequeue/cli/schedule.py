@@ -71,9 +71,9 @@ def _list(schedules: Schedules, args: argparse.Namespace) -> int:
         say_table(heads, [_cells(entry) for entry in all_entries])
         if absent:
             names = ", ".join(printable(entry.name) for entry in absent)
-            say(f"Not on the timetable yet: {names}. A worker puts them there when it starts.")
+            say(f"Not stored yet: {names}. A worker stores them when it starts.")
     else:
-        say("No periodic job is on the timetable. A worker puts them there when it starts.")
+        say("No periodic job is stored. A worker stores its periodic jobs when it starts.")
     return 0
 
 
@@ -98,7 +98,7 @@ def _resume(schedules: Schedules, args: argparse.Namespace) -> int:
     changed = schedules.resume(args.to_resume)
     sentence = f"{shown} was not paused."
     if changed:
-        sentence = f"Resumed {shown}; it comes next at {_when(schedules.entry(args.to_resume))}."
+        sentence = f"Resumed {shown}; it is next due at {_when(schedules.entry(args.to_resume))}."
     return answer(args, sentence, {"name": shown, "paused": False, "changed": changed})
 
 

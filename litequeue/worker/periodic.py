@@ -1,5 +1,5 @@
-"""The periodic jobs: whichever worker is there pushes them when they are due, once for
-each due time, however many workers there are."""
+"""The periodic jobs: any worker pushes them when they are due, once for each due time,
+however many workers there are."""
 
 from __future__ import annotations
 
@@ -27,8 +27,7 @@ EDITED = instant(0)
 SCHEDULE_CHECK_SECONDS = 1.0
 # A clock that was set back by less repeats no fixed time; by more, it counts from the new time.
 SET_BACK_SECONDS = 3 * 3600
-# What goes on by the clock or by a period does so at once, but for the small steps by which
-# clocks are kept right.
+# Other schedules continue at once, except after the small steps by which a clock is adjusted.
 STEP_SECONDS = 1.0
 
 
@@ -39,7 +38,7 @@ class ScheduleEntry(NamedTuple):
     text: str
     zone: str | None
     next_at: datetime
-    """1970 where it was edited into nonsense."""
+    """1970 if the stored value was edited and cannot be read."""
     last_at: datetime | None
     last_job: int | None
     paused_at: datetime | None
@@ -92,12 +91,12 @@ class Schedules:
     where name = :old"""
 
     def enter(self, job: type[Job]) -> None:
-        """Put a periodic job on the timetable, or bring its entry up to date; a entry under
-        an older name of the job becomes this one."""
+        """Store the schedule of a periodic job, or update its entry; an entry under an older
+        name of the job is renamed."""
         made = job.__litequeue__
         assert made.schedule is not None
         with self._database.transaction():
-            # Read under the lock: a time that another worker has seen come is over here, too.
+            # Computed under the lock: a time for which another worker has pushed is past here too.
             entry = {
                 "name": made.name,
                 "expression": made.schedule.text,
@@ -110,8 +109,10 @@ class Schedules:
             self._database.change(self.ENTER, entry)
 
     def absent(self, jobs: Iterable[type[Job]]) -> list[ScheduleEntry]:
-        """The entries that a worker with these jobs would enter if it started now, and that
-        are not there, also under no older name."""
+        """Return the entries that a worker with these jobs would add if it started now.
+
+        A job that has an entry under an older name is not among them.
+        """
         there = {key(entry.name) for entry in self.entries()}
         made = [job.__litequeue__ for job in jobs]
         now = self._store.clock()
@@ -135,7 +136,7 @@ class Schedules:
     order by name"""
 
     def entries(self) -> list[ScheduleEntry]:
-        """Return the entries of all periodic jobs, in the order of their names."""
+        """Return the entries of all periodic jobs, ordered by name."""
         return [
             ScheduleEntry(
                 name=str(name),
@@ -165,9 +166,9 @@ class Schedules:
     def tick(self, entry: ScheduleEntry, job: type[Job]) -> int | None:
         """Push a job that is due, and return its id; None if another worker was first.
 
-        However many times have passed unseen, that is one job. One that is still
-        unfinished stands for this time too. Raises ScheduleError for a entry that cannot be
-        read, and whatever the job's own code raises; then this time is passed over.
+        All due times that were missed are one job. If the last job is still unfinished, this due
+        time is skipped. Raises ScheduleError for an entry that cannot be read, and any error
+        of the job's own code; then this due time is skipped.
         """
         due = self._due(entry)
         try:
@@ -182,7 +183,7 @@ class Schedules:
         except DatabaseError:
             raise
         except Exception:
-            # Else it would be tried again at once, and for ever.
+            # Otherwise it would be tried again at once, forever.
             self._database.change(self.TICK, due)
             raise
 
@@ -222,7 +223,7 @@ class Schedules:
         values = {"name": self.entry(name).name, "now": _milliseconds(self._store.clock())}
         return self._database.change(self.PAUSE, values) > 0
 
-    # What was due meanwhile is not made up for.
+    # Due times during the pause are skipped.
     RESUME = """
     update litequeue_schedules
     set paused_at = null,
@@ -231,7 +232,7 @@ class Schedules:
 
     def resume(self, name: str) -> bool:
         """Resume a periodic job at its next due time; False if it was not paused.
-        Raises NoSuchSchedule, and ScheduleError for a entry that cannot be read."""
+        Raises NoSuchSchedule, and ScheduleError for an entry that cannot be read."""
         entry = self.entry(name)
         values = {"name": entry.name, **_bounds(entry.schedule, self._store.clock())}
         return self._database.change(self.RESUME, values) > 0
@@ -253,7 +254,7 @@ class Schedules:
 
 
 class PeriodicPusher:
-    """Pushes a worker's own periodic jobs when they are due, and knows when to look next."""
+    """Pushes a worker's own periodic jobs when they are due."""
 
     def __init__(self, store: Store, jobs: Sequence[type[Job]]) -> None:
         self._store = store
@@ -274,20 +275,22 @@ class PeriodicPusher:
         return self._due_at - self._store.clock()
 
     def tick(self) -> None:
-        """Push what is due; a job that cannot be pushed is logged, and comes again at its
-        next time. Raises DatabaseError."""
+        """Push the jobs that are due. Raises DatabaseError.
+
+        A job that cannot be pushed is logged, and tried again at its next due time.
+        """
         now = self._store.clock()
         if not self._jobs:
             return
         if now < self._looked_at:
-            # The clock was set back, and the timetable may be far ahead of it.
+            # The clock was set back, and the stored due times may be far in the future.
             self.begin()
         elif now < min(self._due_at, self._looked_at + SCHEDULE_CHECK_SECONDS):
             return
-        for entry in self._own_lines():
+        for entry in self._own_entries():
             if entry.due(now):
                 self._push(entry)
-        times = [entry.next_at.timestamp() for entry in self._own_lines()]
+        times = [entry.next_at.timestamp() for entry in self._own_entries()]
         self._looked_at, self._due_at = now, min(times, default=NEVER)
 
     def _push(self, entry: ScheduleEntry) -> None:
@@ -297,29 +300,30 @@ class PeriodicPusher:
         except DatabaseError:
             raise
         except ScheduleError as error:
-            logger.error("%s goes on as its code says: on the timetable, %s", entry.name, error)
+            logger.error(
+                "the stored schedule of %s is replaced by that of its code: %s", entry.name, error
+            )
             self._schedules.enter(job)
         except Exception as error:
             logger.error("the periodic job %s was not pushed: %s", entry.name, describe(error))
 
-    def _own_lines(self) -> list[ScheduleEntry]:
+    def _own_entries(self) -> list[ScheduleEntry]:
         entries = self._schedules.entries()
         return [entry for entry in entries if entry.name in self._jobs and not entry.paused]
 
 
 def _bounds(schedule: Schedule, now: float) -> dict[str, object]:
-    """When a job comes next, and the latest of the next times that may stand for it: a later
-    one was written before the clock was set back."""
+    """Return when a job is due next, and the latest due time that may be kept: a later one was
+    stored before the clock was set back."""
     ahead = SET_BACK_SECONDS if schedule.at_fixed_times else STEP_SECONDS
     next_at, latest = schedule.next(now), schedule.next(now + ahead)
     return {"next_at": _milliseconds(next_at), "latest": _milliseconds(latest)}
 
 
 def _keys(job: Job) -> Options:
-    """The keys of a periodic job; where it says nothing, such that it does not overlap
-    itself, and none piles up.
+    """Return the keys of a periodic job. By default it has at most one unfinished job.
 
-    A callable is asked here, since no code of a user's is to run inside a transaction.
+    A callable is called here, because user code must not run inside a transaction.
     """
     made = type(job).__litequeue__
     unique = made.options.get("unique", _own_key(made.name))

@@ -1,4 +1,4 @@
-"""status and show: flows, batches, keys and the timetable."""
+"""status and show: flows, batches, keys and the schedules."""
 
 from __future__ import annotations
 
@@ -220,7 +220,7 @@ def test_a_job_whose_key_is_free_waits_for_nothing_else(queue: Queue, capsys: Ca
     assert "it is next in its queue" in shown(capsys, id)
 
 
-# The timetable
+# The schedules
 
 
 def test_status_names_the_periodic_job_that_is_next(queue: Queue, capsys: Capture) -> None:

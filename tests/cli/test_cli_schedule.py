@@ -1,4 +1,4 @@
-"""The command schedule, and what the commands that run jobs do with the timetable."""
+"""The command schedule, and what the commands that run jobs do with the schedules."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def poll() -> None: ...
 
 @pytest.fixture
 def queue(application: Write, capsys: Capture) -> Iterator[Queue]:
-    """A timetable with two jobs, one of them of a queue of its own; none is due."""
+    """The schedules of two jobs, one of them of a queue of its own; none is due."""
     application({"jobs.py": JOBS})
     assert litequeue("work", "jobs.db", "--drain", "--quiet") == 0
     with Queue("jobs.db") as made:
@@ -48,7 +48,7 @@ def lines(capsys: Capture) -> list[str]:
 
 
 @pytest.mark.parametrize("zone", ["Asia/Kolkata"], indirect=True)
-def test_the_timetable_is_listed_in_words_and_local_times(
+def test_the_schedules_are_listed_in_words_and_local_times(
     zone: object, queue: Queue, capsys: Capture
 ) -> None:
     queue.store.database.rows(
@@ -86,7 +86,7 @@ def test_before_any_worker_ran_what_is_found_is_listed(application: Write, capsy
         _, nightly, poll, below = [" ".join(line.split()) for line in out.splitlines()]
         assert nightly.startswith("NightlyReport at 02:00 every day 2")
         assert poll.startswith("poll every 15 minutes 2")
-        assert below.startswith("Not on the timetable yet: NightlyReport, poll. A worker puts them")
+        assert below.startswith("Not stored yet: NightlyReport, poll. A worker stores them")
         assert err == "imported\n"
         assert Schedules(queue.store).entries() == []
         assert litequeue("schedule", "jobs.db", "--json") == 0
@@ -102,7 +102,7 @@ def test_a_line_under_an_older_name_stands_for_its_job(
     renamed = JOBS.replace("(Job, ", "(Job, aliases=['report'], ")
     application({"other.py": renamed})
     assert litequeue("schedule", "jobs.db", "--jobs", "other") == 0
-    assert "Not on the timetable" not in capsys.readouterr().out
+    assert "Not stored yet" not in capsys.readouterr().out
 
 
 def test_a_module_that_fails_to_import_is_named(
@@ -121,12 +121,12 @@ def test_status_says_the_unit_of_a_period(queue: Queue, capsys: Capture) -> None
     assert "(every 2 seconds) in " in capsys.readouterr().out
 
 
-def test_an_empty_timetable_says_so(application: Write, capsys: Capture) -> None:
+def test_a_database_without_schedules_says_so(application: Write, capsys: Capture) -> None:
     application({})
     Queue("jobs.db").close()
     assert litequeue("schedule", "jobs.db") == 0
     assert lines(capsys) == [
-        "No periodic job is on the timetable. A worker puts them there when it starts."
+        "No periodic job is stored. A worker stores its periodic jobs when it starts."
     ]
     assert litequeue("schedule", "jobs.db", "--json") == 0
     assert json.loads(capsys.readouterr().out) == []
@@ -156,7 +156,7 @@ def test_without_a_database_it_says_so_and_makes_none(application: Write, capsys
 # Running one
 
 
-def test_run_pushes_a_job_beside_its_timetable_with_its_options(
+def test_run_pushes_a_job_in_addition_to_its_schedule_with_its_options(
     queue: Queue, capsys: Capture
 ) -> None:
     before = Schedules(queue.store).entries()
@@ -203,7 +203,7 @@ def test_pause_and_resume_in_any_spelling(queue: Queue, capsys: Capture) -> None
     assert paused[2] == "NightlyReport at 02:00 every day - - yes"
     assert litequeue("schedule", "jobs.db", "--resume", "NIGHTLY-REPORT") == 0
     (resumed,) = lines(capsys)
-    assert resumed.startswith("Resumed NightlyReport; it comes next at ")
+    assert resumed.startswith("Resumed NightlyReport; it is next due at ")
     assert resumed.endswith(" 02:00:00.")
 
 
@@ -232,9 +232,7 @@ def test_a_forgotten_job_is_back_when_a_worker_with_its_code_starts(
 
 
 @pytest.mark.parametrize("verb", ["--run", "--pause", "--resume", "--forget"])
-def test_a_name_that_is_not_on_the_timetable_is_status_1(
-    queue: Queue, capsys: Capture, verb: str
-) -> None:
+def test_a_name_without_a_schedule_is_status_1(queue: Queue, capsys: Capture, verb: str) -> None:
     assert litequeue("schedule", "jobs.db", verb, "nope") == 1
     assert complaint(capsys).startswith("litequeue: There is no periodic job 'nope'")
 
@@ -262,7 +260,7 @@ def tick() -> None:
 
 
 def overdue(queue: Queue) -> None:
-    """Bring the timetable to where it is after some downtime."""
+    """Set the schedules to where they are after some downtime."""
     in_a_process("work", "jobs.db", "--drain")
     queue.forget(state="ready")
     queue.store.database.rows("update litequeue_schedules set next_at = next_at - 60000")

@@ -1,5 +1,5 @@
 """A worker that is killed before and after each statement where more than one job is
-concerned: batches, flows, listeners, keys and the timetable."""
+concerned: batches, flows, subscribers, keys and the schedules."""
 
 from __future__ import annotations
 

@@ -106,7 +106,7 @@ def test_what_is_no_schedule_is_refused_where_the_job_is_defined(
     assert isinstance(refused.value, LitequeueError)
 
 
-# A row of the timetable
+# A stored schedule
 
 
 @pytest.mark.parametrize(

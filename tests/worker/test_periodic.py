@@ -51,7 +51,7 @@ def queue(make_queue: Callable[..., Queue]) -> Queue:
 
 
 def ticker(queue: Queue, *jobs: type[Job]) -> PeriodicPusher:
-    """A worker's hand on the timetable, its jobs entered."""
+    """The schedules of a worker's jobs, entered."""
     made = PeriodicPusher(queue.store, jobs or (Poll,))
     made.begin()
     made.tick()
@@ -320,7 +320,7 @@ def test_a_job_that_may_run_twice_at_once_keeps_its_number(queue: Queue, clock: 
     assert found == [("schedule two", "two", 2)]
 
 
-# One beside the timetable
+# One in addition to the schedule
 
 
 def test_without_its_code_it_has_the_keys_of_a_tick(queue: Queue, clock: Clock) -> None:
