@@ -3,10 +3,11 @@ from __future__ import annotations
 import math
 from datetime import timedelta
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 
-from litequeue import Job, Queue, Retry, Snooze
+from litequeue import Job, Queue, Retry, Snooze, State
 from litequeue.cli.parser import seconds
 from litequeue.durations import clipped, seconds_of
 from litequeue.errors import OptionError, WaitTimeout
@@ -64,6 +65,29 @@ class Later(Job, max_attempts=2):
 
     def handle(self) -> None:
         raise Retry(after="1h") if self.retry else Snooze(after=timedelta(hours=1))
+
+
+class Unusual(Job):
+    snooze: bool
+    after: ClassVar[Any] = 60
+
+    def handle(self) -> None:
+        raise Snooze(after=self.after) if self.snooze else Retry(after=self.after)
+
+
+@pytest.mark.parametrize("snooze", [False, True])
+@pytest.mark.parametrize("after", [1e300, math.inf, math.nan, 10**400, "x", [], -1e300])
+def test_a_run_ends_in_order_whatever_wait_it_asks_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: object, snooze: bool
+) -> None:
+    monkeypatch.setattr(Unusual, "after", after)
+    with Queue(tmp_path / "jobs.db") as queue:
+        id = queue.push(Unusual(snooze))
+        Worker(queue, [Unusual], limits=Limits(jobs=1)).run()
+        row = queue.get(id)
+        # Ready again at once where it is negative, else later.
+        assert row.state is (State.READY if after == -1e300 else State.SCHEDULED)
+        assert row.attempts == (0 if snooze else 1)
 
 
 def test_a_row_stores_seconds(tmp_path: Path) -> None:

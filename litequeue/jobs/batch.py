@@ -71,12 +71,12 @@ class Batch(Job):
 
     def _chunk(self, cursor: object) -> tuple[list[Pushed], object]:
         jobs, next_cursor = self.plan(cursor)
-        if next_cursor is not None and _stored(next_cursor) == _stored(cursor):
+        if next_cursor is not None and _as_stored(next_cursor) == _as_stored(cursor):
             # It would plan the same chunk for ever.
             raise JobError(job=type(self).__qualname__, problem=f"plan() stays at {cursor!r}")
         return list(jobs), next_cursor
 
 
-def _stored(cursor: object) -> str:
+def _as_stored(cursor: object) -> str:
     # A stored tuple is read as a list.
     return json.dumps(cursor)

@@ -62,10 +62,10 @@ def discover(packages: Sequence[str] = (), folder: str | os.PathLike[str] = ".")
     root = os.path.abspath(folder)
     if root not in sys.path:
         sys.path.insert(0, root)
-    named = tuple(packages) or _from_environment() or _default(root)
+    named = tuple(packages) or _from_environment() or _default_package(root)
     found = Found(packages=named)
     for package in named:
-        _exists(package)
+        _check_exists(package)
         for module in _modules(package, found.failures):
             collect(jobs_in(module), found)
     collect_events(found)
@@ -109,7 +109,7 @@ def _from_environment() -> tuple[str, ...]:
     return tuple(name.strip() for name in names if name.strip())
 
 
-def _default(root: str) -> tuple[str, ...]:
+def _default_package(root: str) -> tuple[str, ...]:
     for package in DEFAULT_PACKAGES:
         # Looked for as a file: another package called jobs may be installed.
         path = os.path.join(root, *package.split("."))
@@ -118,7 +118,7 @@ def _default(root: str) -> tuple[str, ...]:
     raise NoJobsFound(problem=f"{root} has neither a jobs nor an app/jobs package")
 
 
-def _exists(package: str) -> None:
+def _check_exists(package: str) -> None:
     missing = NoJobsFound(problem=f"there is no module {package!r}")
     if not all(part.isidentifier() for part in package.split(".")):
         raise missing
@@ -135,7 +135,7 @@ def _exists(package: str) -> None:
 
 
 def _modules(package: str, failures: list[ImportFailure]) -> Iterator[ModuleType]:
-    module = _import(package, failures)
+    module = _try_import(package, failures)
     if module is None:
         return
     yield module
@@ -164,22 +164,22 @@ def _has_modules(folder: str) -> bool:
     return False
 
 
-def _import(name: str, failures: list[ImportFailure]) -> ModuleType | None:
+def _try_import(name: str, failures: list[ImportFailure]) -> ModuleType | None:
     try:
         return importlib.import_module(name)
     except (Exception, SystemExit) as error:
-        failures.append(ImportFailure(name, _users_part(error)))
+        failures.append(ImportFailure(name, _users_traceback(error)))
         return None
 
 
-def _users_part(error: BaseException) -> str:
+def _users_traceback(error: BaseException) -> str:
     """Return the traceback without the frames of litequeue and of the import machinery."""
     report = traceback.TracebackException.from_exception(error)
-    part: traceback.TracebackException | None = report
-    while part is not None:
-        kept = [frame for frame in part.stack if _is_users(frame.filename)]
-        part.stack = traceback.StackSummary.from_list(kept)
-        part = part.__cause__ or part.__context__
+    cause: traceback.TracebackException | None = report
+    while cause is not None:
+        kept = [frame for frame in cause.stack if _is_users(frame.filename)]
+        cause.stack = traceback.StackSummary.from_list(kept)
+        cause = cause.__cause__ or cause.__context__
     return "".join(report.format())
 
 

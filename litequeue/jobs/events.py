@@ -112,12 +112,12 @@ class FanOut(Definition):
         A field that no subscriber takes goes to all of them, so that a misspelt field fails
         instead of being ignored.
         """
-        takes = [_fields(subscriber) for subscriber in self.subscribers]
+        takes = [_field_names(subscriber) for subscriber in self.subscribers]
         untaken = set(fields).difference(*takes)
         found: list[Push] = []
         for subscriber, names in zip(self.subscribers, takes, strict=True):
             own = {name: fields[name] for name in fields if name in names | untaken}
-            found.append((subscriber, own, _options(subscriber, own)))
+            found.append((subscriber, own, _options_for(subscriber, own)))
         return found
 
     @property
@@ -145,13 +145,13 @@ class _AnyFields:
         return event
 
 
-def _fields(subscriber: type[Job]) -> set[str]:
+def _field_names(subscriber: type[Job]) -> set[str]:
     # Every subclass of Job is a dataclass, which a type checker cannot know.
     assert dataclasses.is_dataclass(subscriber)
     return {field.name for field in dataclasses.fields(subscriber)}
 
 
-def _options(subscriber: type[Job], fields: Mapping[str, object]) -> Options:
+def _options_for(subscriber: type[Job], fields: Mapping[str, object]) -> Options:
     """Return the options of a subscriber for one event.
 
     A callable key is called with the subscriber's job. Where that job cannot be made, it is

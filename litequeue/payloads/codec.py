@@ -47,7 +47,7 @@ class Codec:
             except Exception:
                 pass  # the slow path finds what is wrong, if anything is
         with _errors_of(self._name):
-            return _text(self._record.encode(instance))
+            return _json_text(self._record.encode(instance))
 
     def _encode_fast(self, instance: object) -> str:
         """Return the JSON text of fields that are all scalars; raises where one is not."""
@@ -62,7 +62,7 @@ class Codec:
         """Return the job of a JSON text; raises nothing but PayloadError."""
         # Every run calls this; a context manager would take a tenth of its time.
         try:
-            return self._record.decode(_tree(text))
+            return self._record.decode(_parsed(text))
         except Exception as error:
             raise PayloadError(job=self._name, problem=str(refusal(error))) from error
 
@@ -70,7 +70,7 @@ class Codec:
 def encode_result(value: object) -> str:
     """Return the JSON text of what a job returned; raises PayloadError."""
     with _errors_of("result"):
-        return _text(plain_json(value))
+        return _json_text(plain_json(value))
 
 
 def encode_plain(fields: Mapping[str, object], name: str) -> str:
@@ -81,7 +81,7 @@ def encode_plain(fields: Mapping[str, object], name: str) -> str:
     with _errors_of(name):
         if not isinstance(fields, Mapping):
             refuse("a mapping of fields", fields)
-        return _text(plain_json(dict(fields)))
+        return _json_text(plain_json(dict(fields)))
 
 
 @contextmanager
@@ -92,7 +92,7 @@ def _errors_of(job: str) -> Iterator[None]:
         raise PayloadError(job=job, problem=str(refusal(error))) from error
 
 
-def _text(tree: object) -> str:
+def _json_text(tree: object) -> str:
     try:
         return dump(tree)
     except Exception:
@@ -104,7 +104,7 @@ def _text(tree: object) -> str:
 _DECODER = json.JSONDecoder(parse_float=finite, parse_constant=finite)
 
 
-def _tree(text: object) -> object:
+def _parsed(text: object) -> object:
     if not isinstance(text, str):
         refuse("JSON text", text)
     try:

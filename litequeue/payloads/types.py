@@ -272,11 +272,15 @@ def _literal_adapter(options: tuple[object, ...]) -> TypeAdapter:
     python_types = tuple(type(option) for option in options)
     json_types = tuple({type(plain) for plain, _ in back})
     return TypeAdapter(
-        label, python_types, json_types, partial(_pick, label, pairs), partial(_pick, label, back)
+        label,
+        python_types,
+        json_types,
+        partial(_literal_value, label, pairs),
+        partial(_literal_value, label, back),
     )
 
 
-def _pick(label: str, pairs: list[tuple[object, object]], value: object) -> object:
+def _literal_value(label: str, pairs: list[tuple[object, object]], value: object) -> object:
     for option, other in pairs:
         if type(option) is type(value) and option == value:  # True == 1
             return other

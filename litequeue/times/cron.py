@@ -78,13 +78,13 @@ class Cron:
         wall = _wall(after, tz)
         start = wall + timedelta(minutes=1)
         # In the first pass of a repeated hour the next tick may show an earlier time.
-        starts = {start, start - _repeated(wall, tz)}
+        starts = {start, start - _repeated_time(wall, tz)}
         return min(self._nearest(start, 1, tz, lambda tick: tick > after) for start in starts)
 
     def previous(self, before: float, tz: tzinfo | None = None) -> float:
         """Return the last instant at or before ``before``."""
         wall = _wall(before, tz)
-        starts = {wall, wall + _repeated(wall, tz)}
+        starts = {wall, wall + _repeated_time(wall, tz)}
         return max(self._nearest(start, -1, tz, lambda tick: tick <= before) for start in starts)
 
     def words(self) -> str:
@@ -307,7 +307,7 @@ def _instants(wall: datetime, tz: tzinfo | None) -> tuple[float, float]:
     return first, wall.replace(tzinfo=tz, fold=1).timestamp()
 
 
-def _repeated(wall: datetime, tz: tzinfo | None) -> timedelta:
+def _repeated_time(wall: datetime, tz: tzinfo | None) -> timedelta:
     first, second = _instants(wall, tz)
     return timedelta(seconds=max(0.0, second - first))
 
@@ -331,7 +331,7 @@ def _all_day(minutes: Sequence[int], hours: Sequence[int]) -> str:
 
 
 def _times_of_day(minutes: Sequence[int], hours: Sequence[int]) -> str:
-    step, spans = _cycle(minutes, 60), _spans(hours)
+    step, spans = _cycle(minutes, 60), _runs(hours)
     if len(minutes) * len(hours) > 2 and 0 < step < 60:
         if len(spans) > 2:
             return f"{_every(step, 'minute')} in the hours {_ranges(hours, str)}"
@@ -356,7 +356,7 @@ def _cycle(values: Sequence[int], size: int) -> int:
     return step if size % len(values) == 0 and tuple(range(0, size, step)) == values else 0
 
 
-def _spans(values: Sequence[int]) -> list[tuple[int, int]]:
+def _runs(values: Sequence[int]) -> list[tuple[int, int]]:
     """Return the first and the last value of each run without a gap."""
     starts = [value for value in values if value - 1 not in values]
     return list(zip(starts, (value for value in values if value + 1 not in values), strict=True))
@@ -364,14 +364,14 @@ def _spans(values: Sequence[int]) -> list[tuple[int, int]]:
 
 def _ranges(values: Sequence[int], name: Callable[[int], str]) -> str:
     parts: list[str] = []
-    for low, high in _spans(values):
+    for low, high in _runs(values):
         names = [name(value) for value in range(low, high + 1)]
         parts += [f"{names[0]} to {names[-1]}"] if len(names) > 2 else names
     return _listed(parts)
 
 
 def _on_weekdays(weekdays: Sequence[int]) -> str:
-    if len(weekdays) > 2 and len(_spans(weekdays)) == 1:
+    if len(weekdays) > 2 and len(_runs(weekdays)) == 1:
         return f", {_ranges(weekdays, _WEEKDAYS.__getitem__)}"
     return f" on {_listed(f'{_WEEKDAYS[weekday]}s' for weekday in weekdays)}"
 

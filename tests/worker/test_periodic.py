@@ -63,7 +63,7 @@ def work(queue: Queue, *jobs: type[Job]) -> None:
     Worker(queue, jobs or (Poll,), limits=Limits(drain=True)).run()
 
 
-def line(queue: Queue, name: str = "Poll") -> ScheduleEntry:
+def entry_of(queue: Queue, name: str = "Poll") -> ScheduleEntry:
     return Schedules(queue.store).entry(name)
 
 
@@ -87,8 +87,8 @@ def test_the_first_start_catches_nothing_up(queue: Queue, clock: Clock) -> None:
     clock.advance(MINUTE)
     work(queue)
     assert ran == []
-    assert line(queue).next_at.timestamp() == START + PERIOD
-    assert line(queue).last_at is None
+    assert entry_of(queue).next_at.timestamp() == START + PERIOD
+    assert entry_of(queue).last_at is None
 
 
 def test_after_many_missed_times_there_is_one_run(queue: Queue, clock: Clock) -> None:
@@ -97,8 +97,8 @@ def test_after_many_missed_times_there_is_one_run(queue: Queue, clock: Clock) ->
     work(queue)
     work(queue)
     assert ran == ["poll"]
-    assert line(queue).last_at == datetime.fromtimestamp(START + 100 * PERIOD, timezone.utc)
-    assert line(queue).next_at.timestamp() == START + 101 * PERIOD
+    assert entry_of(queue).last_at == datetime.fromtimestamp(START + 100 * PERIOD, timezone.utc)
+    assert entry_of(queue).next_at.timestamp() == START + 101 * PERIOD
 
 
 def test_a_period_of_part_of_a_millisecond_comes_once_for_each_time(
@@ -107,14 +107,14 @@ def test_a_period_of_part_of_a_millisecond_comes_once_for_each_time(
     @job(every=timedelta(seconds=10, microseconds=333), unique=False)
     def odd() -> None: ...
 
-    prefetch_log = ticker(queue, odd)  # type: ignore[arg-type]
+    pusher = ticker(queue, odd)  # type: ignore[arg-type]
     for count in range(1, 4):
-        due = line(queue, "odd").next_at.timestamp()
+        due = entry_of(queue, "odd").next_at.timestamp()
         clock.now = due - 0.001
-        prefetch_log.tick()
+        pusher.tick()
         clock.now = due
-        prefetch_log.tick()
-        prefetch_log.tick()
+        pusher.tick()
+        pusher.tick()
         assert len(queue.find()) == count
 
 
@@ -154,7 +154,7 @@ def test_what_has_not_changed_keeps_its_next_time(queue: Queue, clock: Clock) ->
     work(queue)
     clock.advance(PERIOD + MINUTE)
     PeriodicPusher(queue.store, [Poll]).begin()
-    assert line(queue).next_at.timestamp() == START + PERIOD
+    assert entry_of(queue).next_at.timestamp() == START + PERIOD
 
 
 def test_a_changed_expression_counts_from_now(queue: Queue, clock: Clock) -> None:
@@ -166,8 +166,8 @@ def test_a_changed_expression_counts_from_now(queue: Queue, clock: Clock) -> Non
     clock.advance(PERIOD + MINUTE)
     work(queue, slower)  # type: ignore[arg-type]
     assert ran == []
-    assert line(queue).text == "every 3600"
-    assert line(queue).next_at.timestamp() == START // HOUR * HOUR + HOUR
+    assert entry_of(queue).text == "every 3600"
+    assert entry_of(queue).next_at.timestamp() == START // HOUR * HOUR + HOUR
 
 
 def test_a_renamed_job_goes_on_where_the_old_name_was(queue: Queue, clock: Clock) -> None:
@@ -182,7 +182,7 @@ def test_a_renamed_job_goes_on_where_the_old_name_was(queue: Queue, clock: Clock
     assert [(each.name, each.paused) for each in Schedules(queue.store).entries()] == [
         ("poll_again", True)
     ]
-    assert line(queue, "PollAgain").next_at.timestamp() == START + PERIOD
+    assert entry_of(queue, "PollAgain").next_at.timestamp() == START + PERIOD
 
 
 def test_a_job_whose_code_is_gone_is_pushed_by_nobody(queue: Queue, clock: Clock) -> None:
@@ -230,15 +230,15 @@ def test_a_resumed_job_comes_at_its_next_time_and_makes_up_for_nothing(
 
 
 def test_a_worker_at_work_sees_that_its_only_job_was_resumed(queue: Queue, clock: Clock) -> None:
-    prefetch_log = ticker(queue)
+    pusher = ticker(queue)
     Schedules(queue.store).pause("poll")
     clock.advance(PERIOD)
-    prefetch_log.tick()
-    assert prefetch_log.seconds_left() == float("inf")
+    pusher.tick()
+    assert pusher.seconds_left() == float("inf")
     Schedules(queue.store).resume("poll")
     clock.advance(1)
-    prefetch_log.tick()
-    assert prefetch_log.seconds_left() == PERIOD - 1
+    pusher.tick()
+    assert pusher.seconds_left() == PERIOD - 1
 
 
 def test_to_resume_what_was_not_paused_takes_no_time_from_it(queue: Queue, clock: Clock) -> None:
@@ -253,19 +253,19 @@ def test_to_resume_what_was_not_paused_takes_no_time_from_it(queue: Queue, clock
 
 
 def test_while_one_runs_no_second_is_pushed_and_none_piles_up(queue: Queue, clock: Clock) -> None:
-    prefetch_log = ticker(queue)
+    pusher = ticker(queue)
     clock.advance(PERIOD)
-    prefetch_log.tick()
+    pusher.tick()
     row = claimed_here(queue)
     for _ in range(3):
         clock.advance(PERIOD)
-        prefetch_log.tick()
+        pusher.tick()
     assert [each.state for each in queue.find()] == [State.RUNNING]
     queue.store.executions.complete(row)
-    prefetch_log.tick()
+    pusher.tick()
     assert queue.find() == []
     clock.advance(PERIOD)
-    prefetch_log.tick()
+    pusher.tick()
     assert waiting(queue) == ["Poll"]
 
 
@@ -299,10 +299,10 @@ def test_a_job_with_keys_of_its_own_keeps_them(queue: Queue, clock: Clock) -> No
     @job(every="15m", unique=False, without_overlapping=lambda job: "the printer")
     def piles() -> None: ...
 
-    prefetch_log = ticker(queue, piles)  # type: ignore[arg-type]
+    pusher = ticker(queue, piles)  # type: ignore[arg-type]
     for _ in range(2):
         clock.advance(PERIOD)
-        prefetch_log.tick()
+        pusher.tick()
     keys = queue.store.database.rows("select unique_key, overlap_key from litequeue_jobs")
     assert keys == [(None, "the printer")] * 2
 
@@ -311,9 +311,9 @@ def test_a_job_that_may_run_twice_at_once_keeps_its_number(queue: Queue, clock: 
     @job(every="15m", concurrency=2)
     def two() -> None: ...
 
-    prefetch_log = ticker(queue, two)  # type: ignore[arg-type]
+    pusher = ticker(queue, two)  # type: ignore[arg-type]
     clock.advance(PERIOD)
-    prefetch_log.tick()
+    pusher.tick()
     found = queue.store.database.rows(
         "select unique_key, overlap_key, overlap_limit from litequeue_jobs"
     )
@@ -324,11 +324,11 @@ def test_a_job_that_may_run_twice_at_once_keeps_its_number(queue: Queue, clock: 
 
 
 def test_without_its_code_it_has_the_keys_of_a_tick(queue: Queue, clock: Clock) -> None:
-    prefetch_log = ticker(queue)
+    pusher = ticker(queue)
     id = Schedules(queue.store).push_now("POLL")
     clock.advance(PERIOD)
-    prefetch_log.tick()
+    pusher.tick()
     assert [row.id for row in queue.find()] == [id]
-    assert line(queue).last_job == id
+    assert entry_of(queue).last_job == id
     work(queue)
     assert ran == ["poll"]

@@ -54,7 +54,7 @@ def ticker(queue: Queue, *jobs: type[Job]) -> PeriodicPusher:
     return made
 
 
-def line(queue: Queue, name: str = "Poll") -> ScheduleEntry:
+def entry_of(queue: Queue, name: str = "Poll") -> ScheduleEntry:
     return Schedules(queue.store).entry(name)
 
 
@@ -85,19 +85,19 @@ NONSENSE = [
 def test_a_line_edited_into_nonsense_is_put_right_and_hurts_nobody_else(
     queue: Queue, clock: Clock, caplog: Log, nonsense: str
 ) -> None:
-    prefetch_log = ticker(queue, Poll, Other)
+    pusher = ticker(queue, Poll, Other)
     edit(queue, f"update litequeue_schedules set {nonsense} where name = 'Poll'")
     clock.advance(PERIOD)
-    prefetch_log.tick()
-    prefetch_log.tick()
+    pusher.tick()
+    pusher.tick()
     assert waiting(queue) == ["Other"]
-    assert prefetch_log.seconds_left() == PERIOD
+    assert pusher.seconds_left() == PERIOD
     assert [record.getMessage().partition(":")[0] for record in caplog.records] == [
         "the stored schedule of Poll is replaced by that of its code"
     ]
-    assert line(queue).next_at.timestamp() == START + 2 * PERIOD
+    assert entry_of(queue).next_at.timestamp() == START + 2 * PERIOD
     clock.advance(PERIOD)
-    prefetch_log.tick()
+    pusher.tick()
     assert waiting(queue) == ["Other", "Poll"]
 
 
@@ -108,23 +108,23 @@ def test_a_worker_that_starts_puts_nonsense_right(
     ticker(queue)
     edit(queue, f"update litequeue_schedules set {nonsense}")
     ticker(queue)
-    assert line(queue).text == "every 900"
-    assert line(queue).next_at.timestamp() == START + PERIOD
+    assert entry_of(queue).text == "every 900"
+    assert entry_of(queue).next_at.timestamp() == START + PERIOD
 
 
 def test_nonsense_in_the_other_columns_changes_nothing(queue: Queue, clock: Clock) -> None:
-    prefetch_log = ticker(queue)
+    pusher = ticker(queue)
     edit(queue, "update litequeue_schedules set last_at = 'x', last_job = x'00'")
     clock.advance(PERIOD)
-    prefetch_log.tick()
+    pusher.tick()
     assert waiting(queue) == ["Poll"]
 
 
 def test_a_line_of_nobodys_is_left_alone(queue: Queue, clock: Clock, caplog: Log) -> None:
-    prefetch_log = ticker(queue)
+    pusher = ticker(queue)
     edit(queue, "insert into litequeue_schedules values (x'ff', 'x', 1, 'y', 2, 3, null)")
     clock.advance(PERIOD)
-    prefetch_log.tick()
+    pusher.tick()
     assert waiting(queue) == ["Poll"]
     assert not caplog.records
 
@@ -156,27 +156,27 @@ def unwritable(ratio: float = float("nan")) -> None: ...
 def test_a_job_that_cannot_be_pushed_is_logged_once_for_each_time(
     queue: Queue, clock: Clock, caplog: Log, broken: type[Job]
 ) -> None:
-    prefetch_log = ticker(queue, broken, Poll)
+    pusher = ticker(queue, broken, Poll)
     for times in range(1, 3):
         clock.advance(PERIOD)
         for _ in range(3):
-            prefetch_log.tick()
+            pusher.tick()
         assert waiting(queue) == ["Poll"]
         assert len(caplog.records) == times
         assert "was not pushed" in caplog.text
-        assert prefetch_log.seconds_left() == PERIOD
+        assert pusher.seconds_left() == PERIOD
 
 
 def test_a_locked_file_costs_no_tick(queue: Queue, clock: Clock) -> None:
-    prefetch_log = ticker(queue)
+    pusher = ticker(queue)
     clock.advance(PERIOD)
     other = sqlite3.connect(queue.path, isolation_level=None)
     other.execute("begin immediate")
     with pytest.raises(DatabaseBusy):
-        prefetch_log.tick()
+        pusher.tick()
     other.execute("rollback")
     other.close()
-    prefetch_log.tick()
+    pusher.tick()
     assert waiting(queue) == ["Poll"]
 
 
@@ -187,8 +187,8 @@ def test_the_worker_goes_on_after_a_job_that_could_not_be_pushed(
     for _ in range(2):
         Worker(queue, [keyless, Poll], limits=Limits(drain=True)).run()  # type: ignore[list-item]
         clock.advance(PERIOD)
-    assert line(queue).last_job == 1
-    assert line(queue, "keyless").last_at == line(queue).last_at
+    assert entry_of(queue).last_job == 1
+    assert entry_of(queue, "keyless").last_at == entry_of(queue).last_at
 
 
 # Clocks that are set
@@ -197,18 +197,18 @@ def test_the_worker_goes_on_after_a_job_that_could_not_be_pushed(
 def test_after_a_clock_was_set_back_an_hour_a_fixed_time_does_not_come_again(
     queue: Queue, clock: Clock
 ) -> None:
-    prefetch_log = ticker(queue, Fixed)
-    clock.now = line(queue, "Fixed").next_at.timestamp()
-    prefetch_log.tick()
+    pusher = ticker(queue, Fixed)
+    clock.now = entry_of(queue, "Fixed").next_at.timestamp()
+    pusher.tick()
     assert waiting(queue) == ["Fixed"]
     queue.forget(all=True)
     clock.advance(-HOUR)
     for _ in range(8):
-        prefetch_log.tick()
+        pusher.tick()
         assert waiting(queue) == []
         clock.advance(PERIOD)
     clock.advance(DAY)
-    prefetch_log.tick()
+    pusher.tick()
     assert waiting(queue) == ["Fixed"]
 
 
@@ -216,17 +216,17 @@ def test_after_a_clock_was_set_back_an_hour_a_fixed_time_does_not_come_again(
 def test_after_a_clock_was_set_back_an_hour_what_comes_again_and_again_goes_on(
     queue: Queue, clock: Clock, kind: str, seconds: float
 ) -> None:
-    prefetch_log = ticker(queue, Poll, Minutely)
+    pusher = ticker(queue, Poll, Minutely)
     clock.advance(seconds)
-    prefetch_log.tick()
+    pusher.tick()
     clock.advance(-HOUR)
     for _ in range(4):
         queue.forget(all=True)
-        prefetch_log.tick()
+        pusher.tick()
         assert waiting(queue) == []
-        assert prefetch_log.seconds_left() <= MINUTE
+        assert pusher.seconds_left() <= MINUTE
         clock.advance(seconds)
-        prefetch_log.tick()
+        pusher.tick()
         assert kind in waiting(queue)
 
 
@@ -237,53 +237,53 @@ def test_it_goes_on_too_where_the_worker_started_after_the_clock_was_set(
     ticker(queue, Poll, Minutely)
     clock.advance(-HOUR)
     ticker(queue, Poll, Minutely)
-    assert line(queue, kind).next_at.timestamp() <= clock() + PERIOD
+    assert entry_of(queue, kind).next_at.timestamp() <= clock() + PERIOD
 
 
 @pytest.mark.parametrize("kind", ["Poll", "Minutely", "Fixed"])
 def test_a_small_step_back_repeats_nothing(queue: Queue, clock: Clock, kind: str) -> None:
-    prefetch_log = ticker(queue, Poll, Minutely, Fixed)
-    clock.now = line(queue, kind).next_at.timestamp()
-    prefetch_log.tick()
+    pusher = ticker(queue, Poll, Minutely, Fixed)
+    clock.now = entry_of(queue, kind).next_at.timestamp()
+    pusher.tick()
     assert kind in waiting(queue)
     queue.forget(all=True)
     clock.advance(-0.5)
-    prefetch_log.tick()
+    pusher.tick()
     clock.advance(0.6)
-    prefetch_log.tick()
+    pusher.tick()
     assert waiting(queue) == []
 
 
 def test_a_job_resumed_after_the_clock_was_set_back_goes_on(queue: Queue, clock: Clock) -> None:
     ticker(queue, Poll, Fixed)
-    fixed_at = line(queue, "Fixed").next_at
+    fixed_at = entry_of(queue, "Fixed").next_at
     schedules = Schedules(queue.store)
     for name in ("Poll", "Fixed"):
         schedules.pause(name)
     clock.advance(-HOUR)
     for name in ("Poll", "Fixed"):
         schedules.resume(name)
-    assert line(queue).next_at.timestamp() <= clock() + PERIOD
-    assert line(queue, "Fixed").next_at == fixed_at
+    assert entry_of(queue).next_at.timestamp() <= clock() + PERIOD
+    assert entry_of(queue, "Fixed").next_at == fixed_at
 
 
 def test_a_clock_set_forward_an_hour_is_one_run(queue: Queue, clock: Clock) -> None:
-    prefetch_log = ticker(queue)
+    pusher = ticker(queue)
     clock.advance(HOUR)
-    prefetch_log.tick()
-    prefetch_log.tick()
+    pusher.tick()
+    pusher.tick()
     assert waiting(queue) == ["Poll"]
-    assert prefetch_log.seconds_left() == PERIOD
+    assert pusher.seconds_left() == PERIOD
 
 
 def test_a_clock_that_was_years_ahead_stops_nothing(queue: Queue, clock: Clock) -> None:
     clock.advance(4 * 365 * DAY)
-    prefetch_log = ticker(queue)
+    pusher = ticker(queue)
     clock.now = START
-    prefetch_log.tick()
-    assert line(queue).next_at.timestamp() == START + PERIOD
+    pusher.tick()
+    assert entry_of(queue).next_at.timestamp() == START + PERIOD
     clock.advance(PERIOD)
-    prefetch_log.tick()
+    pusher.tick()
     assert waiting(queue) == ["Poll"]
 
 
@@ -291,14 +291,14 @@ def test_a_clock_that_was_years_ahead_stops_nothing(queue: Queue, clock: Clock) 
 
 
 def instants(
-    queue: Queue, clock: Clock, prefetch_log: PeriodicPusher, name: str, count: int
+    queue: Queue, clock: Clock, pusher: PeriodicPusher, name: str, count: int
 ) -> list[str]:
     """The next times of a job, as the clock is moved on to each."""
     found = []
     for _ in range(count):
-        clock.now = line(queue, name).next_at.timestamp()
-        found.append(line(queue, name).next_at.strftime("%m-%d %H:%M"))
-        prefetch_log.tick()
+        clock.now = entry_of(queue, name).next_at.timestamp()
+        found.append(entry_of(queue, name).next_at.strftime("%m-%d %H:%M"))
+        pusher.tick()
     return found
 
 
@@ -307,10 +307,10 @@ def test_a_job_with_a_tz_comes_by_its_clock_over_the_change(queue: Queue, clock:
         def handle(self) -> None: ...
 
     clock.now = datetime(2030, 3, 29, 12, tzinfo=timezone.utc).timestamp()
-    prefetch_log = ticker(queue, Early)
+    pusher = ticker(queue, Early)
     # 02:30 is 01:30 UTC in winter; on the 31st it is skipped, and comes at the jump.
     expected = ["03-30 01:30", "03-31 01:00", "04-01 00:30"]
-    assert instants(queue, clock, prefetch_log, "Early", 3) == expected
+    assert instants(queue, clock, pusher, "Early", 3) == expected
 
 
 def test_a_job_without_a_tz_comes_by_the_clock_of_the_process(
@@ -320,7 +320,7 @@ def test_a_job_without_a_tz_comes_by_the_clock_of_the_process(
         def handle(self) -> None: ...
 
     ticker(queue, Local)
-    shown = line(queue, "Local").next_at.astimezone(zone)
+    shown = entry_of(queue, "Local").next_at.astimezone(zone)
     assert (shown.hour, shown.minute) == (9, 0)
     assert START < shown.timestamp() <= START + DAY
 
@@ -334,4 +334,4 @@ def test_another_tz_counts_from_now(queue: Queue, clock: Clock) -> None:
 
     ticker(queue, Berlin)
     ticker(queue, Kolkata)
-    assert line(queue, "report").next_at.astimezone(ZoneInfo("Asia/Kolkata")).hour == 9
+    assert entry_of(queue, "report").next_at.astimezone(ZoneInfo("Asia/Kolkata")).hour == 9
