@@ -55,7 +55,7 @@ def checked_seconds(value: object, owner: str, word: str) -> float:
     except ValueError:
         seconds = -1
     if not is_seconds(seconds):
-        problem = f"{word} must be {FORMS}, 0 or more, not {show(value)}"
+        problem = f"{word} must be {FORMS}, 0 or more, not {show(value)}{remark_on(value)}"
         raise OptionError(owner=owner, problem=problem)
     return seconds
 
@@ -85,6 +85,13 @@ def clipped(value: object) -> float | None:
     if not isinstance(value, int | float) or not abs(value) < float("inf"):
         return None
     return float(min(max(value, 0), LONGEST_SECONDS))
+
+
+def remark_on(value: object) -> str:
+    """Return the end of the message about text in milliseconds, which have no unit."""
+    if isinstance(value, str) and re.search(r"[0-9.] ?(?:ms|msecs?|millis\w*)\b", value.lower()):
+        return "; there is no unit for milliseconds: write 0.5 for 500 ms"
+    return ""
 
 
 def _read(text: str) -> float:

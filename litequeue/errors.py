@@ -217,7 +217,7 @@ class JobLeftTransaction(LitequeueError):
 
 class RunLost(LitequeueError):
     """Attempt {attempt} of job {id} no longer belongs to this worker: the job was retried,
-    reclaimed or deleted while it ran. Nothing of this run was written, so let it end; queue.get()
+    rescued or deleted while it ran. Nothing of this run was written, so let it end; queue.get()
     or litequeue show tells what became of the job."""
 
 

@@ -67,7 +67,7 @@ class Queue:
         waits for seconds; a ``sleep`` that does not wait must advance ``clock``. Raises
         OptionError, WrongArgument and DatabaseError.
         """
-        _check_most(max_payload)
+        _check_max_payload(max_payload)
         _check_path(path)
         # The wall clock may be set back. A custom sleep comes with a custom clock.
         self._steady = time.monotonic if sleep is time.sleep else clock
@@ -164,7 +164,7 @@ class Queue:
             raise OptionError(owner="batch", problem="give the id of a batch, or then=JOB")
         return self.store.batches.get(id, self.store.now())
 
-    # Looking
+    # Reading
 
     def get(self, id: int) -> JobRow:
         """Return the row of a job. Raises NoSuchJob for an unknown id, and for a job that has
@@ -364,7 +364,7 @@ def _check_path(path: object) -> None:
         raise no_path(path)
 
 
-def _check_most(max_payload: object) -> None:
+def _check_max_payload(max_payload: object) -> None:
     whole = isinstance(max_payload, int) and not isinstance(max_payload, bool)
     if max_payload is not None and not (whole and max_payload > 0):  # type: ignore[operator]
         problem = f"max_payload must be a whole number of bytes or None, not {max_payload!r}"

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import pytest
 
 from litequeue import Job, Queue, Retry, Snooze, State
+from litequeue.cli.main import main
 from litequeue.cli.parser import seconds
 from litequeue.durations import clipped, seconds_of
 from litequeue.errors import OptionError, WaitTimeout
@@ -133,3 +134,17 @@ def test_a_wrong_duration_is_refused_with_its_owner_name_value_and_forms(tmp_pat
             Worker(queue, [Quick], sleep="")
         with pytest.raises(OptionError, match=r"^Limits: seconds must be seconds"):
             Worker(queue, [Quick], limits=Limits(seconds="x"))
+
+
+def test_milliseconds_are_refused_by_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    remark = "there is no unit for milliseconds: write 0.5 for 500 ms"
+    with pytest.raises(OptionError, match=remark):
+        Queue(tmp_path / "jobs.db", busy_timeout="500ms")
+    with pytest.raises(SystemExit):
+        main(["work", str(tmp_path / "jobs.db"), "--sleep", "500ms"])
+    assert remark in capsys.readouterr().err
+    with pytest.raises(OptionError) as refused:
+        Queue(tmp_path / "jobs.db", busy_timeout="5 months")
+    assert remark not in str(refused.value)

@@ -75,7 +75,8 @@ def make_job_command(args: argparse.Namespace) -> int:
     _write(path, TEMPLATE.format(name=name))
     say(f"Made {path}")
     say(f"Push it:  litequeue push jobs.db {name} " + shlex.quote('{"message": "hello"}'))
-    say("Run it:   litequeue work jobs.db")
+    searched = _package() == package
+    say("Run it:   litequeue work jobs.db" + ("" if searched else f" --jobs {package}"))
     return 0
 
 
@@ -86,7 +87,7 @@ def _spelled(text: str) -> tuple[str, str]:
     module = "_".join(words).lower()
     for each in (name, module):
         if not each.isidentifier() or keyword.iskeyword(each):
-            problem = f"{text!r} makes no name that Python takes; write one such as send-email"
+            problem = f"{text!r} cannot be the name of a job; write one such as send-email"
             raise OptionError(owner="make-job", problem=problem)
     return name, module
 
@@ -103,13 +104,18 @@ def _folder(package: str) -> Path:
     parts = package.split(".")
     problem = ""
     if not all(part.isidentifier() and not keyword.iskeyword(part) for part in parts):
-        problem = f"{package!r} is no name of a package"
+        problem = f"{package!r} is not the name of a package; write one such as shop.jobs"
     elif parts[0] in sys.stdlib_module_names:
-        problem = f"{parts[0]} is a module of Python itself; name another package"
+        problem = (
+            f"{parts[0]} is a module of Python itself; write to another one with --package NAME"
+        )
     else:
         files = [Path(*parts[:depth], f"{part}.py") for depth, part in enumerate(parts)]
         for file in filter(Path.is_file, files):
-            problem = f"{file} is a module, and a package of its name would hide it"
+            problem = (
+                f"{file} is a module, and a package of its name would hide it; "
+                "write to another one with --package NAME"
+            )
     if problem:
         raise OptionError(owner="make-job", problem=problem)
     return Path(*parts)

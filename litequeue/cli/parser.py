@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple, NoReturn, TypedDict
 
-from litequeue.durations import EXAMPLES, seconds_of
+from litequeue.durations import EXAMPLES, remark_on, seconds_of
 from litequeue.messages import SHOWN_CHARACTERS, did_you_mean, one_line, show
 from litequeue.records import State
 from litequeue.version import VERSION
@@ -236,5 +236,5 @@ def seconds(text: str) -> float:
         return seconds_of(text)
     except ValueError:
         raise argparse.ArgumentTypeError(
-            f"{show(text)} is not a duration; write seconds or {EXAMPLES}"
+            f"{show(text)} is not a duration; write seconds or {EXAMPLES}{remark_on(text)}"
         ) from None

@@ -137,9 +137,7 @@ def _say_workers(queue: Queue, database: str) -> None:
     if not workers:
         say(f"No worker is alive. Start one with `litequeue work {database}`.")
     if left_behind:
-        say(
-            f"Left behind by a dead worker: {jobs_counted(left_behind)}, for any worker to reclaim."
-        )
+        say(f"Left behind by a dead worker: {jobs_counted(left_behind)}, for any worker to rescue.")
 
 
 def _say_dependencies(queue: Queue, database: str) -> None:

@@ -24,7 +24,7 @@ def path_of(path: str | bytes | os.PathLike[str]) -> str:
     if name in ("", ":memory:"):
         raise CannotOpen(path=repr(name), problem="a queue needs a file")
     if _is_uri(name):
-        problem = "a queue takes the path of a file, and no URI; a file of this name is ./" + name
+        problem = f"a queue takes a file path, not a URI; for a file of this name, write ./{name}"
         raise CannotOpen(path=name, problem=problem)
     if "\0" in name:
         raise CannotOpen(path=repr(name), problem="a path has no null character")

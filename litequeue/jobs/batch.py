@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
-from litequeue.errors import Fail, JobError
+from litequeue.errors import Fail
 from litequeue.jobs.context import current
 from litequeue.jobs.job import Called, Job
 from litequeue.records import PLAN
@@ -73,7 +73,11 @@ class Batch(Job):
         jobs, next_cursor = self.plan(cursor)
         if next_cursor is not None and _as_stored(next_cursor) == _as_stored(cursor):
             # It would plan the same chunk for ever.
-            raise JobError(job=type(self).__qualname__, problem=f"plan() stays at {cursor!r}")
+            name = type(self).__qualname__
+            problem = (
+                f"{name}.plan() returned its cursor {cursor!r} again; return the next one, or None"
+            )
+            raise ValueError(problem)
         return list(jobs), next_cursor
 
 

@@ -257,8 +257,10 @@ def _dead(target: Target) -> Iterator[Finding]:
     left = sum(counts.get(worker, 0) for worker in dead)
     if dead:
         workers = "1 dead worker" if len(dead) == 1 else f"{len(dead)} dead workers"
-        sentence = f"{workers} listed, with {jobs_counted(left)} left running"
-        remedy = f"start a worker, which reclaims the jobs: `litequeue work {target.shell_path}`"
+        jobs = jobs_counted(left) if left else "no jobs"
+        sentence = f"{workers} listed, with {jobs} left running"
+        does = "rescues the jobs" if left else "removes the entries"
+        remedy = f"start a worker, which {does}: `litequeue work {target.shell_path}`"
         yield Finding("note", "orphans", sentence, remedy)
 
 

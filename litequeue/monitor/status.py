@@ -328,7 +328,7 @@ def why_not_running(store: Store, row: JobRow, database: str) -> str | None:
     retry = f"`litequeue retry {database} {row.id}`"
     if row.state is State.RUNNING:
         alive = worker_of(store, row) is not None
-        return None if alive else "its worker is dead; any live worker reclaims it"
+        return None if alive else "its worker is dead; any live worker rescues it"
     if row.state is State.WAITING:
         return _why_waiting(store, row, database)
     if row.state is State.SCHEDULED and row.available_at.timestamp() > store.clock():

@@ -15,7 +15,8 @@ from litequeue.store.finish import Executions
 
 
 class Reclaimer:
-    """Reclaims the jobs that workers have claimed but not started."""
+    """Ends the runs of jobs that a worker has claimed and does not run now: those that it has
+    finished are completed, and those that it has not started are released."""
 
     def __init__(
         self, database: Database, presence: Presence, claims: Claims, executions: Executions

@@ -170,7 +170,8 @@ class Executor:
             self._announce(execution)
 
     def end_for_dead(self, row: JobRow, error: DeathOfRun) -> None:
-        """End a run whose worker has died."""
+        """End a run whose worker has died, with ``error``: it is retried later, or has failed if
+        its retries are exhausted."""
         execution = self._resolve(row)
         # If the payload cannot be decoded, there is only no hook to call.
         with suppress(Exception):

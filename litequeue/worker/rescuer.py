@@ -24,15 +24,15 @@ ENDS_OF_A_STOP |= {f"exit code {128 + n}" for n in STOPS}
 
 
 class Rescuer:
-    """Finds the dead workers of a queue, and ends their runs."""
+    """Ends the runs of dead workers, and reclaims jobs that living workers have not started."""
 
     def __init__(self, store: Store, executor: Executor) -> None:
         self._store = store
         self._executor = executor
 
     def rescue(self, own: int) -> int:
-        """End the runs of all dead workers, and reclaim what living ones have claimed and do
-        not come to; returns how many jobs that were. The worker ``own`` is skipped."""
+        """End the runs of all dead workers, and reclaim the jobs that wait behind a long one of
+        a living worker; return how many runs ended. The worker ``own`` is skipped."""
         workers = [worker for worker in self._store.presence.workers() if worker.id != own]
         ended = sum(
             self._rescue_worker(worker) or self._reclaim_late(worker.id) for worker in workers

@@ -204,8 +204,9 @@ def test_a_name_that_another_job_answers_to_is_taken(
     assert [path.name for path in (folder / "jobs").iterdir()] == ["all.py"]
 
 
-def test_make_job_in_a_named_package(workplace: Path) -> None:
+def test_make_job_in_a_named_package(workplace: Path, capsys: Capture) -> None:
     assert litequeue("make-job", "SendMail", "--package", "shop.tasks") == 0
+    assert "litequeue work jobs.db --jobs shop.tasks\n" in capsys.readouterr().out
     assert (workplace / "shop/__init__.py").exists()
     assert (workplace / "shop/tasks/__init__.py").exists()
     assert (workplace / "shop/tasks/send_mail.py").exists()
@@ -225,11 +226,11 @@ def test_make_job_writes_where_a_worker_looks(
 @pytest.mark.parametrize(
     ("files", "words", "expected"),
     [
-        ({"jobs.py": PAY}, "", "jobs.py is a module"),
+        ({"jobs.py": PAY}, "", "write to another one with --package NAME"),
         ({"jobs": "a file"}, "", "cannot be written"),
         ({}, "--package json", "a module of Python itself"),
-        ({}, "--package a/b", "no name of a package"),
-        ({}, "--package ..up", "no name of a package"),
+        ({}, "--package a/b", "is not the name of a package"),
+        ({}, "--package ..up", "is not the name of a package"),
     ],
 )
 def test_a_package_that_cannot_be_is_refused(

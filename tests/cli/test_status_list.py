@@ -115,7 +115,7 @@ def test_jobs_of_dead_workers_are_told_of(queue: Queue, capsys: Capture) -> None
     claimed_by_dead_worker(queue)
     litequeue("status", "jobs.db")
     out = capsys.readouterr().out
-    assert "Left behind by a dead worker: 1 job, for any worker to reclaim." in out
+    assert "Left behind by a dead worker: 1 job, for any worker to rescue." in out
     assert "No worker is alive." in out
 
 

@@ -50,7 +50,7 @@ def test_a_uri_is_refused_and_makes_no_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str | bytes | Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(CannotOpen, match=r"takes the path of a file, and no URI.* \./"):
+    with pytest.raises(CannotOpen, match=r"takes a file path, not a URI.* \./"):
         Queue(path)
     assert list(tmp_path.iterdir()) == []
 
@@ -72,7 +72,7 @@ def test_a_uri_is_refused_by_every_command_in_one_line(
     folder = application({"jobs/__init__.py": "from litequeue import job\n\n@job\ndef a(): ...\n"})
     words = ["jobs" if word == "json" else word for word in words]
     assert main(words) == 2
-    assert "and no URI" in capsys.readouterr().err
+    assert "not a URI" in capsys.readouterr().err
     assert sorted(path.name for path in folder.iterdir()) == ["jobs"]
 
 
@@ -102,7 +102,7 @@ def test_a_backup_is_no_uri_either(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     queue = make_queue()
-    with pytest.raises(CannotOpen, match="and no URI"):
+    with pytest.raises(CannotOpen, match="not a URI"):
         queue.backup("file:copy.db")
     assert [path.name for path in tmp_path.iterdir() if "copy" in path.name] == []
 

@@ -260,7 +260,7 @@ def test_the_finishing_run_has_a_timeout_of_its_own(queue: Queue) -> None:
 def test_a_plan_that_stays_at_its_cursor_fails(queue: Queue, cursor: object) -> None:
     id = queue.push(Stays(cursor))
     drain(queue, jobs=1)
-    assert "plan() stays at" in queue.get(id).reason
+    assert f"plan() returned its cursor {cursor!r} again" in queue.get(id).reason
     assert told == [None, cursor]
     assert queue.batch(id).planned == 1
 

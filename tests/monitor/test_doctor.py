@@ -319,15 +319,14 @@ def test_a_job_whose_worker_has_died_is_a_note(queue: Queue) -> None:
         "note",
         "1 dead worker listed, with 1 job left running",
     )
-    assert "litequeue work" in found.remedy
+    assert "start a worker, which rescues the jobs: `litequeue work" in found.remedy
 
 
 def test_a_worker_that_died_without_a_job_is_a_note(queue: Queue) -> None:
     queue.store.presence.register(()).close()
-    assert (
-        one(diagnosed(queue, "orphans")).sentence
-        == "1 dead worker listed, with 0 jobs left running"
-    )
+    found = one(diagnosed(queue, "orphans"))
+    assert found.sentence == "1 dead worker listed, with no jobs left running"
+    assert "start a worker, which removes the entries: `litequeue work" in found.remedy
 
 
 def test_a_file_in_the_folder_of_workers_that_is_nobodys_is_a_note(queue: Queue) -> None:
