@@ -1,4 +1,4 @@
-"""The event loop of a worker: its async jobs all run on it, one after the other."""
+"""The event loop of a worker, on which its async jobs run one after the other."""
 
 from __future__ import annotations
 
@@ -12,15 +12,20 @@ from litequeue.worker.interrupt import run_job
 
 
 class EventLoop:
-    """An event loop that is made for the first async job, and lives as long as the worker: what
-    belongs to a loop, such as the connections of an HTTP client, serves all jobs."""
+    """An event loop that is made for the first async job and kept as long as the worker.
+
+    Objects that belong to a loop, such as an HTTP client's connections, serve all jobs.
+    """
 
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def run(self, work: Awaitable[object], seconds: float | None) -> object:
-        """Await ``work``, and cancel it after ``seconds``. Tasks that it has started and left
-        running are cancelled too. Raises JobTimeout if it was cancelled for that reason."""
+        """Await ``work``, and cancel it after ``seconds``.
+
+        Tasks that it leaves running are cancelled too. Raises JobTimeout if ``work`` was
+        cancelled because its time was over.
+        """
         if self._loop is None or self._loop.is_closed():
             self._loop = asyncio.new_event_loop()
         loop = self._loop
@@ -54,7 +59,7 @@ class EventLoop:
                 _cancel_tasks(loop)
                 loop.run_until_complete(loop.shutdown_asyncgens())
         finally:
-            # The threads of the default executor are not waited for: one may never end.
+            # Do not wait for the threads of the default executor: one may never end.
             loop.close()
 
 

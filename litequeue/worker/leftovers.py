@@ -1,9 +1,11 @@
-"""What a job has left open on the queue's own file: a write transaction, which would keep
-the worker waiting for itself, and everybody else for the worker.
+"""Detects write transactions that a job has left open on the queue's own file.
 
-A connection that a job has opened lives as long as something refers to it: the frames of
-what the job raised, its result, the job itself. Where a write has to wait, these are
-dropped, and the connection goes with them. One that is still there is nobody's to close.
+Such a transaction blocks the worker and every other process that writes to the file.
+
+A connection that a job has opened stays open while something refers to it: the frames of
+the job's exception, its result, or the job itself. When a write has to wait, the worker
+drops these references, which usually closes the connection. If it stays open,
+JobLeftTransaction is raised, since the worker cannot close it safely.
 """
 
 from __future__ import annotations
@@ -19,48 +21,50 @@ from litequeue.engine.presence import LEFT_TRANSACTION, Registration
 from litequeue.errors import JobLeftTransaction
 from litequeue.worker.executor import Execution
 
-# How long a write has waited when it is first asked who keeps it waiting; then each time
-# twice as long.
+# How long a write waits before the first check whether this process blocks it. The time
+# doubles with each check.
 FIRST_SEARCH_SECONDS = 0.3
-# How long a thread that a job has started may have a transaction of its own open.
+# How long a thread that a job has started may keep its own transaction open.
 OTHER_THREAD_SECONDS = 5.0
 MOST_NAMED = 5
 
 
 class Leftovers:
-    """Sees to a write of a worker that has to wait; one for each turn of jobs."""
+    """Handles a worker's write that has to wait; one object for each PrefetchRunner."""
 
     def __init__(
         self, database: Database, registration: Registration, *, owns_process: bool
     ) -> None:
-        """With ``owns_process``, all threads of this process but its own are a job's."""
+        """With ``owns_process``, every other thread of this process belongs to a job."""
         self._database = database
         self._registration = registration
         self._owns_process = owns_process
         self.runs: list[Execution] = []
-        """What has run, and is not known to be written down."""
+        """The runs whose ends are not yet known to be written to the table."""
         self._before: list[str] = []
         self._look_at = 0.0
         self._in_job = False
         self._found: JobLeftTransaction | None = None
 
     def begin_job(self) -> None:
-        """Leave a job alone that waits for a transaction of its own: it gets an error."""
+        """A job starts: if it waits for its own transaction, the job gets the error."""
         self._in_job = True
 
     def end_job(self) -> None:
-        """From here on, who waits is the worker."""
+        """A job has ended: from here on, it is the worker that waits."""
         self._in_job = False
         self._look_at = 0.0
 
     def written(self) -> None:
-        """The ends of all runs so far are in the table."""
+        """Note that the ends of all runs so far are in the table."""
         self._before = self._names()
         self.runs.clear()
 
     def held_up(self, waited: float) -> None:
-        """Called while a write of this worker waits, after so many seconds; raises
-        JobLeftTransaction where it would wait for itself."""
+        """Check what blocks a write that has waited for ``waited`` seconds.
+
+        Raises JobLeftTransaction if this process blocks itself.
+        """
         if self._in_job:
             return
         if self._found is not None:
@@ -74,7 +78,7 @@ class Leftovers:
             self._look_at *= 2
             if self._is_ours(waited):
                 self._found = self._error()
-                # For the rescuer of what this worker has claimed.
+                # For the worker that rescues the claimed jobs.
                 with suppress(OSError):
                     os.write(self._registration.fileno(), LEFT_TRANSACTION.encode())
                 raise self._found
@@ -88,7 +92,7 @@ class Leftovers:
     def _error(self) -> JobLeftTransaction:
         names = self._names() or self._before
         if self._database.has_other_connections():
-            # Then each run is written down before the next one begins.
+            # In this case each end is written before the next run starts.
             names = names[-1:]
         jobs = f"Job {names[0]}" if len(names) == 1 else f"One of the jobs {', '.join(names)}"
         return JobLeftTransaction(job=jobs, path=self._database.path)
@@ -98,7 +102,7 @@ class Leftovers:
 
 
 def drop(execution: Execution) -> None:
-    """Drop what a run has left, except for what the job's own hooks are to be given."""
+    """Drop the references of a run, except those that the job's hooks will receive."""
     for error in _with_causes(execution.error):
         with suppress(Exception):
             traceback.clear_frames(error.__traceback__)
@@ -107,7 +111,7 @@ def drop(execution: Execution) -> None:
 
 
 def _with_causes(error: BaseException | None) -> Iterator[BaseException]:
-    """An error, and those that it was raised from or in."""
+    """Yield an error, its causes and contexts, and the members of exception groups."""
     seen: set[int] = set()
     waiting = [error]
     while waiting:

@@ -1,8 +1,8 @@
-"""What a worker process and its supervisor learn from each other, by a pair of sockets.
+"""The socket pair between a worker process and its supervisor.
 
-The end of the supervisor is an end of file for the worker. The worker says in words what
-its exit status cannot say, since any job can end the process with any status: under which
-id it has registered, and that it has ended by itself.
+When the supervisor dies, the worker reads an end of file. The worker reports the id under
+which it has registered, and how it ended. Its exit status cannot say this, because a job
+can end the process with any status.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 
-# How a worker ends by itself: when its work is done, when it has reached --max-jobs or
-# --memory-limit and is to be replaced, and when it was started in a way that cannot work.
+# How a worker ends: its work is done; it has reached --max-jobs or --memory-limit and is to be
+# replaced; or it was started with options that cannot work.
 FINISHED = "finished"
 RECYCLED = "recycled"
 WRONG_USE = "wrong use"
@@ -26,13 +26,15 @@ class ParentPipe:
         self._has_registered = False
 
     def registered(self, worker: int) -> None:
-        """Say under which id this process works from now on."""
+        """Report the id under which this process has registered."""
         self._has_registered = True
         self._report(f"{REGISTERED} {worker}")
 
     def over(self, how: str) -> None:
-        """Say how the work has ended, once nothing of it is left to be done. What a worker
-        finds wrong when it has registered is no wrong use: another one may do better."""
+        """Report how the work has ended, after its last step.
+
+        After the registration, WRONG_USE is not reported: a replacement may succeed.
+        """
         if how != WRONG_USE or not self._has_registered:
             self._report(how)
 
@@ -43,24 +45,24 @@ class ParentPipe:
 
 
 class Reports:
-    """The supervisor's end: what one worker has said so far."""
+    """The supervisor's end: what one worker has reported so far."""
 
     worker: int | None = None
-    """The id under which it has registered last."""
+    """The id of its latest registration."""
     ended: str | None = None
-    """How it has ended, by its own account."""
+    """How it ended, as it reported."""
 
     def __init__(self, descriptor: int) -> None:
-        """Read from ``descriptor``, which never waits."""
+        """Read from ``descriptor``, which is non-blocking."""
         self._descriptor: int | None = descriptor
         self._begun = b""
 
     def descriptors(self) -> list[int]:
-        """The descriptors for select()."""
+        """Return the descriptors for select()."""
         return [] if self._descriptor is None else [self._descriptor]
 
     def read(self) -> Reports:
-        """Take in what was said since, and return this."""
+        """Read the new reports, and return this object."""
         while self._descriptor is not None:
             try:
                 text = os.read(self._descriptor, 4096)
@@ -76,7 +78,7 @@ class Reports:
         return self
 
     def close(self) -> None:
-        """Let the worker know, if it lives, that nobody supervises it any more."""
+        """Close this end; a worker that is still alive then ends after its job."""
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
             os.close(descriptor)

@@ -1,4 +1,4 @@
-"""How long jobs take, measured as they run, and so how many to fetch at once."""
+"""Decides how many jobs to fetch at once, from the measured time of earlier runs."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import Callable
 from litequeue.engine.prefetch_log import MOST
 from litequeue.errors import OptionError
 
-# What is fetched at once is about this much work.
+# Jobs that are fetched together take about this long in total.
 PREFETCH_SECONDS = 0.025
-# What a new measurement counts for, in the moving average.
+# The weight of a new measurement in the moving average.
 WEIGHT = 0.2
 
 
 class PrefetchSize:
-    """The time that jobs take, by their names."""
+    """The average run time of the jobs of each name, and the next number to fetch."""
 
     def __init__(self, most: int) -> None:
         """Fetch at most ``most`` jobs at once. Raises OptionError."""
@@ -31,17 +31,19 @@ class PrefetchSize:
         self._seconds[name] = known + WEIGHT * (seconds - known)
 
     def most(self) -> int:
-        """How many jobs to fetch: at first one, then twice as many as came the last time,
-        and never fewer than before."""
+        """Return how many jobs to fetch: one at first, then up to twice as many as the last
+        fetch returned, and never fewer than before."""
         return self._next
 
     def fetched(self, count: int) -> None:
-        """Note how many there were."""
+        """Note how many jobs a fetch returned."""
         self._next = min(self._most, max(self._next, 2 * count))
 
     def fits(self) -> Callable[[str], bool]:
-        """A function that says of one name after the other whether the job is known to
-        be short enough to be fetched with those before it."""
+        """Return a function to call with one job name after the other.
+
+        It says whether that job is known to be short enough to be fetched with those before it.
+        """
         left = PREFETCH_SECONDS
 
         def fits(name: str) -> bool:

@@ -1,8 +1,9 @@
-"""N worker processes: started, replaced when they end, stopped together.
+"""Starts N worker processes, replaces those that end, and stops them together.
 
-The supervisor runs no job and imports none. Its children hold one end of a pair of
-sockets whose other end dies with it, so that they end too, after their job. What they say
-through it counts, and not their exit status alone: a job can exit with any status.
+The supervisor imports and runs no job. Each worker holds one end of a socket pair. The
+other end closes when the supervisor dies, and the worker then ends after its current job.
+The worker reports how it ended through the socket, because a job can end the process with
+any exit status.
 """
 
 from __future__ import annotations
@@ -25,10 +26,10 @@ from litequeue.store.store import Store
 from litequeue.worker.parent_pipe import FINISHED, RECYCLED, WRONG_USE, Reports
 from litequeue.worker.shutdown import FORCED_STOP_SECONDS, Shutdown
 
-# What a supervisor exits with where its workers cannot work as they were started.
+# The exit status of a supervisor whose workers were started with options that cannot work.
 WRONG_USE_STATUS = 2
 
-# A worker that ends sooner than this has died at its start.
+# A worker that dies sooner than this counts as having failed to start.
 SETTLED_SECONDS = 5.0
 FIRST_PAUSE_SECONDS = 0.2
 LONGEST_PAUSE_SECONDS = 30.0
@@ -36,12 +37,12 @@ LONGEST_PAUSE_SECONDS = 30.0
 
 @dataclass(slots=True, eq=False)
 class Child:
-    """A worker process, and what it has said."""
+    """A worker process, and what it has reported."""
 
     process: subprocess.Popen[bytes]
     reports: Reports
     started_at: float
-    # When it is ended, where its work is over and it does not end by itself.
+    # When to kill a worker that has reported its end but is still running.
     kill_at: float = math.inf
 
     @property
@@ -51,7 +52,7 @@ class Child:
 
 @dataclass(slots=True)
 class WorkerSlot:
-    """One of the N slots: the process in it, or when the next one is to start."""
+    """One of the N slots: its process, or the time at which the next one starts."""
 
     child: Child | None = None
     start_at: float = 0.0
@@ -60,7 +61,7 @@ class WorkerSlot:
 
 
 class Supervisor:
-    """Keeps N processes at work on a queue."""
+    """Keeps N worker processes running on a queue."""
 
     def __init__(
         self,
@@ -74,11 +75,11 @@ class Supervisor:
         complain: Callable[[str], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Make ``count`` slots for processes of ``python -m litequeue`` + ``command``.
+        """Prepare ``count`` slots for processes of ``python -m litequeue`` + ``command``.
 
-        With ``until_done``, one that ends by itself is not replaced. On a stop they have
-        ``grace`` seconds for their jobs. ``complain`` takes lines for people; ``clock``
-        gives seconds that are never set back.
+        With ``until_done``, a worker that finishes is not replaced. On a stop, running jobs
+        have ``grace`` seconds to finish. ``complain`` prints a line for the user. ``clock``
+        returns monotonic seconds.
         """
         self._store = store
         self._command = command
@@ -93,13 +94,14 @@ class Supervisor:
         self._oom_kills = _oom_kills()
 
     def run(self) -> int:
-        """Work until a stop, or until every worker has ended by itself; returns the exit
-        status. Raises DatabaseMoved, and CannotOpen for a file that has got a second name."""
-        with self._shutdown.on_signals(), self._told_of_deaths():
+        """Run until a stop, or until every worker has finished; return the exit status.
+
+        Raises DatabaseMoved, and CannotOpen if the file has got a second name.
+        """
+        with self._shutdown.on_signals(), self._waking_on_child_exit():
             try:
                 while not self._shutdown.requested and not all(p.finished for p in self._slots):
-                    # A new worker would make a new, empty file in the place of one that
-                    # was deleted.
+                    # If the file was deleted, a new worker would create an empty one.
                     self._store.database.check_place()
                     self._fill()
                     self._shutdown.sleep(self._seconds_left(), self._descriptors())
@@ -109,7 +111,7 @@ class Supervisor:
         return self._status or self._shutdown.status
 
     @contextmanager
-    def _told_of_deaths(self) -> Iterator[None]:
+    def _waking_on_child_exit(self) -> Iterator[None]:
         before = signal.signal(signal.SIGCHLD, lambda number, frame: self._shutdown.wake())
         try:
             yield
@@ -126,8 +128,8 @@ class Supervisor:
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         with theirs:
-            # A session of its own: Ctrl-C in a terminal goes to the supervisor alone, which
-            # passes it on once, and not to the children a second time.
+            # In its own session, a worker does not get the terminal's Ctrl-C in addition to
+            # the signal that the supervisor sends.
             process = subprocess.Popen(
                 [sys.executable, "-m", "litequeue", *self._command],
                 stdin=theirs.fileno(),
@@ -136,7 +138,7 @@ class Supervisor:
         return Child(process, Reports(ours.detach()), now)
 
     def _seconds_left(self) -> float:
-        """How long to sleep: until a worker is to start, or to be ended."""
+        """Return the seconds until the next worker must be started or killed."""
         waiting = [p.start_at for p in self._slots if p.child is None and not p.finished]
         ending = [child.kill_at for child in self._children()]
         at = min(waiting + ending, default=math.inf)
@@ -151,17 +153,19 @@ class Supervisor:
     def _collect(self) -> None:
         for slot in self._slots:
             if slot.child is not None:
-                # In this order: what a dead one has said is all there then.
+                # Poll before reading: the reports of a dead process are then complete.
                 status = slot.child.process.poll()
                 slot.child.reports.read()
                 if status is not None:
                     self._ended(slot, slot.child, status)
                 elif slot.child.reports.ended is not None:
-                    self._hasten(slot.child)
+                    self._kill_if_late(slot.child)
 
-    def _hasten(self, child: Child) -> None:
-        """See to it that a worker whose work is over ends: it does so by itself within the
-        grace, unless what a job has left behind keeps it even from that."""
+    def _kill_if_late(self, child: Child) -> None:
+        """Kill a worker that has reported its end but does not exit within the grace.
+
+        Threads or processes that a job left running can keep it from exiting.
+        """
         if child.kill_at == math.inf:
             child.kill_at = self._clock() + self._grace + FORCED_STOP_SECONDS
         elif child.kill_at <= self._clock():
@@ -174,7 +178,7 @@ class Supervisor:
         how = child.reports.ended
         self._ever_registered = self._ever_registered or child.reports.worker is not None
         if how == WRONG_USE and not self._ever_registered:
-            # It has said what is wrong, and the others would say the same.
+            # The worker has printed what is wrong; the others would fail the same way.
             self._status = WRONG_USE_STATUS
             self._shutdown.request()
         elif how == RECYCLED:
@@ -187,17 +191,17 @@ class Supervisor:
     def _died(self, slot: WorkerSlot, child: Child, status: int, lived: float) -> None:
         cause = death_of(status, self._out_of_memory())
         worker = child.reports.worker
-        seated = worker is not None and self._store.presence.set_cause(worker, cause)
-        # An idle worker rescues its jobs now, without waiting for its next look.
+        was_registered = worker is not None and self._store.presence.set_cause(worker, cause)
+        # Wake the idle workers: one of them rescues its jobs now, not at its next check.
         Notifier(self._store.presence.folder).notify_all()
-        slot.deaths = 0 if seated or lived >= SETTLED_SECONDS else slot.deaths + 1
+        slot.deaths = 0 if was_registered or lived >= SETTLED_SECONDS else slot.deaths + 1
         pause = self._pause(slot.deaths)
         slot.start_at = self._clock() + pause
         when = f"in {pause:.1f} s" if pause else "now"
         self._complain(f"Worker process {child.pid} died ({cause}); another starts {when}")
 
     def _pause(self, deaths: int) -> float:
-        """None after the first death, then more and more, if they die at their start."""
+        """Return the seconds before a restart: 0 after the first death, then growing."""
         if deaths <= 1:
             return 0.0
         pause = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2.0 ** min(deaths, 20))
@@ -208,12 +212,12 @@ class Supervisor:
         return self._oom_kills > before
 
     def _end_all(self) -> None:
-        """Let the jobs finish, then have them released, then kill what is left."""
-        # Ctrl-C waits for the jobs, and so do the workers that are told of it.
-        target = self._shutdown.signal == signal.SIGINT
-        number = signal.SIGINT if target else signal.SIGTERM
+        """Let the jobs finish, then have them released, then kill the remaining workers."""
+        # Ctrl-C sets no time limit; the workers get SIGINT, so that they set none either.
+        interrupted = self._shutdown.signal == signal.SIGINT
+        number = signal.SIGINT if interrupted else signal.SIGTERM
         self._signal_all(number)
-        if not self._wait(math.inf if target else self._grace):
+        if not self._wait(math.inf if interrupted else self._grace):
             self._signal_all(number)
             if not self._wait(FORCED_STOP_SECONDS):
                 for child in self._living():
@@ -224,7 +228,7 @@ class Supervisor:
             child.process.send_signal(number)
 
     def _wait(self, seconds: float) -> bool:
-        """Wait until no child lives; a second signal here cuts it short."""
+        """Wait until no child is alive; return False after ``seconds`` or a second signal."""
         until = self._clock() + seconds
         hard = self._shutdown.hard
         while self._living():
@@ -238,7 +242,7 @@ class Supervisor:
         return [child for child in self._children() if child.process.poll() is None]
 
     def _kill(self, child: Child) -> None:
-        """Kill a worker that does not end, and release its job, the attempt not used."""
+        """Kill a worker that does not exit, and release its jobs without using an attempt."""
         worker = child.reports.read().worker
         if worker is not None:
             self._store.presence.set_cause(worker, STOPPED)
@@ -246,31 +250,33 @@ class Supervisor:
         child.process.wait()
         worker = child.reports.read().worker
         if worker is not None:
-            self._give_back(worker)
+            self._release_jobs(worker)
 
-    def _give_back(self, worker: int) -> None:
+    def _release_jobs(self, worker: int) -> None:
         with self._store.presence.rescue(worker) as note:
             if note is not None:
                 self._store.reclaimer.release_all(worker, note)
 
 
 def _kill_all(child: Child) -> None:
-    """End a worker, and with it what its job has started and left in its group: the job
-    is to run again, and must not be at work twice."""
+    """Kill a worker and the processes of its group, which its job may have started.
+
+    The job will run again, and must not run twice at the same time.
+    """
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(child.pid, signal.SIGKILL)
     child.process.kill()
 
 
 def death_of(status: int, out_of_memory: bool) -> str:
-    """How a process ended, in words, by its status as subprocess gives it."""
+    """Describe how a process ended, from its ``subprocess`` return code."""
     if status >= 0:
         return f"exit code {status}"
     return "signal 9, out of memory" if status == -9 and out_of_memory else f"signal {-status}"
 
 
 def _oom_kills() -> int:
-    """How many processes the kernel of this machine has killed because memory ran out."""
+    """Return how many processes the kernel has killed because memory ran out."""
     try:
         with open("/proc/vmstat") as counters:
             return next(int(line.split()[1]) for line in counters if line.startswith("oom_kill "))
