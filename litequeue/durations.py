@@ -1,9 +1,11 @@
-"""How long something takes: seconds, a ``timedelta``, or text such as "1h30m"."""
+"""How long something takes: seconds, a ``timedelta``, or text such as "1h30m"; and how often
+something may happen: text such as "100/minute"."""
 
 # No "from __future__ import annotations": as in options, it would slow down the import.
 
 import re
 from datetime import timedelta
+from typing import NamedTuple
 
 from litequeue.errors import OptionError
 from litequeue.messages import show
@@ -92,6 +94,39 @@ def remark_on(value: object) -> str:
     if isinstance(value, str) and re.search(r"[0-9.] ?(?:ms|msecs?|millis\w*)\b", value.lower()):
         return "; there is no unit for milliseconds: write 0.5 for 500 ms"
     return ""
+
+
+class Rate(NamedTuple):
+    """How many starts a window of so many seconds may have."""
+
+    starts: int
+    seconds: float
+
+
+RATE_FORMS = 'a text such as "100/minute" or "5/10s"'
+MOST_STARTS = 2**31 - 1
+LEAST_WINDOW_SECONDS = 0.001
+
+
+def rate_of(value: object) -> Rate:
+    """Return the rate that a text means; raises ValueError for what is none."""
+    count, slash, window = str(value if isinstance(value, str) else "").partition("/")
+    count, window = count.strip(), " ".join(window.lower().split())
+    if not slash or not count.isascii() or not count.isdecimal():
+        raise ValueError("a rate is a number, a slash and a duration")
+    seconds = UNIT_SECONDS.get(window) or seconds_of(window)
+    if not (1 <= int(count) <= MOST_STARTS and LEAST_WINDOW_SECONDS <= seconds <= LONGEST_SECONDS):
+        raise ValueError("the number or the duration is out of range")
+    return Rate(int(count), seconds)
+
+
+def in_short(seconds: float) -> str:
+    """Return a duration as a text of the same form as it is given: 1h30m, 45s, 0.5s."""
+    words, left = "", round(seconds, 3)
+    for letter, length in (("d", 86_400), ("h", 3600), ("m", 60)):
+        whole, left = divmod(left, length)
+        words += f"{whole:.0f}{letter}" if whole else ""
+    return words + (f"{round(left, 3):g}s" if left or not words else "")
 
 
 def _read(text: str) -> float:

@@ -18,6 +18,7 @@ value, and ends with the remedy.
     ├── WrongState          a command does not apply to a row in this state
     ├── NoSuchSchedule      no periodic job has this name
     ├── KeyBusy             a job cannot run now: its concurrency limit is reached
+    ├── RateLimitReached    a job cannot run now: its rate limit is reached
     ├── KeyTaken            another unfinished job has the same unique key
     ├── JobFailed           the job whose result was requested has failed
     ├── NoResult            a finished job's result was not kept
@@ -146,6 +147,13 @@ class NoSuchSchedule(LitequeueError, LookupError):
 class KeyBusy(LitequeueError):
     """Job {id} cannot run now: the concurrency limit of its key {key!r} is reached. A worker
     runs it when one of the running jobs has ended."""
+
+    exit_code = 1
+
+
+class RateLimitReached(LitequeueError):
+    """Job {id} cannot run now: its rate limit of {limit} is reached. A worker runs it when its
+    turn comes, in {wait}."""
 
     exit_code = 1
 

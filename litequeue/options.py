@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Literal, NamedTuple, TypedDict, cast
 
-from litequeue.durations import FORMS, Duration, is_seconds, seconds_of
+from litequeue.durations import FORMS, RATE_FORMS, Duration, is_seconds, rate_of, seconds_of
 from litequeue.errors import OptionError
 from litequeue.messages import nearest, show
 
@@ -43,6 +43,15 @@ class Options(TypedDict, total=False):
     a callable that is given the job."""
     concurrency: int
     """How many jobs with the same key may run at once; without a key, of the same name."""
+    expires: float | timedelta | datetime | str
+    """How long after its push the job may still be started, or until when; the same forms as
+    ``delay``. A job that was not started by then is cancelled."""
+    rate_limit: str
+    """How many jobs of the key may be started in any window of a length: "100/minute",
+    "5/10s"."""
+    rate_key: bool | str | Callable[..., str]
+    """Jobs with this key share a rate limit. True, the default, stands for the name, else a
+    text, or a callable that is given the job; False lifts the limit."""
     keep: Duration
     """How long the row and its result are kept after success; 0 deletes the row at once."""
     on_failure: Literal["keep", "delete"]
@@ -58,7 +67,7 @@ DEFAULTS: Options = {
 }
 
 # The options that a row stores as JSON; the others are columns, or only used by the push.
-STORED = ("backoff", "timeout", "keep", "on_failure")
+STORED = ("backoff", "timeout", "rate_limit", "keep", "on_failure")
 
 
 def checked(given: Mapping[str, object], owner: str) -> Options:
@@ -131,17 +140,20 @@ class Terms(NamedTuple):
     """Whether ``when`` was given as ``at``."""
     unique: bool | str | Callable[..., str]
     overlap: bool | str | Callable[..., str]
+    expires: float | timedelta | datetime | str | None
+    rate: bool | str | Callable[..., str]
+    """The key of the rate limit; False without one."""
     plain: bool
-    """Whether the job is ready at once and has no key."""
+    """Whether the job is ready at once, and has no key and no limit."""
 
     @property
     def alike(self) -> bool:
         """Whether two rows of one name and one time differ only in their payloads."""
-        return not self.unique and not callable(self.overlap)
+        return not (self.unique or callable(self.overlap) or callable(self.rate))
 
 
 def terms_of(options: Options) -> Terms:
-    """Resolve options; a job class does so once for all its pushes."""
+    """Resolve options; a job class does so once for all its pushes. Raises OptionError."""
     stored = {
         word: value for word, value in options.items() if word in STORED and not callable(value)
     }
@@ -149,6 +161,10 @@ def terms_of(options: Options) -> Terms:
     unique = options.get("unique", False)
     limit = options.get("concurrency")
     overlap = options.get("without_overlapping", "concurrency" in options)
+    expires = options.get("expires")
+    rate = options.get("rate_key", "rate_limit" in options)
+    if rate and "rate_limit" not in options:
+        raise OptionError(owner="push", problem="rate_key needs a rate_limit")
     return Terms(
         queue=options.get("queue", DEFAULTS["queue"]),
         priority=options.get("priority", DEFAULTS["priority"]),
@@ -160,7 +176,9 @@ def terms_of(options: Options) -> Terms:
         at="at" in options,
         unique=unique,
         overlap=overlap,
-        plain=not (delayed or unique or overlap or limit),
+        expires=expires,
+        rate=rate,
+        plain=not (delayed or unique or overlap or limit or rate or expires is not None),
     )
 
 
@@ -190,6 +208,20 @@ def _key(value: object) -> bool:
     return isinstance(value, bool) or callable(value) or _name(value)
 
 
+def _expires(value: object) -> bool:
+    # litequeue.times.parse checks texts, with errors of its own.
+    if isinstance(value, timedelta):
+        return value > timedelta(0)
+    return isinstance(value, str | datetime) or _more_than_zero(value)
+
+
+def _rate(value: object) -> bool:
+    try:
+        return bool(rate_of(value))
+    except ValueError:
+        return False
+
+
 def _on_failure(value: object) -> bool:
     return value in ("keep", "delete")
 
@@ -210,6 +242,9 @@ _CHECKS: dict[str, tuple[Callable[[object], bool], str]] = {
     "unique": (_key, "true, a text or a callable of the job"),
     "without_overlapping": (_key, "true, a text or a callable of the job"),
     "concurrency": (_attempts, "a whole number of at least 1"),
+    "expires": (_expires, "a duration of more than 0, a datetime or a text"),
+    "rate_limit": (_rate, RATE_FORMS),
+    "rate_key": (_key, "true, a text or a callable of the job"),
     "keep": (is_seconds, f"{FORMS}, 0 or more"),
     "on_failure": (_on_failure, "'keep' or 'delete'"),
 }

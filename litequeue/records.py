@@ -53,6 +53,9 @@ _STATES = {code: state for state, code in _CODES.items()} | {BLOCKED: State.READ
 # The worker id of a row without a worker; as wide as other worker ids.
 NOBODY = 1 << 40
 
+# The rate_since of a job that does not wait for its rate limit; as wide as an instant.
+NOT_WAITING = 1 << 40
+
 # What the row of a batch does when it runs: plan the jobs, or finish.
 PLAN, FINISH = "plan", "finish"
 
@@ -110,6 +113,9 @@ KINDS: dict[str, tuple[type, ...]] = {
     "exception": MAYBE_TEXT,
     "result": MAYBE_TEXT,
     "unknown_since": MAYBE_NUMBER,
+    "deadline_at": MAYBE_NUMBER,
+    "rate_key": MAYBE_TEXT,
+    "rate_since": MAYBE_NUMBER,
     "payload": TEXT,
 }
 COLUMNS = ", ".join(KINDS)
@@ -118,10 +124,11 @@ _FIRST_NULL = list(KINDS).index("cancelled_at")
 _NULLS = (None,) * (len(KINDS) - 1 - _FIRST_NULL)
 
 # The columns that are needed to run a fresh row: one that was never run, is not a step of a
-# batch, and has no concurrency key. For a fresh row the last one is null.
+# batch, and has neither a concurrency key nor a rate limit. For a fresh row the last one is
+# null.
 FRESH_COLUMNS = """id, name, queue, priority, attempts, max_attempts, available_at, created_at,
-      batch, unique_key, options, payload,
-      coalesce(step, overlap_key, exception, progress_total, cancelled_at, failed_at,
+      batch, unique_key, options, deadline_at, payload,
+      coalesce(step, overlap_key, rate_key, exception, progress_total, cancelled_at, failed_at,
                unknown_since)"""
 
 
@@ -158,6 +165,11 @@ class JobRow(NamedTuple):
     overlap_limit: int | None = None
     unknown_since: datetime | None = None
     """Since when workers have had no class of the job's name."""
+    deadline_at: datetime | None = None
+    """By when the job has to be started; None if it does not expire."""
+    rate_key: str | None = None
+    rate_since: datetime | None = None
+    """Since when the job has waited because its rate limit is reached."""
 
     @property
     def reason(self) -> str:
@@ -307,7 +319,7 @@ def read_fresh(values: Row, worker: int, now: int) -> JobRow | None:
     """The row with the values of FRESH_COLUMNS as it will be once ``worker`` has claimed it at
     ``now``, in milliseconds; None for a row that has to be claimed alone."""
     (id, name, queue, priority, attempts, max_attempts, available_at, created_at,
-     batch, unique_key, options, payload, rest) = values  # fmt: skip
+     batch, unique_key, options, deadline_at, payload, rest) = values  # fmt: skip
     if (
         rest is not None
         or not type(name) is type(queue) is type(payload) is str
@@ -316,22 +328,9 @@ def read_fresh(values: Row, worker: int, now: int) -> JobRow | None:
     ):
         return None
     try:
-        return JobRow(
-            id,
-            name,
-            queue,
-            priority,
-            State.RUNNING,
-            attempts + 1,
-            max_attempts,
-            worker,
-            instant(available_at),
-            instant(now),
-            instant(created_at),
-            None,
-            None,
-            None,
-            None,
+        row = JobRow(
+            id, name, queue, priority, State.RUNNING, attempts + 1, max_attempts, worker,
+            instant(available_at), instant(now), instant(created_at), None, None, None, None,
             _options(options) if options else {},
             None,
             None,
@@ -339,9 +338,16 @@ def read_fresh(values: Row, worker: int, now: int) -> JobRow | None:
             batch if batch is None else _whole(batch),
             None,
             unique_key if unique_key is None else _text(unique_key),
-        )
+        )  # fmt: skip
+        return row if deadline_at is None else _if_in_time(row, deadline_at, now)
     except UNREADABLE:
         return None
+
+
+def _if_in_time(row: JobRow, deadline_at: object, now: int) -> JobRow | None:
+    if _whole(deadline_at) <= now:
+        return None
+    return row._replace(deadline_at=instant(_whole(deadline_at)))
 
 
 def _check_kinds(values: Row) -> None:
@@ -378,7 +384,8 @@ def _row(values: Row) -> JobRow:
     (id, name, queue, priority, state, attempts, max_attempts, worker,
      available_at, reserved_at, created_at, cancelled_at, finished_at, failed_at,
      done, total, batch, step, unique_key, overlap_key, overlap_limit,
-     options, exception, result, unknown_since, payload) = values  # fmt: skip
+     options, exception, result, unknown_since,
+     deadline_at, rate_key, rate_since, payload) = values  # fmt: skip
     if not (
         type(name) is type(queue) is str
         and type(priority) is type(attempts) is type(worker) is int
@@ -386,14 +393,7 @@ def _row(values: Row) -> JobRow:
     ):
         _check_kinds(values)
     return JobRow(
-        id,
-        name,
-        queue,
-        priority,
-        read_state(state, id),
-        attempts,
-        max_attempts,
-        worker,
+        id, name, queue, priority, read_state(state, id), attempts, max_attempts, worker,
         instant(available_at),
         instant(reserved_at) if attempts else None,
         instant(created_at),
@@ -411,7 +411,10 @@ def _row(values: Row) -> JobRow:
         overlap_key,
         overlap_limit if overlap_limit is None else _limit(overlap_limit),
         maybe_instant(unknown_since),
-    )
+        maybe_instant(deadline_at),
+        rate_key,
+        None if rate_since is None or rate_since <= NOT_WAITING else instant(rate_since),
+    )  # fmt: skip
 
 
 def _options(text: str) -> Options:

@@ -54,6 +54,13 @@ def test_a_duration_in_any_form_becomes_seconds(
         {"delay": 30},
         {"delay": timedelta(days=1)},
         {"at": "tomorrow 10:00"},
+        {"expires": 3600},
+        {"expires": timedelta(hours=1)},
+        {"expires": "tomorrow 10:00"},
+        {"rate_limit": "100/minute"},
+        {"rate_limit": "5 / 1h30m"},
+        {"rate_key": "mails"},
+        {"rate_key": False},
         {"keep": 0},
         {"keep": 3600.0},
         {"on_failure": "keep"},
@@ -88,6 +95,12 @@ def test_what_an_option_can_be_is_taken_as_it_is(given: dict[str, object]) -> No
             for value in (-1, -0.1, math.nan, math.inf, "1 month", None)
         ],
         *[("keep", value, "0 or more") for value in (False, timedelta(-1), 10**400)],
+        *[("expires", value, "more than 0") for value in (0, -1, math.nan, timedelta(0), None)],
+        *[
+            ("rate_limit", value, '"100/minute"')
+            for value in ("", "100", "x/minute", "0/minute", "-1/s", "5/month", "5/0s", 5, None)
+        ],
+        *[("rate_key", value, "a callable") for value in ("", 5, None)],
         *[("on_failure", value, "'keep' or 'delete'") for value in ("drop", "", None, True)],
         ("on_failure", ["keep"], "'keep' or 'delete'"),
     ],
@@ -170,7 +183,7 @@ def test_each_option_is_spelled_once_with_its_type() -> None:
     assert list(hints) == [
         *("queue", "priority", "max_attempts", "backoff", "timeout"),
         *("delay", "at", "unique", "without_overlapping", "concurrency"),
-        *("keep", "on_failure"),
+        *("expires", "rate_limit", "rate_key", "keep", "on_failure"),
     ]
 
 

@@ -65,6 +65,8 @@ class WorkerSide:
         self.release = store.executions.release
         self.put_back = store.executions.put_back
         self.expire = store.admin.expire
+        self.cancel_passed = store.deadlines.cancel_passed
+        self.forget_old_starts = store.rates.forget_old
         # Other workers
         self.register = store.presence.register
         self.keeps = store.presence.keeps

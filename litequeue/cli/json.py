@@ -28,7 +28,8 @@ def local(at: datetime) -> str:
 ROW_KEYS = (
     "id", "name", "queue", "state", "priority", "attempts", "max_attempts", "worker",
     "created_at", "available_at", "reserved_at", "cancelled_at", "finished_at", "failed_at",
-    "unknown_since", "batch", "unique_key", "overlap_key", "overlap_limit", "progress",
+    "unknown_since", "deadline_at", "rate_since", "batch", "unique_key", "overlap_key",
+    "overlap_limit", "rate_key", "progress",
     "options", "payload", "result", "reason", "exception",
 )  # fmt: skip
 
@@ -55,6 +56,7 @@ def row_as_json(row: JobRow) -> dict[str, object]:
         "unique_key": row.unique_key,
         "overlap_key": row.overlap_key,
         "overlap_limit": row.overlap_limit,
+        "rate_key": row.rate_key,
         "progress": None if row.progress is None else {"done": done, "total": total},
         "options": row.options,
         "payload": _value(row.payload),
@@ -124,6 +126,8 @@ def _instants_as_json(row: JobRow) -> dict[str, object]:
         "finished_at": row.finished_at,
         "failed_at": row.failed_at,
         "unknown_since": row.unknown_since,
+        "deadline_at": row.deadline_at,
+        "rate_since": row.rate_since,
     }
     return {word: None if at is None else utc(at) for word, at in instants.items()}
 

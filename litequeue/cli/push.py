@@ -40,7 +40,7 @@ examples:
 
 WORDS = (
     "queue", "priority", "max_attempts", "backoff", "delay", "at", "keep", "on_failure", "timeout",
-    "unique", "without_overlapping", "concurrency",
+    "unique", "without_overlapping", "concurrency", "expires", "rate_limit", "rate_key",
 )  # fmt: skip
 
 
@@ -98,6 +98,11 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--at", metavar="TIME", help="time of the first attempt: 'tomorrow 10:00'")
     parser.add_argument(
+        "--expires",
+        metavar="TIME",
+        help="cancel the job if it was not started by then: 1h after the push, '18:00'",
+    )
+    parser.add_argument(
         "--keep", metavar="S", type=seconds, help="how long to keep the result, in seconds"
     )
     parser.add_argument(
@@ -139,6 +144,14 @@ def _add_dependencies(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--concurrency", metavar="N", type=positive, help="run at most N jobs of the key at once"
+    )
+    parser.add_argument(
+        "--rate-limit",
+        metavar="N/TIME",
+        help="start at most N jobs of the key in any such time: 100/minute, 5/10s",
+    )
+    parser.add_argument(
+        "--rate-key", metavar="KEY", type=name, help="the key of the rate limit (default: the name)"
     )
 
 

@@ -113,6 +113,7 @@ def _details(row: JobRow, worker: WorkerRow | None) -> list[Detail]:
     instants = (
         ("created", row.created_at),
         ("due", row.available_at),
+        ("expires", row.deadline_at),
         ("started", row.reserved_at),
         ("failed", row.failed_at),
         ("cancelled", row.cancelled_at),
@@ -141,6 +142,8 @@ def _related(queue: Queue, row: JobRow, database: str) -> Iterator[Detail]:
         yield "unique", printable(row.unique_key)
     if row.overlap_key is not None:
         yield "overlap", f"{printable(row.overlap_key)}, {row.overlap_limit or 1} at once"
+    if row.rate_key is not None:
+        yield "rate", f"{printable(row.rate_key)}, {row.options.get('rate_limit', 'no limit')}"
     try:
         batch = batch_of(queue.store, row)
         if batch is not None:

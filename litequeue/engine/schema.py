@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from litequeue.engine.database import Database
 from litequeue.errors import ForeignTables, SchemaNewer
+from litequeue.records import NOT_WAITING
 
 # State codes are those of records.State: 2 waiting, 3 ready, 4 scheduled, 5 running,
 # 6 done, 7 failed, 8 cancelled; 9 is ready too, but blocked: the concurrency
@@ -165,6 +166,45 @@ alter table litequeue_workers add column keeps integer"""
 UNKNOWN_INDEX = """
 create index litequeue_unknown on litequeue_jobs (name) where unknown_since is not null"""
 
+# By when a job has to be started; null if the push set no expires.
+DEADLINE_AT = """
+alter table litequeue_jobs add column deadline_at integer
+check (deadline_at is null or typeof(deadline_at) = 'integer')"""
+
+# The key of a job's rate limit; null if it has none.
+RATE_KEY = """
+alter table litequeue_jobs add column rate_key text
+check (rate_key is null or typeof(rate_key) = 'text')"""
+
+# Since when a job has waited for its rate limit; NOT_WAITING, which is as wide, for a job that
+# does not wait, and null without a limit.
+RATE_SINCE = """
+alter table litequeue_jobs add column rate_since integer
+check (rate_since is null or typeof(rate_since) = 'integer')"""
+
+# Both have entries only for unfinished jobs that use the option.
+DEADLINE_INDEX = """
+create index litequeue_deadline on litequeue_jobs (deadline_at)
+where deadline_at is not null and state in (2, 3, 4, 9)"""
+
+RATED_INDEX = f"""
+create index litequeue_rated on litequeue_jobs (rate_key, priority desc)
+where rate_since > {NOT_WAITING} and state = 4"""
+
+# The starts of the last window of each key, as JSON: a list of [instant, number of starts].
+# The row is useless from over_at on, when the last of them has left the window.
+RATES = """
+create table litequeue_rates (
+  key text primary key check (typeof(key) = 'text'),
+  starts text not null check (typeof(starts) = 'text'),
+  length integer not null check (typeof(length) = 'integer'),
+  waiting integer not null check (typeof(waiting) = 'integer'),
+  over_at integer not null check (typeof(over_at) = 'integer')
+) without rowid"""
+
+RATES_INDEX = """
+create index litequeue_rates_over on litequeue_rates (over_at)"""
+
 LIST = """
 create view litequeue_list as
 select
@@ -232,6 +272,15 @@ STEPS = {
         UNKNOWN_SINCE,
         UNKNOWN_INDEX,
         WORKER_KEEPS,
+    ),
+    3: (
+        DEADLINE_AT,
+        RATE_KEY,
+        RATE_SINCE,
+        DEADLINE_INDEX,
+        RATED_INDEX,
+        RATES,
+        RATES_INDEX,
     ),
 }
 KNOWN = max(STEPS)

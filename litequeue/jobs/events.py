@@ -159,7 +159,7 @@ def _options_for(subscriber: type[Job], fields: Mapping[str, object]) -> Options
     """
     made = subscriber.__litequeue__
     keys: Options = {}
-    for word in ("unique", "without_overlapping"):
+    for word in ("unique", "without_overlapping", "rate_key"):
         option = made.options.get(word)
         if callable(option):
             try:

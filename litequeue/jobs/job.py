@@ -39,7 +39,7 @@ _bound: list[Queue] = []
 # The keywords of the class statement.
 CLASS_WORDS = ("name", "aliases", "cron", "every", "tz", *WORDS)
 # The options that may be a callable, and so look like a method where they stand in the body.
-CALLABLES = ("backoff", "unique", "without_overlapping")
+CALLABLES = ("backoff", "unique", "without_overlapping", "rate_key")
 # What other libraries call the method that does the work.
 OTHER_NAMES = ("run", "perform", "execute", "process", "call", "__call__", "work", "main")
 

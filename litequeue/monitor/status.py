@@ -7,7 +7,7 @@ import shlex
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from math import isfinite
+from math import ceil, isfinite
 
 from litequeue.errors import DamagedRow, NoSuchJob
 from litequeue.options import DEFAULTS
@@ -24,6 +24,7 @@ from litequeue.records import (
     reason_of,
 )
 from litequeue.store.batches import BatchRow
+from litequeue.store.deadlines import EXPIRED
 from litequeue.store.lookup import matching
 from litequeue.store.store import Store
 from litequeue.worker.outcome import UNKNOWN_SECONDS
@@ -336,6 +337,8 @@ def why_not_running(store: Store, row: JobRow, database: str) -> str | None:
     if row.state is State.DONE:
         return "it has succeeded"
     if row.state is State.CANCELLED:
+        if row.deadline_at is not None and row.reason.startswith(EXPIRED):
+            return f"{row.reason}; push it again"
         return f"it was cancelled; run it again with {retry}"
     if row.state is State.FAILED:
         exhausted = row.attempts >= allowed_attempts(row)
@@ -386,6 +389,9 @@ def _when_due(store: Store, row: JobRow) -> str:
             f"the job fails permanently in {span(until - store.clock())}; start a worker whose "
             f"jobs package has it"
         )
+    over_rate = _why_over_rate(store, row) if row.rate_since is not None else None
+    if over_rate:
+        return over_rate
     due = f"due in {again}"
     if row.exception is None:
         return f"it is {due}"
@@ -399,13 +405,21 @@ def _why_not_yet(store: Store, row: JobRow, database: str) -> str:
     if not any(not worker.queues or name in worker.queues for worker in store.presence.alive()):
         work = f"`litequeue work {database}`"
         return f"no living worker serves queue {name}; start one with {work}"
-    held = _why_blocked(store, row)
+    held = _why_blocked(store, row) or _why_over_rate(store, row)
     if held:
         return held
     before = ahead(store, row)
     if before:
         return f"{jobs_counted(before)} of its queue {'is' if before == 1 else 'are'} ahead of it"
     return "it is next in its queue, and runs as soon as a worker is free"
+
+
+def _why_over_rate(store: Store, row: JobRow) -> str | None:
+    left = store.rates.seconds_left(row)
+    limit = f"its rate limit of {row.options.get('rate_limit')}"
+    if left > 0:
+        return f"{limit} is reached; its turn comes in {span(ceil(left))}"
+    return None
 
 
 def _why_blocked(store: Store, row: JobRow) -> str | None:

@@ -9,7 +9,7 @@ from litequeue.durations import Duration, checked_seconds
 from litequeue.engine.database import Database
 from litequeue.errors import NoSuchJob
 from litequeue.options import checked
-from litequeue.records import BLOCKED, NOBODY, State
+from litequeue.records import BLOCKED, NOBODY, NOT_WAITING, State
 from litequeue.store.batches import Batches
 from litequeue.store.bulk import Bulk
 from litequeue.store.dependencies import Dependencies
@@ -52,7 +52,8 @@ class Admin:
           when state = 4 and typeof(attempts) = 'integer' and attempts > 0 then attempts
           else 0
         end,
-        cancelled_at = null, finished_at = null, unknown_since = null"""
+        cancelled_at = null, finished_at = null, unknown_since = null,
+        rate_since = min(rate_since, {NOT_WAITING})"""
 
     RETRY = f"""
     {START_OVER}

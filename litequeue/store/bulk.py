@@ -14,10 +14,11 @@ from typing import NamedTuple
 
 from litequeue.engine.database import Database, Parameters
 from litequeue.errors import KeyTaken, NoSuchJob, WrongState
-from litequeue.records import PLAN, State, is_id, read_state
+from litequeue.records import NOT_WAITING, PLAN, State, is_id, read_state
 from litequeue.store.batches import Batches
 from litequeue.store.dependencies import Dependencies
 from litequeue.store.lookup import Lookups
+from litequeue.store.rates import Rates
 from litequeue.store.reclaim import Reclaimer
 from litequeue.store.unblock import Unblocker
 
@@ -35,11 +36,12 @@ FINISHED_CODES = [state.code for state in State if state.finished]
 # The values of {which} in a change: one row, or those rows of a group that no other row
 # depends on, so that changing them needs no further step.
 ONE = "where id = :id"
-INDEPENDENT = """where id in (select value from json_each(:ids))
+INDEPENDENT = f"""where id in (select value from json_each(:ids))
       and step is null
       and batch is null
       and unique_key is null
       and overlap_key is null
+      and coalesce(rate_since, 0) <= {NOT_WAITING}
       and not exists (select 1 from litequeue_edges where child = litequeue_jobs.id)
       and not exists (
         select 1 from litequeue_edges where parent = litequeue_jobs.id and met_at is null
@@ -58,6 +60,7 @@ class Bulk:
         unblocker: Unblocker,
         dependencies: Dependencies,
         batches: Batches,
+        rates: Rates,
         reclaimer: Reclaimer,
         yield_lock: Callable[[], None],
     ) -> None:
@@ -67,6 +70,7 @@ class Bulk:
         self._unblocker = unblocker
         self._dependencies = dependencies
         self._batches = batches
+        self._rates = rates
         self._reclaimer = reclaimer
         self._yield_lock = yield_lock
 
@@ -155,7 +159,7 @@ class Bulk:
         return int(self._clock() * 1000)
 
     BEFORE = """
-    select id, state, step, batch, unique_key, overlap_key
+    select id, state, step, batch, unique_key, overlap_key, rate_key, rate_since
     from litequeue_jobs
     where id = :id"""
 
@@ -198,10 +202,16 @@ class Bulk:
         """Handle the cancellation of an unfinished job."""
         if before.overlap_key is not None and before.code == State.READY.code:
             self._unblocker.unblock_next(before.overlap_key)
+        self._stopped_waiting(before)
         if before.batch is not None:
             self._unblocker.count_in_batch(before.batch, State.CANCELLED)
         self._cancel_own_batch(before.id)
         self._unblocker.cancel_dependents(before.id)
+
+    def _stopped_waiting(self, before: _Before) -> None:
+        """Give the turn of a job that waited for its rate limit to the next one."""
+        if before.code == State.SCHEDULED.code and (before.rate_since or 0) > NOT_WAITING:
+            self._rates.stop_waiting(before.rate_key or "")
 
     def _cancel_own_batch(self, id: int) -> None:
         """Cancel the batch that this row follows, since nothing will finish it now."""
@@ -217,6 +227,7 @@ class Bulk:
         """Handle a job that was made ready again: it may still have to wait for others, and
         its batch has one more unfinished job."""
         self._dependencies.remove_lost(before.id)
+        self._stopped_waiting(before)
         follows = before.step != PLAN and self._batches.is_open(before.id)
         if follows or self._dependencies.is_waiting(before.id):
             self._database.change(self.WAIT_AGAIN, {"id": before.id})
@@ -235,6 +246,8 @@ class _Before(NamedTuple):
     batch: int | None
     unique_key: str | None
     overlap_key: str | None
+    rate_key: str | None
+    rate_since: int | None
 
     @property
     def state(self) -> State:

@@ -12,6 +12,7 @@ from litequeue.errors import DamagedRow, DatabaseRefused
 from litequeue.records import (
     COLUMNS,
     FRESH_COLUMNS,
+    NOT_WAITING,
     JobRow,
     Row,
     State,
@@ -20,6 +21,8 @@ from litequeue.records import (
     read_row,
 )
 from litequeue.store.concurrency import Slots
+from litequeue.store.deadlines import Deadlines
+from litequeue.store.rates import Rates
 from litequeue.store.unblock import Unblocker
 
 PROMOTE_AT_ONCE = 100
@@ -60,11 +63,15 @@ class Claims:
         database: Database,
         now: Callable[[], int],
         slots: Slots,
+        rates: Rates,
+        deadlines: Deadlines,
         unblocker: Unblocker,
     ) -> None:
         self._database = database
         self._now = now
         self._slots = slots
+        self._rates = rates
+        self._deadlines = deadlines
         self._unblocker = unblocker
 
     # A claim that finds nothing would still take the write lock, so check first.
@@ -311,11 +318,24 @@ class Claims:
             if not self._fail_refused(parameters):
                 raise
             return None, False
-        # An unreadable row has been failed, and a job without a slot has been blocked.
+        # An unreadable row has been failed.
         for row in self._readable(rows):
-            if row.overlap_key is None or self._slots.take(row):
+            if self._may_start(row):
                 return row, True
         return None, not rows
+
+    def _may_start(self, row: JobRow) -> bool:
+        """Whether a row that was just claimed may start; otherwise it is released: cancelled
+        after its deadline, blocked without a slot, or scheduled for its turn."""
+        if row.deadline_at is not None and self._deadlines.has_passed(row):
+            self._deadlines.cancel_claimed(row)
+            return False
+        if row.overlap_key is not None and not self._slots.take(row):
+            return False
+        if row.rate_key is not None and not self._rates.take(row):
+            self._unblocker.unblock_next(row.overlap_key)
+            return False
+        return True
 
     TO_CLAIM = f"""
     select {COLUMNS}
@@ -366,6 +386,7 @@ class Claims:
       select id
       from litequeue_jobs
       where unknown_since is not null and name = :name and state in (3, 4, 9)
+        and coalesce(rate_since, 0) <= {NOT_WAITING}
         and (:queues is null or queue in (select value from json_each(:queues)))
       limit {ADOPT_AT_ONCE}
     )"""

@@ -224,7 +224,7 @@ class Executions:
 
     FOLLOW_BATCH = f"""
     update litequeue_jobs
-    set state = 2, step = '{FINISH}', attempts = 0, worker = {NOBODY}
+    set state = 2, step = '{FINISH}', attempts = 0, worker = {NOBODY}, deadline_at = null
     {THIS_RUN}"""
 
     def follow_batch(self, row: JobRow) -> None:

@@ -12,7 +12,7 @@ from litequeue.engine.database import Connection, Database
 from litequeue.errors import OptionError, PayloadError
 from litequeue.options import Options, Terms, checked, merged, terms_of
 from litequeue.payloads.codec import encode_plain
-from litequeue.records import NOBODY, PLAN, Spec, State, key
+from litequeue.records import NOBODY, NOT_WAITING, PLAN, Spec, State, key
 from litequeue.store.lookup import Lookups
 from litequeue.times.parse import due, due_at
 
@@ -168,11 +168,13 @@ class Inserts:
     insert into litequeue_jobs (
       name, queue, priority, state, attempts, max_attempts, worker,
       available_at, reserved_at, created_at,
-      batch, step, unique_key, overlap_key, overlap_limit, options, payload
+      batch, step, unique_key, overlap_key, overlap_limit, deadline_at, rate_key, rate_since,
+      options, payload
     ) values (
       :name, :queue, :priority, :state, 0, :max_attempts, {NOBODY},
       :available_at, :now, :now,
-      :batch, :step, :unique_key, :overlap_key, :overlap_limit, :options, :payload
+      :batch, :step, :unique_key, :overlap_key, :overlap_limit, :deadline_at, :rate_key,
+      :rate_since, :options, :payload
     )"""
 
     def insert(self, values: Values, after: Sequence[int | Pushable] = ()) -> int:
@@ -368,6 +370,9 @@ def _values(job: Pushable | str, spec: Spec, terms: Terms, now: float) -> Values
         "unique_key": _key_of(terms.unique, job, spec, payload=True) if terms.unique else None,
         "overlap_key": _key_of(terms.overlap, job, spec) if terms.overlap else None,
         "overlap_limit": terms.limit,
+        "deadline_at": None if terms.expires is None else int(due(terms.expires, now) * 1000),
+        "rate_key": _key_of(terms.rate, job, spec) if terms.rate else None,
+        "rate_since": NOT_WAITING if terms.rate else None,
         "options": terms.stored,
     }
 

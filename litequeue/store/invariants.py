@@ -44,6 +44,13 @@ WORKER_KINDS = {
     "cause": MAYBE_TEXT,
     "keeps": MAYBE_NUMBER,
 }
+RATE_KINDS = {
+    "key": TEXT,
+    "starts": TEXT,
+    "length": NUMBER,
+    "waiting": NUMBER,
+    "over_at": NUMBER,
+}
 PAUSED_KINDS = {"queue": TEXT, "paused_at": NUMBER}
 
 # Each invariant, with the statement that finds the rows that violate it.
@@ -146,6 +153,12 @@ INVARIANTS = (
           )
         group by overlap_key""",
     ),
+    (
+        "only a job with a rate limit waits for it",
+        """
+        select id from litequeue_jobs
+        where rate_since is not null and rate_key is null""",
+    ),
 )
 
 SHOWN_IDS = 10
@@ -177,6 +190,7 @@ CHECKED_TABLES = (
     Table("edges", "a dependency of job", "child, position", EDGE_KINDS),
     Table("schedules", "periodic job", "name", SCHEDULE_KINDS),
     Table("workers", "worker", "id", WORKER_KINDS),
+    Table("rates", "rate limit", "key", RATE_KINDS),
     Table("paused", "paused queue", "queue", PAUSED_KINDS),
 )
 

@@ -21,8 +21,10 @@ if TYPE_CHECKING:
     from litequeue.store.bulk import Bulk
     from litequeue.store.claim import Claims
     from litequeue.store.concurrency import Slots
+    from litequeue.store.deadlines import Deadlines
     from litequeue.store.dependencies import Dependencies
     from litequeue.store.finish import Executions
+    from litequeue.store.rates import Rates
     from litequeue.store.reclaim import Reclaimer
     from litequeue.store.unblock import Unblocker
 
@@ -94,6 +96,24 @@ class Store:
         return Slots(self.database)
 
     @cached_property
+    def rates(self) -> Rates:
+        """The rate limits of the keys."""
+        from litequeue.store.rates import START_MILLISECONDS, Rates
+
+        # A test's clock stands still while a job starts.
+        start = START_MILLISECONDS if self.clock is time.time else 0
+        return Rates(self.database, self.now, self.notify, start)
+
+    @cached_property
+    def deadlines(self) -> Deadlines:
+        """Cancels the jobs that were not started in time."""
+        from litequeue.store.deadlines import Deadlines
+
+        return Deadlines(
+            self.database, self.now, self.unblocker, self.batches, self.rates, self.yield_lock
+        )
+
+    @cached_property
     def unblocker(self) -> Unblocker:
         """Unblocks other jobs when a job ends."""
         from litequeue.store.unblock import Unblocker
@@ -107,7 +127,9 @@ class Store:
         """Claims jobs for workers."""
         from litequeue.store.claim import Claims
 
-        return Claims(self.database, self.now, self.slots, self.unblocker)
+        return Claims(
+            self.database, self.now, self.slots, self.rates, self.deadlines, self.unblocker
+        )
 
     @cached_property
     def executions(self) -> Executions:
@@ -157,6 +179,7 @@ class Store:
             self.unblocker,
             self.dependencies,
             self.batches,
+            self.rates,
             self.reclaimer,
             self.yield_lock,
         )

@@ -21,6 +21,7 @@ from litequeue.errors import (
     JobTimeout,
     PayloadError,
     RunLost,
+    Snooze,
     UnknownJob,
     WorkerDied,
 )
@@ -258,6 +259,8 @@ class Executor:
     def _handle(self, execution: Execution, report_to: int) -> None:
         row, job = execution.row, execution.job
         assert job is not None
+        if row.rate_key is not None:
+            self._count_start(row)
         run = Run(self._queue, row)
         try:
             self._shutdown.begin_job(row)
@@ -278,6 +281,17 @@ class Executor:
             raise JobLeftTransaction(job=f"Job {row.id} ({row.name})", path=self._queue.path)
         if execution.result is not None and not execution.in_table:
             execution.result_json = _encoded(execution)
+
+    def _count_start(self, row: JobRow) -> None:
+        """Count the start of a job with a rate limit, if its claim was some time ago; raises
+        Snooze if its turn has passed since."""
+        try:
+            wait = self._store.rates.started(row)
+        except DatabaseError as error:
+            logger.warning("job %d (%s) has to wait: %s", row.id, row.name, error)
+            wait = SETTLE_PAUSE_SECONDS
+        if wait > 0:
+            raise Snooze(after=wait)
 
     def _clean_up(self, row: JobRow) -> bool:
         """Put back what a job has changed of this process; return whether it has left a

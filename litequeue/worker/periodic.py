@@ -331,6 +331,9 @@ def _keys(job: Job) -> Options:
     keys: Options = {"unique": unique(job) if callable(unique) else unique}
     if "concurrency" not in made.options or "without_overlapping" in made.options:
         keys["without_overlapping"] = alone(job) if callable(alone) else alone
+    shared = made.options.get("rate_key")
+    if callable(shared):
+        keys["rate_key"] = shared(job)
     return keys
 
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
+from math import ceil
 from types import ModuleType, TracebackType
 
 from litequeue.durations import Duration, unbounded_seconds
@@ -24,6 +25,7 @@ from litequeue.errors import (
     LitequeueError,
     NoJobsFound,
     OptionError,
+    RateLimitReached,
     RunLost,
     WorkerRunning,
     WrongState,
@@ -226,6 +228,10 @@ class Worker:
     def _refusal(self, id: int) -> LitequeueError:
         row = self.queue.get(id)
         if row.state in (State.READY, State.SCHEDULED):
+            left = self._store.rates.seconds_left(row)
+            if left > 0 and (row.overlap_key is None or row.rate_since is not None):
+                limit = row.options.get("rate_limit")
+                return RateLimitReached(id=id, limit=limit, wait=f"{ceil(left)} s")
             return KeyBusy(id=id, key=row.overlap_key)
         allowed = f"{State.READY} or {State.SCHEDULED}"
         return WrongState(id=id, state=row.state, verb="run", allowed=allowed)
@@ -346,6 +352,8 @@ class Worker:
         if time.monotonic() - self._looked_at > RESCUE_CHECK_SECONDS:
             self._look_around(worker)
         rows = self._fetch(worker)
+        if not rows and self._store.deadlines.cancel_passed():
+            rows = self._fetch(worker)
         if not rows and (notified or listener.drain()):
             notified = True
             self._look_around(worker)
@@ -413,16 +421,20 @@ class Worker:
         """What is better done when there is nothing else to do."""
         try:
             self._store.admin.expire()
+            self._store.rates.forget_old()
             self._store.database.checkpoint_while_idle()
         except DatabaseError as error:
             logger.warning("%s", error)
 
     def _look_around(self, worker: int) -> int:
         """Reclaim the jobs of dead workers and adopt those that other workers released because they
-        lack the class, and check that the file is still there; return the number of jobs."""
+        lack the class, cancel those past their deadline, and check that the file is still
+        there; return the number of jobs."""
         self._looked_at = time.monotonic()
         self._store.database.check_place()
-        return self._rescuer.rescue(worker) + self._store.claims.adopt(self._knows, self.queues)
+        reclaimed = self._rescuer.rescue(worker)
+        adopted = self._store.claims.adopt(self._knows, self.queues)
+        return reclaimed + adopted + self._store.deadlines.cancel_passed()
 
     def _knows(self, name: str) -> bool:
         return key(name) in self.found.jobs

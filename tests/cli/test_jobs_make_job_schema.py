@@ -12,6 +12,7 @@ from commands import Capture, complaint, in_a_process, litequeue
 
 from litequeue import Queue
 from litequeue.cli.make_job import _spelled
+from litequeue.engine.schema import KNOWN
 
 Write = Callable[[Mapping[str, str]], Path]
 
@@ -263,7 +264,7 @@ def test_schema_prints_sql_that_makes_the_tables(workplace: Path, capsys: Captur
 
 def test_schema_makes_a_file_that_is_missing_and_says_so(workplace: Path, capsys: Capture) -> None:
     assert litequeue("schema", "jobs.db") == 0
-    assert capsys.readouterr().out == f"Made {workplace / 'jobs.db'} (2 steps).\n"
+    assert capsys.readouterr().out == f"Made {workplace / 'jobs.db'} ({KNOWN} steps).\n"
 
 
 def test_schema_brings_an_applications_file_up_to_date(workplace: Path, capsys: Capture) -> None:
@@ -271,7 +272,8 @@ def test_schema_brings_an_applications_file_up_to_date(workplace: Path, capsys: 
     connection.execute("create table users (id integer)")
     connection.close()
     assert litequeue("schema", "app.db") == 0
-    assert capsys.readouterr().out == f"Brought {workplace / 'app.db'} up to date (2 steps).\n"
+    done = f"Brought {workplace / 'app.db'} up to date ({KNOWN} steps).\n"
+    assert capsys.readouterr().out == done
 
 
 HELPED = "push status list show retry cancel forget prune pause resume jobs make-job schema"

@@ -66,13 +66,14 @@ COLUMNS = [
         "jobs": "id state queue priority attempts max_attempts worker available_at reserved_at "
         "created_at cancelled_at finished_at failed_at expires_at progress_done progress_total "
         "batch step unique_key overlap_key overlap_limit slot name options exception result "
-        "unknown_since payload",
+        "unknown_since deadline_at rate_key rate_since payload",
         "edges": "child position parent met_at result",
         "batches": "id name cursor planned done failed cancelled created_at planned_at closed_at "
         "cancelled_at",
         "schedules": "name expression zone next_at last_at last_job paused_at",
         "workers": "id pid queues started_at cause keeps",
         "paused": "queue paused_at",
+        "rates": "key starts length waiting over_at",
         "schema": "version",
     }.items()
     for column in columns.split()
@@ -92,7 +93,7 @@ class Fuzzed:
         """Store rows of every kind, ``count`` of them to be damaged."""
         makers = [
             self._ready, self._keyed, self._later, self._waiting, self._running, self._running,
-            self._failed, self._done, self._cancelled, self._batch,
+            self._failed, self._done, self._cancelled, self._batch, self._limited, self._limited,
         ]  # fmt: skip
         with Queue(self.path) as queue:
             for place in range(count):
@@ -115,6 +116,11 @@ class Fuzzed:
     def _keyed(self, queue: Queue, place: int) -> int:
         return queue.push(
             "good", {"word": "bad"}, unique=f"key {place}", concurrency=2, keep=60, timeout=9
+        )
+
+    def _limited(self, queue: Queue, place: int) -> int:
+        return queue.push(
+            "good", {"word": "bad"}, rate_limit="1/hour", rate_key=f"key {place // 2}", expires=3600
         )
 
     def _later(self, queue: Queue, place: int) -> int:
@@ -157,7 +163,7 @@ class Fuzzed:
         """Edit one row of the table for each value; returns how many it took."""
         with closing(sqlite3.connect(self.path, isolation_level=None)) as connection:
             connection.execute("pragma ignore_check_constraints = on")
-            for name in ("edges", "batches", "schedules", "workers", "paused"):
+            for name in ("edges", "batches", "schedules", "workers", "paused", "rates"):
                 if name == table:
                     self._multiply(connection, table, len(values))
             done = 0
@@ -180,6 +186,8 @@ class Fuzzed:
                     "(id, pid, queues, started_at, cause) values "
                     "(5000000 + :place, 1, 'default', 1800000000000, null)",
                     "paused": "insert into litequeue_paused values ('p' || :place, 1)",
+                    "rates": "insert into litequeue_rates values "
+                    "('key ' || :place, '[[1800000000000,1]]', 60000, 0, 1800000060000)",
                 }[table],
                 {"bad": self.bad[place % len(self.bad)], "place": place},
             )
@@ -194,6 +202,7 @@ class Fuzzed:
             "schedules": "where name = 'hourly' || :place",
             "workers": "where id = 5000000 + :place",
             "paused": "where queue = 'p' || :place",
+            "rates": "where key = 'key ' || :place",
             "schema": "",
         }[table]
         sql = f"update or ignore litequeue_{table} set {column} = {value} {which}"
