@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from litequeue.store.batch_insert import BatchJobs
     from litequeue.store.batches import BatchRow
 
-# What dir() shows: the public names.
-VERBS = (
+# What dir() shows.
+PUBLIC_NAMES = (
     "backup", "batch", "cancel", "cancel_batch", "chain", "check", "close", "counts", "find",
     "forget", "get", "path", "pause", "paused", "prune", "push", "push_many", "result", "resume",
     "retry", "wait",
@@ -70,14 +70,14 @@ class Queue:
         _check_max_payload(max_payload)
         _check_path(path)
         # The wall clock may be set back. A custom sleep comes with a custom clock.
-        self._steady = time.monotonic if sleep is time.sleep else clock
+        self._monotonic = time.monotonic if sleep is time.sleep else clock
         database = Database(
             path,
             synchronous=synchronous,
             create=create,
             busy_timeout=checked_seconds(busy_timeout, "Queue", "busy_timeout"),
             sleep=sleep,
-            clock=self._steady,
+            clock=self._monotonic,
         )
         schema.upgrade(database)
         self.store = Store(database, clock, sleep, max_payload=max_payload)
@@ -201,12 +201,12 @@ class Queue:
         was deleted. Raises WaitTimeout, and NoSuchJob for an id that was never used.
         """
         longest = None if timeout is None else unbounded_seconds(timeout, "wait", "timeout")
-        started, pause = self._steady(), FIRST_WAIT_SECONDS
+        started, pause = self._monotonic(), FIRST_WAIT_SECONDS
         while True:
-            row = self._unless_gone(id)
+            row = self._row_or_none(id)
             if row is None or row.state.finished:
                 return row
-            if longest is not None and self._steady() - started >= longest:
+            if longest is not None and self._monotonic() - started >= longest:
                 raise WaitTimeout(id=id, state=row.state, timeout=longest)
             self._sleep(pause)
             pause = min(2 * pause, LONGEST_WAIT_SECONDS)
@@ -219,7 +219,7 @@ class Queue:
         in advance: for ``keep=0``, and for a class that this queue has pushed without
         ``keep``. Otherwise it is raised when the job has finished.
         """
-        row = self._unless_gone(id)
+        row = self._row_or_none(id)
         if row is not None and not row.state.finished and self._keeps_nothing(row):
             raise NoResult(id=id, problem="will leave no result, since keep is not set")
         row = self.wait(id, timeout)
@@ -227,7 +227,7 @@ class Queue:
             raise NoResult(id=id, problem="has finished, and its result was not kept")
         if row.state != State.DONE:
             raise JobFailed(id=id, name=row.name, state=row.state, reason=row.reason)
-        return None if row.result is None else _parsed(row)
+        return None if row.result is None else _decoded_result(row)
 
     def _keeps_nothing(self, row: JobRow) -> bool:
         """Whether it is already known that an unfinished job's result will not be kept."""
@@ -237,7 +237,9 @@ class Queue:
         # The class of a job that was pushed by name may set keep.
         return declared is not None and not declared.get("keep") and not self.store.presence.keeps()
 
-    def _unless_gone(self, id: int) -> JobRow | None:
+    def _row_or_none(self, id: int) -> JobRow | None:
+        """Return the row of a job, or None if it was deleted; raises NoSuchJob for an id that
+        was never used."""
         try:
             return self.get(id)
         except NoSuchJob:
@@ -259,8 +261,8 @@ class Queue:
         """Make scheduled, failed or cancelled jobs ready now, and return how many.
 
         Give ids, or filters, or ``all=True``. Failed and cancelled jobs get all their
-        attempts again. With ``force``, a running job is taken from its worker too, which can
-        then write nothing more for it. Use this only for a job that hangs: its old run may
+        attempts again. With ``force``, a running job is also taken from its worker: nothing that
+        the old run reports is stored. Use this only for a job that hangs: its old run may
         still have effects outside the database when the job starts again. Raises NoSuchJob,
         WrongState, KeyTaken and OptionError; then nothing was changed.
         """
@@ -336,7 +338,7 @@ class Queue:
         self.store.close()
 
     def __dir__(self) -> list[str]:
-        return [*VERBS, *(name for name in super().__dir__() if name.startswith("__"))]
+        return [*PUBLIC_NAMES, *(name for name in super().__dir__() if name.startswith("__"))]
 
     def __enter__(self) -> Queue:
         return self
@@ -371,7 +373,7 @@ def _check_max_payload(max_payload: object) -> None:
         raise OptionError(owner="Queue", problem=problem)
 
 
-def _parsed(row: JobRow) -> object:
+def _decoded_result(row: JobRow) -> object:
     try:
         return json.loads(row.result or "null")
     except (ValueError, RecursionError) as error:

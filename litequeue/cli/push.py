@@ -103,7 +103,10 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         help="cancel the job if it was not started by then: 1h after the push, '18:00'",
     )
     parser.add_argument(
-        "--keep", metavar="S", type=seconds, help="how long to keep the result, in seconds"
+        "--keep",
+        metavar="S",
+        type=seconds,
+        help="how long to keep the job and its result: 3600, 12h",
     )
     parser.add_argument(
         "--on-failure",
@@ -111,7 +114,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         help="whether to keep or delete the job when it has failed",
     )
     parser.add_argument(
-        "--timeout", metavar="S", type=seconds, help="how long one attempt may take, in seconds"
+        "--timeout", metavar="S", type=seconds, help="how long one attempt may take: 30, 5m"
     )
 
 

@@ -156,7 +156,7 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
         "--keep",
         metavar="S",
         type=seconds,
-        help="how long to keep finished jobs and their results, in seconds",
+        help="how long to keep jobs and their results after success: 3600, 12h",
     )
     parser.add_argument("--quiet", action="store_true", help="print only failures")
     parser.add_argument(

@@ -14,7 +14,7 @@ from litequeue.records import JobRow, State
 from litequeue.store.batches import Batches
 from litequeue.store.dependencies import Dependencies
 from litequeue.store.finish import Executions
-from litequeue.store.insert import NO_OPTIONS, Alike, Inserts, Pushable, Pushed
+from litequeue.store.insert import NO_OPTIONS, Inserts, Pushable, Pushed, RowGroup
 from litequeue.store.unblock import Unblocker
 
 if TYPE_CHECKING:
@@ -114,10 +114,10 @@ class BatchInserts:
             self._batches.add(row.id, count, cursor, last=last, now=now)
             self._unblocker.close_batch(row.id)
 
-    def _insert_jobs(self, batch: int, many: list[Alike]) -> tuple[list[int], int]:
+    def _insert_jobs(self, batch: int, many: list[RowGroup]) -> tuple[list[int], int]:
         """Store the jobs of a batch; returns their ids, and how many were stored: a unique
         job that existed before is not part of the batch."""
         highest = self._dependencies.highest_id()
-        jobs = [Alike({**each.values, "batch": batch}, each.payloads) for each in many]
+        jobs = [RowGroup({**each.values, "batch": batch}, each.payloads) for each in many]
         ids = self._inserts.insert_many(jobs)
         return ids, len({id for id in ids if id > highest})

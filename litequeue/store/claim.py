@@ -83,8 +83,8 @@ class Claims:
 
         With ``queues``, the jobs come from the first of them that has a due job; without,
         from all queues that are not paused, by priority, then age. Jobs that are claimed
-        together have no key, are no step of a batch and have not failed before; ``fits`` is
-        called for each in turn, the first included.
+        together have no concurrency key, are not steps of a batch and have not failed before.
+        ``fits`` is called for each in turn, the first included.
         """
         while self.has_ready(queues) or self._has_due():
             with self._database.transaction():
@@ -217,7 +217,7 @@ class Claims:
     set state = 5, attempts = attempts + 1, worker = :worker, reserved_at = :now, slot = null
     where state = 3 and id in (select value from json_each(:ids))"""
 
-    # Both return at most about ``most`` ready jobs in running order, and stop before the first
+    # Both return at most ``most`` ready jobs in running order, and stop before the first
     # that has to be claimed alone. The rows are as they will be once this worker has claimed them.
 
     def _by_queue(self, worker: int, now: int, queues: Sequence[str], most: int) -> list[JobRow]:

@@ -24,10 +24,9 @@ if TYPE_CHECKING:
 LONGEST_KEY = 200
 # A larger payload is stored, with a warning.
 LARGE_BYTES = 64 * 1024
-# The names of the payloads in a statement that inserts many rows.
+# The parameter names of the payloads in a statement that inserts many rows.
 PAYLOADS = [f"payload_{place}" for place in range(64)]
-REMEDY = "store the file, and push its path"
-
+REMEDY = "store the data in a file, and push its path"
 
 NO_OPTIONS = Options()
 NO_TERMS = terms_of(NO_OPTIONS)
@@ -44,8 +43,8 @@ Pushed = Pushable | tuple[str, Mapping[str, object]]
 Values = dict[str, object]
 
 
-class Alike(NamedTuple):
-    """New rows in a sequence that differ only in their payloads."""
+class RowGroup(NamedTuple):
+    """Consecutive new rows that differ only in their payloads."""
 
     values: Values
     payloads: list[str]
@@ -85,8 +84,8 @@ class Inserts:
         self._batches = batches
         self._max_payload = max_payload
         # A payload of this many characters, at most four bytes each, needs no further check.
-        self._light = min(max_payload or LARGE_BYTES, LARGE_BYTES) // 4
-        self._large: set[str] = set()
+        self._unchecked_length = min(max_payload or LARGE_BYTES, LARGE_BYTES) // 4
+        self._warned: set[str] = set()
         self.declared: dict[str, Options] = {}
         """The options of the classes that were pushed here, by name."""
 
@@ -188,7 +187,7 @@ class Inserts:
         self._notify(str(values["queue"]))
         return id
 
-    def insert_many(self, many: list[Alike]) -> list[int]:
+    def insert_many(self, many: list[RowGroup]) -> list[int]:
         """Store rows in one transaction, and return their ids in order."""
         if not many:
             return []
@@ -211,9 +210,9 @@ class Inserts:
     MANY_PLAIN: ClassVar = _many(PLAIN)
     MANY: ClassVar = _many(PUSH)
 
-    def _insert(self, alike: Alike) -> range:
+    def _insert(self, group: RowGroup) -> range:
         """Insert rows in order, and return their ids."""
-        values, payloads, plain = alike
+        values, payloads, plain = group
         start = last = 0
         for count, insert in (self.MANY_PLAIN if plain else self.MANY).items():
             while start + count <= len(payloads):
@@ -245,16 +244,17 @@ class Inserts:
             parent = self.insert(self.row(parent, NO_OPTIONS))
         return self._dependencies().parent(parent)
 
-    def rows(self, jobs: Iterable[tuple[Pushed, Options]]) -> list[Alike]:
-        """The rows of jobs that are pushed at the same time."""
-        now, rows, last, before = self._clock(), list[Alike](), None, NO_OPTIONS
+    def rows(self, jobs: Iterable[tuple[Pushed, Options]]) -> list[RowGroup]:
+        """The rows of jobs that are pushed at the same time. Consecutive jobs of one class or name
+        share a group, if only their payloads differ."""
+        now, rows, last, before = self._clock(), list[RowGroup](), None, NO_OPTIONS
         name, payloads = "", list[str]()
         encode: Callable[[Any], str] = _fields
         for each, given in jobs:
             kind = each[0] if isinstance(each, tuple) else type(each)
             if kind == last and given is before:
                 text = encode(each)
-                if len(text) > self._light:
+                if len(text) > self._unchecked_length:
                     self._check_size(name, text)
                 payloads.append(text)
             else:
@@ -263,7 +263,7 @@ class Inserts:
                 terms = _terms(spec, given)
                 plain = terms.plain and not spec.step
                 name, encode, payloads = spec.name, spec.encode or encode, [spec.payload]
-                rows.append(Alike(_values(job, spec, terms, now), payloads, plain))
+                rows.append(RowGroup(_values(job, spec, terms, now), payloads, plain))
                 last, before = kind if spec.encode and terms.alike else None, given
         return rows
 
@@ -289,8 +289,11 @@ class Inserts:
                 raise no_job(verb, job) from None
             self.declared[spec.name] = spec.options
         else:
-            raise OptionError(owner="push", problem="a job has its payload in it; give a name")
-        if len(spec.payload) > self._light:
+            raise OptionError(
+                owner="push",
+                problem="a job has its own fields; push it alone",
+            )
+        if len(spec.payload) > self._unchecked_length:
             self._check_size(spec.name, spec.payload)
         return spec
 
@@ -304,8 +307,8 @@ class Inserts:
                 problem=f"the payload has {size} bytes, and this queue takes at most "
                 f"{self._max_payload}: {REMEDY}",
             )
-        if size > LARGE_BYTES and name not in self._large:
-            self._large.add(name)
+        if size > LARGE_BYTES and name not in self._warned:
+            self._warned.add(name)
             from litequeue.log import logger  # most producers log nothing
 
             logger.warning("%s: a payload of %d KiB is large: %s", name, size // 1024, REMEDY)
@@ -355,7 +358,7 @@ def _terms(spec: Spec, given: Options) -> Terms:
 
 
 def _values(job: Pushable | str, spec: Spec, terms: Terms, now: float) -> Values:
-    """The columns of a row, but for its payload."""
+    """The columns of a row, except its payload."""
     at = (due_at if terms.at else due)(terms.when, now) if terms.delayed else now
     return {
         "name": spec.name,
@@ -399,13 +402,16 @@ def _key_of(
 
 def _called(option: Callable[..., str], job: Pushable | str, spec: Spec) -> str:
     if isinstance(job, str):
-        raise OptionError(owner=job, problem="a key by a callable needs the job, not its name")
+        raise OptionError(
+            owner=job,
+            problem="a callable needs the job itself to compute a key, not its name",
+        )
     try:
         found: object = option(job)
     except Exception as error:
         raise OptionError(owner=spec.name, problem=f"its key raises {error!r}") from error
     if not isinstance(found, str) or not found:
-        raise OptionError(owner=spec.name, problem=f"a key is a text, not {found!r}")
+        raise OptionError(owner=spec.name, problem=f"a key must be text, not {found!r}")
     return found
 
 

@@ -37,7 +37,7 @@ from litequeue.worker.shutdown import ForcedShutdown, Shutdown
 from litequeue.worker.timeout import Timeouts
 
 T = TypeVar("T")
-# Why a run did not outlive its worker.
+# Why a run ended with the process of its worker.
 DeathOfRun = JobTimeout | WorkerDied | JobLeftTransaction
 Claim = Callable[[], list[JobRow]]
 
@@ -87,8 +87,9 @@ class Execution:
 
     @property
     def may_wait(self) -> bool:
-        """Whether the end can be written together with others. An equal of a unique job can be
-        pushed from then on, and after a failure the job may be due again at once."""
+        """Whether the end can be written later, together with others. The end of a unique job
+        cannot: until it is written, no equal job can be pushed. The end of a failed run
+        cannot: the job may be due again at once."""
         return self.in_table or (self.succeeded and self.row.unique_key is None)
 
 
@@ -151,8 +152,8 @@ class Executor:
         settled: Callable[[], Sequence[int]] = tuple,
     ) -> list[JobRow]:
         """Write how these runs ended, in one transaction, which also claims the next jobs; their
-        rows are returned. ``settled`` gives the ids of those that a reclaimer may have completed
-        for this worker."""
+        rows are returned. ``settled`` returns the ids of jobs that another process may have
+        completed while it reclaimed from this worker."""
         self._timeouts.disarm()
         if not executions:
             return []
@@ -174,7 +175,7 @@ class Executor:
         """End a run whose worker has died, with ``error``: it is retried later, or has failed if
         its retries are exhausted."""
         execution = self._resolve(row)
-        # If the payload cannot be decoded, there is only no hook to call.
+        # If the payload cannot be decoded, no hook is called.
         with suppress(Exception):
             self._decode(execution)
         execution.error = error
@@ -397,14 +398,14 @@ class Executor:
             self._report(job.failed, error)
 
     def _report_unknown(self, row: JobRow) -> None:
-        """Say once for each name that its jobs wait; they are looked at again and again."""
+        """Say once for each name that its jobs wait; they are tried again and again."""
         if row.name in self._unknown:
             return
         self._unknown.add(row.name)
         failed = ", ".join(self._unimported)
         logger.warning(
             "Job %d was put back, its attempt not used: this worker has no job named %s%s. Such "
-            "jobs are looked at again, and fail for good a day after the first look.",
+            "jobs are tried again, and fail permanently a day after the first try.",
             row.id,
             row.name,
             f", and these modules failed to import: {failed}" if failed else "",
@@ -425,7 +426,7 @@ def has_hook(cls: type[Job] | None) -> bool:
 
 
 def _encoded(execution: Execution) -> str | None:
-    """The result of a job as JSON text; None if it is no JSON."""
+    """The result of a job as JSON text; None if it cannot be encoded."""
     try:
         return encode_result(execution.result)
     except PayloadError as error:
@@ -436,7 +437,7 @@ def _encoded(execution: Execution) -> str | None:
 
 
 def _chance() -> float:
-    import random  # a worker whose jobs succeed does without
+    import random  # not needed while all jobs succeed
 
     return random.random()
 

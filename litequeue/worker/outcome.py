@@ -19,8 +19,8 @@ LONGEST_EXCEPTION = 20_000
 LONGEST_HEADLINE = 500
 OUR_ERRORS = "litequeue.errors."
 SNOOZE_SECONDS = 60.0
-# A job that no class answers to is looked at again after so long, doubling up to the longest;
-# so long after the first look it fails for good.
+# A job that no class answers to is tried again after so long, doubling up to the longest;
+# so long after the first try it fails permanently.
 UNKNOWN_PAUSE_SECONDS = 10.0
 LONGEST_UNKNOWN_PAUSE_SECONDS = 300.0
 UNKNOWN_SECONDS = 24 * 3600.0
@@ -179,7 +179,7 @@ def _snooze(error: Snooze) -> float:
 
 
 def _unknown_pause(row: JobRow, now: float) -> float:
-    """The seconds until a job that no class answers to is looked at again; 0 where it is to
+    """The seconds until a job that no class answers to is tried again; 0 where it is to
     fail. With each look as long after the first as the pauses before it took, they double."""
     since = now if row.unknown_since is None else row.unknown_since.timestamp()
     waited = max(0.0, now - since)

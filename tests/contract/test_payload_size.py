@@ -51,7 +51,7 @@ def test_a_large_payload_is_remarked_on_with_the_way_out(
     queue.push("store", of_size(100 * 1024))
     (record,) = caplog.records
     assert record.name == "litequeue"
-    remark = "store: a payload of 100 KiB is large: store the file, and push its path"
+    remark = "store: a payload of 100 KiB is large: store the data in a file, and push its path"
     assert warnings(caplog) == [remark]
 
 

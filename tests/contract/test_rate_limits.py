@@ -110,7 +110,7 @@ def test_jobs_of_one_key_share_the_limit(
 def test_the_key_may_be_a_function_of_the_job(queue: Queue) -> None:
     ids = queue.push_many([Call(1)] * 3 + [Call(2)] * 3)
     assert started(queue) == [*ids[:2], *ids[3:5]]
-    with pytest.raises(OptionError, match="a key by a callable needs the job"):
+    with pytest.raises(OptionError, match="a callable needs the job itself"):
         queue.push("call", rate_limit="1/s", rate_key=lambda call: "k")
 
 

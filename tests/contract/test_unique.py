@@ -318,7 +318,7 @@ def test_a_long_payload_is_a_long_key(queue: Queue) -> None:
 
 @pytest.mark.parametrize("nonsense", [None, 7, b"key", "", True])
 def test_a_callable_that_gives_no_key_is_refused(queue: Queue, nonsense: object) -> None:
-    with pytest.raises(OptionError, match=re.escape(f"a key is a text, not {nonsense!r}")):
+    with pytest.raises(OptionError, match=re.escape(f"a key must be text, not {nonsense!r}")):
         queue.push(Plain(), unique=lambda plain: nonsense)  # type: ignore[arg-type, return-value]
     assert stored(queue) == 0
 
@@ -330,7 +330,7 @@ def test_what_a_callable_raises_is_told_with_the_job(queue: Queue) -> None:
 
 
 def test_a_callable_needs_the_job_and_not_its_name(queue: Queue) -> None:
-    message = "send-mail: a key by a callable needs the job, not its name"
+    message = "send-mail: a callable needs the job itself to compute a key, not its name"
     with pytest.raises(OptionError, match=f"^{re.escape(message)}$"):
         queue.push("send-mail", {}, unique=str)
     with pytest.raises(OptionError, match=re.escape(message)):
