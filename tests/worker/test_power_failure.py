@@ -73,10 +73,10 @@ def drain(queue: Queue) -> None:
     assert queue.store.presence.workers() == []
 
 
-def test_a_job_that_only_the_hand_knows_to_be_finished_runs_after_a_power_failure(
+def test_a_job_finished_only_in_the_prefetch_log_runs_again_after_a_power_failure(
     queue: Queue, start_machine_anew: Callable[[], None]
 ) -> None:
-    """It had pushed another, and that commit was taken back."""
+    """It had pushed another job, and the power failure lost that commit."""
     registration, rows = claimed(queue, 3)
     registration.prefetch_log.finish()
     assert registration.prefetch_log.start()
@@ -87,7 +87,7 @@ def test_a_job_that_only_the_hand_knows_to_be_finished_runs_after_a_power_failur
     assert sorted(followed) == [row.id for row in rows]
 
 
-def test_after_another_start_nobody_is_charged_not_even_the_one_alone(
+def test_after_a_reboot_no_job_is_charged_even_if_only_one_was_claimed(
     queue: Queue, start_machine_anew: Callable[[], None]
 ) -> None:
     registration, rows = claimed(queue, 1)
@@ -97,7 +97,7 @@ def test_after_another_start_nobody_is_charged_not_even_the_one_alone(
     assert runs == [(rows[0].id, 1)]
 
 
-def test_under_the_same_start_the_one_that_ran_is_charged_and_the_finished_is_complete(
+def test_without_a_reboot_the_running_job_is_charged_and_the_finished_one_is_complete(
     queue: Queue,
 ) -> None:
     registration, rows = claimed(queue, 3)
@@ -109,14 +109,14 @@ def test_under_the_same_start_the_one_that_ran_is_charged_and_the_finished_is_co
 
 
 VERBS: dict[str, Callable[[Queue], object]] = {
-    "recall": lambda queue: queue.store.reclaimer.reclaim(),
+    "reclaim": lambda queue: queue.store.reclaimer.reclaim(),
     "cancel": lambda queue: queue.cancel(queue.push("other")),
     "pause": lambda queue: queue.pause("elsewhere"),
 }
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_no_verb_of_an_operator_believes_the_hand_either(
+def test_no_command_of_an_operator_trusts_the_prefetch_log_after_a_power_failure(
     verb: str, queue: Queue, start_machine_anew: Callable[[], None]
 ) -> None:
     registration, rows = claimed(queue, 3)
@@ -140,10 +140,10 @@ def put_in_place(copy: Path, queue: Queue) -> None:
     shutil.copyfile(copy, queue.path)
 
 
-def test_a_backup_from_the_middle_of_a_hand_is_restored_and_loses_nothing(
+def test_a_backup_taken_during_a_prefetch_is_restored_without_losing_jobs(
     queue: Queue, tmp_path: Path
 ) -> None:
-    """The inode, the start of the machine and the claim are those that the hand names."""
+    """The inode, the start of the machine and the claim are those that the prefetch log names."""
     registration, rows = claimed(queue, 3)
     queue.backup(tmp_path / "copy.db")
     queue.push(Follower(rows[0].id))
@@ -156,7 +156,7 @@ def test_a_backup_from_the_middle_of_a_hand_is_restored_and_loses_nothing(
     assert sorted(followed) == [row.id for row in rows]
 
 
-def test_a_copy_by_another_tool_from_an_older_claim_is_not_what_the_hand_is_about(
+def test_a_copy_with_an_older_claim_does_not_match_the_prefetch_log(
     queue: Queue, tmp_path: Path, clock: Clock
 ) -> None:
     registration, rows = claimed(queue, 3)

@@ -62,7 +62,7 @@ DEEDS["large"] = lambda: "\u20ac" * 5000
 DEEDS["no json"] = lambda: object()
 DEEDS["push"] = lambda: current().push(Does("nothing"))
 DEEDS["push unique"] = lambda: current().push(Does("nothing"), unique=True)
-DEEDS["recall"] = lambda: current().pushes_to.store.reclaimer.reclaim()
+DEEDS["reclaim"] = lambda: current().pushes_to.store.reclaimer.reclaim()
 
 
 @deed("raise")
@@ -191,7 +191,9 @@ def row_of(queue: Queue, *words: str) -> list[int]:
     return [queue.push(Does(word)) for word in words]
 
 
-def test_jobs_run_in_order_and_are_told_of_when_they_are_gone(queue: Queue, told: Told) -> None:
+def test_jobs_run_in_order_and_are_reported_after_their_rows_are_gone(
+    queue: Queue, told: Told
+) -> None:
     ids = row_of(queue, *["nothing"] * 5)
     worker_of(queue, told).run()
     assert told.of("started") == told.of("ended") == ids
@@ -225,7 +227,7 @@ ENDS = {
     "large": None,
     "no json": None,
     "push": None,
-    "recall": None,
+    "reclaim": None,
 }
 
 
@@ -254,7 +256,7 @@ def test_every_kind_of_end_at_once(queue: Queue, told: Told) -> None:
     assert queue.store.database.rows(sql) == [(3,)]
 
 
-def test_those_who_wait_get_what_was_returned_whatever_its_size(queue: Queue, told: Told) -> None:
+def test_waiting_callers_get_the_result_whatever_its_size(queue: Queue, told: Told) -> None:
     parents = row_of(queue, "result", "large", "nothing", "no json")
     queue.push(Follows(), after=parents)
     worker_of(queue, told).run()
@@ -307,16 +309,14 @@ def test_a_job_may_cancel_the_one_that_comes_after_it(queue: Queue, told: Told) 
 
 
 @pytest.mark.parametrize("word", ["forget last", "wait for last"])
-def test_to_a_job_the_one_before_it_is_over(word: str, queue: Queue, told: Told) -> None:
+def test_each_job_sees_the_one_before_it_as_ended(word: str, queue: Queue, told: Told) -> None:
     ids = row_of(queue, "nothing", word, "nothing")
     worker_of(queue, told).run()
     assert told.ended_as == dict.fromkeys(ids, State.DONE)
     assert told.of("started") == ids
 
 
-def test_behind_a_job_that_takes_long_the_others_are_given_back_meanwhile(
-    queue: Queue, told: Told
-) -> None:
+def test_the_jobs_behind_a_long_one_are_released_while_it_runs(queue: Queue, told: Told) -> None:
     ids = row_of(queue, "nothing", "until others are back", "nothing", "nothing")
     worker_of(queue, told).run()
     assert told.ended_as == dict.fromkeys(ids, State.DONE)
@@ -350,14 +350,14 @@ def test_a_worker_runs_no_more_than_it_may(most: int, queue: Queue, told: Told) 
     assert len(told.of("ended")) == len(claimed) == most
 
 
-def test_nothing_starts_in_a_hand_that_was_recalled(
+def test_no_job_starts_after_the_prefetch_was_reclaimed(
     queue: Queue, told: Told, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Others may reclaim it at every moment; here it is just before each second start."""
     ids = row_of(queue, *["nothing"] * 6)
     start = PrefetchLog.start
 
-    def recalled_before(prefetch_log: PrefetchLog) -> bool:
+    def reclaimed_before(prefetch_log: PrefetchLog) -> bool:
         first = not told.events or told.events[-1][0] == "ended"
         if first or prefetch_log.count < 2:
             return start(prefetch_log)
@@ -366,12 +366,12 @@ def test_nothing_starts_in_a_hand_that_was_recalled(
         assert not started
         return started
 
-    monkeypatch.setattr(PrefetchLog, "start", recalled_before)
+    monkeypatch.setattr(PrefetchLog, "start", reclaimed_before)
     worker_of(queue, told).run()
     assert told.of("started") == told.of("ended") == ids
 
 
-def test_a_lock_that_another_keeps_puts_off_the_end_and_loses_nothing(
+def test_a_locked_file_delays_the_end_of_a_run_and_loses_no_job(
     queue: Queue, told: Told, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ids = row_of(queue, "nothing", "nothing", "stop", "nothing")
@@ -404,7 +404,7 @@ def refuse(queue: Queue, verb: str, patch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("prefetch", [1, 250])
-def test_a_run_whose_end_could_not_be_written_has_spent_its_attempt(
+def test_a_run_whose_end_could_not_be_written_has_used_its_attempt(
     prefetch: int, queue: Queue, told: Told, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ids = row_of(queue, "nothing", "retry", "nothing")

@@ -24,7 +24,7 @@ def test_a_worker_fetches_one_and_then_twice_as_many_each_time() -> None:
     assert found == [1, 2, 4, 8, 16, 32, 64, 128, MOST, MOST]
 
 
-def test_after_few_it_asks_for_no_fewer_than_before() -> None:
+def test_after_a_small_fetch_it_asks_for_no_fewer_than_before() -> None:
     prefetch_size = PrefetchSize(MOST)
     prefetch_size.fetched(50)
     prefetch_size.fetched(3)
@@ -44,19 +44,19 @@ def test_it_never_fetches_more_than_it_may(prefetch_size: PrefetchSize, most: in
 
 
 @pytest.mark.parametrize("most", [0, -1, MOST + 1])
-def test_a_hand_holds_from_one_to_its_most(most: int) -> None:
+def test_prefetch_must_be_within_its_limits(most: int) -> None:
     with pytest.raises(OptionError, match=rf"prefetch must be .* from 1 to {MOST}, not {most}"):
         PrefetchSize(most)
 
 
-def test_what_was_never_measured_does_not_fit() -> None:
+def test_a_job_that_was_never_measured_does_not_fit() -> None:
     prefetch_size = PrefetchSize(MOST)
     prefetch_size.ran("known", 0.0001)
     assert fitting(prefetch_size, "unknown", "known") == 0
     assert fitting(prefetch_size, "known", "unknown", "known") == 1
 
 
-def test_as_much_is_fetched_as_takes_that_long() -> None:
+def test_as_many_jobs_are_fetched_as_fit_into_the_time() -> None:
     prefetch_size = PrefetchSize(MOST)
     prefetch_size.ran("tenth", PREFETCH_SECONDS / 10)
     assert fitting(prefetch_size, *["tenth"] * 50) in (9, 10)
@@ -65,7 +65,7 @@ def test_as_much_is_fetched_as_takes_that_long() -> None:
 
 
 @pytest.mark.parametrize("seconds", [PREFETCH_SECONDS, 1, 3600])
-def test_a_slow_job_takes_no_other_along(seconds: float) -> None:
+def test_no_other_job_is_fetched_with_a_slow_one(seconds: float) -> None:
     prefetch_size = PrefetchSize(MOST)
     prefetch_size.ran("slow", seconds)
     prefetch_size.ran("short", 0.0001)

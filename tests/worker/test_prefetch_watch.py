@@ -1,4 +1,4 @@
-"""The thread that has a hand recalled when a job in it takes longer than was thought."""
+"""The thread that has prefetched jobs reclaimed when one takes longer than expected."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from litequeue.worker.prefetch import PrefetchWatch
 
 
 class Watched:
-    """A hand that is watched, and how often it was recalled."""
+    """A prefetch log that is watched, and how often it was reclaimed."""
 
     def __init__(self, path: Path) -> None:
         self.prefetch_log = PrefetchLog(path, 0o600)
-        self.recalls = 0
+        self.reclaims = 0
         self.error: DatabaseBusy | None = None
         self.watch = PrefetchWatch(self.prefetch_log, self.reclaim)
 
     def reclaim(self) -> None:
-        self.recalls += 1
+        self.reclaims += 1
         if self.error:
             raise self.error
 
@@ -36,34 +36,32 @@ def watched(tmp_path: Path) -> Iterator[Watched]:
     made.prefetch_log.close()
 
 
-def test_a_hand_that_does_not_move_is_recalled_once(watched: Watched) -> None:
+def test_a_prefetch_log_that_does_not_move_is_reclaimed_once(watched: Watched) -> None:
     watched.prefetch_log.begin([1, 2, 3])
     watched.prefetch_log.start()
     watched.watch.begin()
-    wait_until(lambda: watched.recalls == 1)
+    wait_until(lambda: watched.reclaims == 1)
     assert read(watched.prefetch_log.path).unstarted == (2, 3)
 
 
-def test_a_hand_that_has_moved_is_watched_further(watched: Watched) -> None:
+def test_a_prefetch_log_that_has_moved_is_still_watched(watched: Watched) -> None:
     watched.prefetch_log.begin([1, 2, 3])
     watched.prefetch_log.start()
     watched.watch.begin()
     watched.prefetch_log.finish()
     assert watched.prefetch_log.start()
-    wait_until(lambda: watched.recalls == 1)
+    wait_until(lambda: watched.reclaims == 1)
 
 
-def test_a_recall_that_failed_is_tried_again(
-    watched: Watched, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failed_reclaim_is_tried_again(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("litequeue.worker.prefetch.WATCH_STOP_SECONDS", 0.01)
     watched.error = DatabaseBusy(path="jobs.db", waited=1)
     watched.prefetch_log.begin([1, 2])
     watched.prefetch_log.start()
     watched.watch.begin()
-    wait_until(lambda: watched.recalls >= 3)
+    wait_until(lambda: watched.reclaims >= 3)
 
 
 def test_a_watch_that_never_began_ends(watched: Watched) -> None:
     watched.watch.end()
-    assert watched.recalls == 0
+    assert watched.reclaims == 0
