@@ -1,7 +1,7 @@
-"""The end of a worker's process, which nothing that a job has left behind can put off.
+"""Ends a worker's process in time, even if a job has left threads or processes running.
 
-Python waits at its end for threads that are no daemons, for children of multiprocessing
-and for the handlers of atexit. A worker whose work is over gives them some seconds.
+At exit, Python waits for non-daemon threads, for children of multiprocessing and for the
+atexit handlers. A worker that has finished gives them some seconds, then ends the process.
 """
 
 from __future__ import annotations
@@ -23,18 +23,19 @@ from litequeue.worker.shutdown import SIGNALS, block_signals
 if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess
 
-# What is about to end by itself needs no word.
+# No warning about threads and processes that end within this time.
 FIRST_WARNING_SECONDS = 0.5
-# What the flushing of a stream has, which a thread may keep locked.
+# The time limit for flushing the streams, which a thread may keep locked.
 FLUSH_SECONDS = 1.0
-# How much later the process is ended without Python, if the thread that does so could not.
+# How much later faulthandler ends the process, if the Python thread could not.
 WITHOUT_PYTHON_SECONDS = 3.0
 
 
 def end_within(seconds: float, status: int) -> None:
-    """See to it that this process, which has nothing left to do, ends within so many
-    seconds and with this exit status; at once at the next signal to stop. To be called
-    in the main thread, right before its end."""
+    """Make this process end within ``seconds``, with the exit status ``status``.
+
+    The next signal to stop ends it at once. Call this in the main thread, as its last step.
+    """
     for number in SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, lambda number, frame: _end(status))
@@ -42,9 +43,9 @@ def end_within(seconds: float, status: int) -> None:
         target=_watch, args=(seconds, status), name="litequeue-ending", daemon=True
     ).start()
     with suppress(Exception):
-        # Where a thread does not let any other run, or the interpreter is half gone.
+        # For a thread that never releases the GIL, or an interpreter that is shutting down.
         faulthandler.dump_traceback_later(seconds + WITHOUT_PYTHON_SECONDS, exit=True)
-    _briefly(_flush)
+    _with_time_limit(_flush)
 
 
 def _watch(seconds: float, status: int) -> None:
@@ -54,16 +55,16 @@ def _watch(seconds: float, status: int) -> None:
     left = _left_running()
     if left:
         words = "The work is over, but this is still running, and is ended in %g s: %s"
-        _briefly(lambda: logger.warning(words, seconds - first, ", ".join(left)))
+        _with_time_limit(lambda: logger.warning(words, seconds - first, ", ".join(left)))
     time.sleep(seconds - first)
     if not left:
         words = "The handlers of atexit did not end within %g s; this process ends now"
-        _briefly(lambda: logger.warning(words, seconds))
+        _with_time_limit(lambda: logger.warning(words, seconds))
     _end(status)
 
 
 def _left_running() -> list[str]:
-    """What Python would wait for, by name."""
+    """Return the names of the threads and processes that Python would wait for."""
     own = (threading.main_thread(), threading.current_thread())
     left = [
         f"thread {thread.name!r}"
@@ -74,7 +75,7 @@ def _left_running() -> list[str]:
 
 
 def _children() -> list[BaseProcess]:
-    """The children of multiprocessing, if a job has ever imported that."""
+    """Return the children of multiprocessing; none if it was never imported."""
     children = getattr(sys.modules.get("multiprocessing"), "active_children", list)
     with suppress(Exception):
         return list(children())
@@ -85,14 +86,14 @@ def _end(status: int) -> None:
     for child in _children():
         with suppress(Exception):
             child.kill()
-    _briefly(_flush)
+    _with_time_limit(_flush)
     os._exit(status)
 
 
-def _briefly(action: Callable[[], None]) -> None:
-    """Do it in another thread, and go on if that is held up."""
+def _with_time_limit(action: Callable[[], None]) -> None:
+    """Run ``action`` in another thread, and wait at most FLUSH_SECONDS for it."""
     thread = threading.Thread(target=action, daemon=True)
-    with suppress(RuntimeError):  # none can be started when the interpreter is half gone
+    with suppress(RuntimeError):  # no thread can start while the interpreter shuts down
         thread.start()
         thread.join(FLUSH_SECONDS)
 

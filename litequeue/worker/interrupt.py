@@ -1,8 +1,8 @@
-"""Raising in a running job what is to end it, and nowhere else.
+"""Raises an exception inside a running job, to end it, and nowhere else.
 
-A signal handler of Python runs between any two lines of the main thread, and most of those
-are not the job's: what it raised in a worker's own lines would end the worker. So nothing
-is raised unless the job's own code runs; if it does not, the alarm tries again.
+A Python signal handler can run between any two lines of the main thread. An exception
+raised in the worker's own code would end the worker. So it is raised only while the job's
+own code runs; otherwise the alarm tries again.
 """
 
 from __future__ import annotations
@@ -17,25 +17,25 @@ from types import CodeType, FrameType
 from litequeue.engine.database import Database
 from litequeue.jobs.context import Run
 
-# How soon an alarm that came at a wrong moment comes again.
+# The delay before an alarm that fired outside the job's own code fires again.
 RETRY_SECONDS = 0.002
-# How far the remaining time of the timer may be from what was computed.
+# How far the timer's remaining time may differ from the computed one.
 SAME_TIMER_SECONDS = 0.01
 
-# Below these, a job is inside steps that belong together: the state of a transaction and
-# what is known of it, a stop and what it prints.
+# Code below these modules must not be interrupted: it changes a transaction and the record of
+# its state, or handles a stop and prints its message.
 WHOLE_MODULES = frozenset(
     {"litequeue.engine.database", "litequeue.worker.interrupt", "litequeue.worker.shutdown"}
 )
 WHOLE: CodeType = Run.transaction.__wrapped__.__code__  # type: ignore[attr-defined]
-# What waits for a lock of the database has changed nothing yet, and may wait for long.
+# Code that waits for the database lock may be interrupted: it has changed nothing yet.
 WAITING: CodeType = Database._retry_while_locked.__code__
 
 Action = Callable[[FrameType | None], None]
 
 
 def run_job(handle: Callable[[], object]) -> object:
-    """Call a job's ``handle``: what is raised from outside is raised below this frame."""
+    """Call a job's ``handle``; its frame marks where the job's own code begins."""
     return handle()
 
 
@@ -43,10 +43,12 @@ _BOUNDARY = run_job.__code__
 
 
 def within_job(frame: FrameType | None) -> bool:
-    """Whether an exception that is raised in ``frame``, the innermost of a thread, comes out
-    of a job that has not returned yet, and leaves nothing half done."""
+    """Whether an exception can be raised safely in ``frame``, the innermost of a thread.
+
+    This is so inside a job that has not returned, and not in steps that belong together.
+    """
     if frame is None or frame.f_code is _BOUNDARY or _module(frame) == "contextlib":
-        # A block of ``with`` whose __exit__ was called, and has not begun, never ends.
+        # An exception just before the first line of an __exit__ would skip its clean-up.
         return False
     waits = frame.f_code is WAITING
     while frame is not None:
@@ -64,15 +66,15 @@ def _module(frame: FrameType) -> object:
 
 
 class Alarm:
-    """The interval timer of the main thread, shared by everything that waits for a moment.
+    """The interval timer of the main thread, shared by timeouts and stops.
 
-    The timer is set anew only if it would fire too late. It may fire for something that was
-    cancelled, and is then set for what is due next: so jobs with the same timeout that run one
-    after the other cost no system call each but one.
+    The timer is set again only if it would fire too late. If it fires for an action that was
+    cancelled, it is set for the next one. So consecutive jobs with the same timeout share one
+    system call to set it.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        """``clock`` gives seconds that are never set back."""
+        """``clock`` returns monotonic seconds."""
         self._clock = clock
         self._due: dict[str, tuple[float, Action]] = {}
         self._fires_at = inf
@@ -80,34 +82,36 @@ class Alarm:
         self._thread = 0
 
     def begin(self) -> None:
-        """Belong to this thread, whose SIGALRM calls ``fire`` from now on."""
+        """Use the timer in this thread, which must be the one that handles SIGALRM."""
         self._thread = threading.get_ident()
 
     def end(self) -> None:
-        """Forget everything that is due, and the thread."""
+        """Cancel all actions, stop the timer and forget the thread."""
         if self._thread:
             self._due.clear()
             self.stop()
             self._thread = 0
 
     def forget(self) -> None:
-        """Do the same in a forked child, which has not inherited the timer."""
+        """Cancel all actions in a forked child, which does not inherit the timer."""
         self._due.clear()
         self._fires_at, self._thread = inf, 0
 
     def here(self) -> bool:
-        """Whether it belongs to the thread that asks."""
+        """Whether the calling thread is the one that uses the timer."""
         return self._thread == threading.get_ident()
 
     def set(self, name: str, seconds: float, action: Action) -> None:
-        """Call ``action`` with the frame that then runs, once, in ``seconds``; there is one
-        action of each ``name``."""
+        """Call ``action`` once, in ``seconds``, with the frame that runs then.
+
+        It replaces an earlier action of the same ``name``.
+        """
         if self._thread:
             self._due[name] = (self._clock() + seconds, action)
             self._arm()
 
     def cancel(self, name: str) -> None:
-        """Do not call that action."""
+        """Cancel the action of this name, if there is one."""
         self._due.pop(name, None)
 
     def stop(self) -> None:
@@ -115,12 +119,14 @@ class Alarm:
         if self._fires_at < inf and not self._due:
             self._fires_at = inf
             signal.setitimer(signal.ITIMER_REAL, 0)
-            # A signal handler may have set something in between.
+            # A signal handler may have set an action in the meantime.
             self._arm()
 
     def restore(self) -> bool:
-        """Set the timer again if a job has changed it; return whether the job had left one
-        running."""
+        """Set the timer again if a job has changed it.
+
+        Returns whether the job had left a timer running.
+        """
         left, interval = signal.getitimer(signal.ITIMER_REAL)
         ours = max(0.0, self._fires_at - self._clock()) if self._fires_at < inf else 0.0
         if not interval and abs(left - ours) < SAME_TIMER_SECONDS:
@@ -131,31 +137,31 @@ class Alarm:
         return left > 0
 
     def fire(self, number: int, frame: FrameType | None) -> None:
-        """Do the first thing that is due; the handler of SIGALRM."""
+        """Handle SIGALRM: call the first action that is due."""
         self._fires_at = inf
-        # A copy: other signals change it between any two lines.
+        # A copy: a handler of another signal may change the dict between any two lines.
         due = [(at, name) for name, (at, _) in list(self._due.items())]
         at, name = min(due, default=(inf, ""))
         action = self._due.pop(name, None) if at <= self._clock() else None
-        # Before the action, which may raise.
+        # Set the timer before the action, which may raise.
         self._arm()
         if action is not None:
             action[1](frame)
 
     def _arm(self) -> None:
-        """Let the timer fire when the first thing is due, or before."""
+        """Set the timer to fire no later than the first action is due."""
         self._changes = changes = self._changes + 1
         while due := list(self._due.values()):
             first = min(at for at, _ in due)
             seconds = max(first - self._clock(), 1e-6)
-            # The system is asked, since a job may have stopped the timer.
+            # Read the real timer, since a job may have stopped it.
             if not (
                 self._fires_at <= first
                 and 0 < signal.getitimer(signal.ITIMER_REAL)[0] <= seconds + SAME_TIMER_SECONDS
             ):
                 signal.setitimer(signal.ITIMER_REAL, seconds)
                 self._fires_at = first
-            # A signal handler that came in between has armed it for something else.
+            # If a signal handler has set the timer in the meantime, check again.
             if changes == self._changes:
                 return
             changes = self._changes

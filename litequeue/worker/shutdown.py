@@ -1,10 +1,10 @@
 """Asking a worker to end: after the job that it runs, or at once.
 
-A signal handler here only notes that it was called and wakes the worker. One thing
-cannot wait: a second signal, or the end of the grace after the first, ends the job that is
-running, by an exception raised inside its handle(), and nowhere else. Whoever runs a worker
-may lose patience before: each signal is noted in a file at once, so that a job whose worker
-was killed during a stop is not to blame for that.
+The first signal is only noted, and wakes the worker. A second signal, or the end of the
+grace after the first, ends the running job by an exception that is raised inside its
+handle(), and nowhere else. A service manager may kill the worker before that. So each
+signal is written to a file at once, and a job whose worker was killed during a stop is not
+charged for it.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ from litequeue.worker.signal_state import (
     set_handler,
 )
 
-# SIGHUP, where there is one, comes when a terminal is closed.
+# SIGHUP, which Windows does not have, is sent when a terminal is closed.
 SIGNALS = tuple(
     int(getattr(signal, name)) for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name)
 )
 # How long a job may take to end after ForcedShutdown was raised in it; then the process ends.
-# Together with the grace this is less than the ten seconds that container engines wait.
+# Together with the grace, this is less than the ten seconds that container engines wait.
 FORCED_STOP_SECONDS = 1.0
 GRACE, FORCED, LAST = "grace", "forced stop", "last"
 
@@ -46,8 +46,10 @@ logger = logging.getLogger("litequeue")
 
 
 def block_signals() -> None:
-    """Leave all signals to the other threads of the process: one that a helping thread
-    took would not wake the main thread, which has to see to it."""
+    """Block all signals in this thread, so that other threads get them.
+
+    A signal that a helper thread received would not wake the main thread, which handles it.
+    """
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
 
@@ -57,7 +59,7 @@ class ForcedShutdown(BaseException):
 
 
 class Shutdown:
-    """Whether, and how soon, one worker is to end."""
+    """Whether one worker is to stop, and how soon."""
 
     signal = 0
     _state: SignalState | None = None
@@ -74,11 +76,13 @@ class Shutdown:
         say: Callable[[str], None] = logger.warning,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """The end of file of the descriptor ``parent_pipe``, the end of a pipe that another
-        process holds, asks for a stop as well. After SIGTERM and SIGHUP a job has ``grace``
-        seconds to end, then ForcedShutdown is raised in it, and ``last`` seconds later the process
-        ends; without a grace, and after SIGINT, it has as long as it takes. ``say`` is told
-        which job that is. ``clock`` gives seconds that are never set back."""
+        """Make a stop that an end of file on the descriptor ``parent_pipe`` requests, too.
+
+        After SIGTERM and SIGHUP, a job has ``grace`` seconds to end. Then ForcedShutdown is
+        raised in it, and ``last`` seconds later the process ends. Without a grace, and after
+        SIGINT, there is no time limit. ``say`` gets a line that names the job. ``clock``
+        returns monotonic seconds.
+        """
         self._clock = clock
         self._parent_pipe = [] if parent_pipe is None else [parent_pipe]
         self._reader, self._writer = _pipe()
@@ -99,7 +103,7 @@ class Shutdown:
 
     @property
     def status(self) -> int:
-        """The exit status of a process that this has ended."""
+        """The exit status of the process after this stop."""
         return 128 + self.signal if self._times > 1 else 0
 
     def request(self) -> None:
@@ -108,33 +112,37 @@ class Shutdown:
         self.wake()
 
     def renew(self) -> None:
-        """Forget a stop that was asked for: whom it was for has ended, and works anew."""
+        """Forget an earlier stop request, so that the worker can run again."""
         self._times = self.signal = 0
         self._forced = False
 
     def sleep(self, seconds: float, also: Sequence[int] = ()) -> list[int]:
-        """Sleep until a stop, ``seconds`` at most, or until one of the descriptors
-        ``also`` can be read; returns those that can."""
+        """Sleep at most ``seconds``, until a stop or until a descriptor in ``also`` is readable.
+
+        Returns the readable ones.
+        """
         own = self._reader.fileno()
         ready, _, _ = select.select([own, *self._parent_pipe, *also], [], [], max(0.0, seconds))
         if own in ready:
             self._reader.read(4096)
         if self._parent_pipe and self._parent_pipe[0] in ready:
-            # It can be read for ever from now on.
+            # An end of file stays readable forever.
             self._parent_pipe.clear()
             self.request()
         return [descriptor for descriptor in ready if descriptor in also]
 
     def look(self) -> None:
-        """See whether the parent pipe has ended, for a worker too busy to sleep."""
+        """Check whether the parent pipe was closed, for a worker that is too busy to sleep."""
         if self._parent_pipe:
             self.sleep(0)
 
     @contextmanager
     def on_signals(self) -> Iterator[None]:
-        """Let SIGTERM, SIGINT and SIGHUP mean this stop, inside the block; elsewhere than in
-        the main thread, where Python has no say in signals, set none. A SIGHUP that was
-        ignored, as by nohup, stays ignored."""
+        """Let SIGTERM, SIGINT and SIGHUP request this stop inside the block.
+
+        Outside the main thread no handlers are set, since Python does not allow it. A SIGHUP
+        that was ignored, as under nohup, stays ignored.
+        """
         main = threading.current_thread() is threading.main_thread()
         outermost = self._state is None
         before = self._install(outermost) if main else {}
@@ -151,8 +159,7 @@ class Shutdown:
                     set_handler(number, handler)
 
     def _install(self, outermost: bool) -> dict[int, object]:
-        """Set the handlers, again where a module of jobs has set its own; returns those from
-        before."""
+        """Set the handlers, even if a module of jobs has set its own; return those from before."""
         handlers: dict[int, Callable[[int, FrameType | None], object]] = {}
         for number in SIGNALS:
             if number == signal.SIGINT or signal.getsignal(number) is not signal.SIG_IGN:
@@ -172,7 +179,7 @@ class Shutdown:
 
     @contextmanager
     def noted_in(self, descriptor: int) -> Iterator[None]:
-        """Have the number of each signal written to this file, as it comes."""
+        """Write the number of each signal to this file as it arrives, inside the block."""
         if self._state is None or not self.alarm.here():
             yield
             return
@@ -186,14 +193,16 @@ class Shutdown:
             self._state.write_to(-1)
 
     def begin_job(self, row: JobRow) -> None:
-        """From here on, a forced shutdown raises ForcedShutdown; at once if there was one."""
+        """From here on, a forced stop raises ForcedShutdown; at once if one was requested."""
         self._job = row
         if self.hard:
             raise ForcedShutdown
 
     def end_job(self) -> str:
-        """The job is over; to be called in any case. Puts back what it has changed of
-        signals and timers, and returns what that was, "" for nothing."""
+        """End the job, and undo what it has changed of signals and timers.
+
+        Must always be called. Returns a description of the changes, "" for none.
+        """
         self._job = None
         if self._times:
             self.alarm.cancel(FORCED)
@@ -201,7 +210,7 @@ class Shutdown:
         return "" if self._state is None else self._state.restore()
 
     def forked(self) -> None:
-        """Be no stop of the child's, which gets its handlers from signal_state."""
+        """Be inactive in a forked child, which gets its handlers from signal_state."""
         self.alarm.forget()
         self._state = self._job = self._note = None
 
@@ -216,16 +225,16 @@ class Shutdown:
             with suppress(OSError):  # a job may have closed it
                 end.close()
 
-    # A worker that is dropped drops its stop.
+    # The pipe of a worker that is garbage-collected is closed too.
     __del__ = close
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        # Its own number: other signals are handled inside this, between any two calls.
+        # Keep the count in a local: another signal may be handled between any two lines.
         times = self._times = self._times + 1
         self.signal = number
         self.wake()
         if self._note is not None:
-            # A job can have taken the other way for itself, as asyncio does.
+            # A job may have replaced the wakeup descriptor, as asyncio does.
             with suppress(OSError):
                 os.write(self._note, bytes([number]))
         if times == 1:
@@ -248,8 +257,8 @@ class Shutdown:
 
     def _force(self, frame: FrameType | None) -> None:
         if self._forced:
-            # A second signal at the end of the grace: what is raised twice would break into
-            # what the job does about the first.
+            # A second signal at the end of the grace: a second exception would interrupt the
+            # job while it handles the first.
             return
         self._forced = True
         self.wake()
@@ -260,19 +269,19 @@ class Shutdown:
             self._raise(frame)
 
     def _raise(self, frame: FrameType | None) -> None:
-        """Raise ForcedShutdown in the job, as soon as its own code runs."""
+        """Raise ForcedShutdown in the job as soon as the job's own code runs."""
         if self._job is not None:
             if within_job(frame):
                 raise ForcedShutdown
             self.alarm.set(FORCED, RETRY_SECONDS, self._raise)
 
     def _end(self, frame: FrameType | None) -> None:
-        # A job that swallows every exception would keep the process for ever.
+        # A job that catches every exception would keep the process running forever.
         if self._job is not None:
             os._exit(128 + self.signal)
 
     def _report(self, text: str) -> None:
-        # In a signal handler: a write there may itself be interrupted.
+        # This runs in a signal handler, where the write may itself be interrupted.
         with suppress(Exception):
             self._say(text)
 
@@ -282,9 +291,9 @@ def _named(row: JobRow) -> str:
 
 
 def _pipe() -> tuple[RawIOBase, RawIOBase]:
-    """The two ends of a pipe, neither of which ever waits."""
+    """Return the two ends of a non-blocking pipe."""
     if sys.platform == "win32":
-        import socket  # where select() takes nothing else; elsewhere it would be 0.5 MB
+        import socket  # select() needs it on Windows; elsewhere it would cost 0.5 MB
 
         ends = socket.socketpair()
         for end in ends:

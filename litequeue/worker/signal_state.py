@@ -1,7 +1,7 @@
-"""The signal handlers, signal mask and timers of a worker, checked after each job.
+"""The signal handlers, signal mask and timers of a worker, restored after each job.
 
-What a job changes of them would meet the next one, or keep the worker from stopping. And
-a child that a job forks is given the handlers that were there before the worker's.
+A change that a job leaves behind would affect the next job, or keep the worker from
+stopping. A child that a job forks gets the handlers from before the worker set its own.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from types import FrameType
 
 from litequeue.worker.interrupt import Alarm
 
-# Of signal's own C module: signal.getsignal makes an enum of what it finds, which takes a
+# From signal's C module: signal.getsignal converts the result to an enum, which takes a
 # hundred times as long.
 _getsignal: Callable[[int], object] = _signal.getsignal
 
-# Reading the signal mask or a timer costs a system call: for jobs that are shorter than this,
-# it is done once for several jobs.
+# Reading the signal mask or a timer costs a system call. Jobs that are shorter than this share
+# one check.
 SIGNAL_CHECK_SECONDS = 0.0005
 
 
@@ -29,9 +29,9 @@ def _numbers(*names: str) -> tuple[int, ...]:
     return tuple(int(getattr(signal, name)) for name in names if hasattr(signal, name))
 
 
-# Those whose default would end the process, where a timer is left; and two that many
-# programs set for themselves.
+# Signals of timers, whose default action would end the process if a job left a timer running.
 TIMER_SIGNALS = _numbers("SIGVTALRM", "SIGPROF")
+# Signals whose handlers are restored; many programs set SIGCHLD and SIGPIPE for themselves.
 WATCHED = _numbers("SIGTERM", "SIGINT", "SIGHUP", "SIGALRM", "SIGCHLD", "SIGPIPE") + TIMER_SIGNALS
 POSIX = hasattr(signal, "pthread_sigmask")
 OTHER_TIMERS = [
@@ -40,51 +40,56 @@ OTHER_TIMERS = [
     if hasattr(signal, name)
 ]
 
-# The handlers from before the worker's own: what a forked child gets.
+# The handlers from before the worker set its own; a forked child gets them.
 _before: dict[int, object] = {}
 _masks = threading.local()
 _registered = False
 
 
 class SignalState:
-    """What one thread of a worker has when no job runs."""
+    """The signal settings of one worker thread while no job runs."""
 
     def __init__(self, *, main: bool, alarm: Alarm) -> None:
-        """Remember how it is now. Only the ``main`` thread has handlers and timers; the
-        worker itself uses ITIMER_REAL, for its ``alarm``."""
+        """Remember the current settings.
+
+        Only the ``main`` thread has handlers and timers. The worker itself uses ITIMER_REAL
+        for its ``alarm``.
+        """
         self._main = main
         self._alarm = alarm
         self._handlers = _handlers() if main else []
         self._mask = _mask()
         self._wakeup = -1
-        self._looked_at = 0.0
-        self._passed_over = False
+        self._checked_at = 0.0
+        self._skipped = False
 
     def restore(self) -> str:
-        """Put back what a job has changed; returns what that was, "" for nothing."""
+        """Undo what a job has changed; return a description of it, "" for nothing."""
         changed = False
         if self._main:
             changed = _handlers() != self._handlers
-        if not changed and 0 <= perf_counter() - self._looked_at < SIGNAL_CHECK_SECONDS:
-            self._passed_over = True
+        if not changed and 0 <= perf_counter() - self._checked_at < SIGNAL_CHECK_SECONDS:
+            self._skipped = True
             return ""
         left = [*self._restore_handlers(), *self._restore_mask(), *self._restore_timers()]
         if self._main:
             self.write_to(self._wakeup)
-        passed_over, self._passed_over = self._passed_over, False
-        self._looked_at = perf_counter()
+        skipped, self._skipped = self._skipped, False
+        self._checked_at = perf_counter()
         if not left:
             return ""
-        return ", ".join(left) + (" (or a short job just before it did)" if passed_over else "")
+        return ", ".join(left) + (" (or a short job just before it did)" if skipped else "")
 
     def write_to(self, descriptor: int) -> None:
-        """Have the number of each signal written to this descriptor as it comes, even if
-        no line of Python can run; -1 for none."""
+        """Write the number of each signal to ``descriptor`` as it arrives; -1 for none.
+
+        This works even while no Python code can run.
+        """
         self._wakeup = descriptor
         try:
             signal.set_wakeup_fd(descriptor, warn_on_full_buffer=False)
         except (OSError, ValueError):
-            # A job has closed it.
+            # A job has closed the descriptor.
             signal.set_wakeup_fd(-1)
 
     def _restore_handlers(self) -> Iterator[str]:
@@ -114,11 +119,11 @@ class SignalState:
 
 
 def ignore(number: int, frame: FrameType | None) -> None:
-    """Do nothing: a timer that a job has left running must not end the process."""
+    """Do nothing; keeps a timer that a job has left running from ending the process."""
 
 
 def set_handler(number: int, handler: object) -> None:
-    """Set what was found before; None is a handler that Python cannot set."""
+    """Set a handler that was read before; None, one not set from Python, becomes SIG_DFL."""
     signal.signal(number, signal.SIG_DFL if handler is None else handler)  # type: ignore[arg-type]
 
 
@@ -138,33 +143,41 @@ def _mask() -> set[int]:
 
 
 def give_to_children(handlers: Mapping[int, object]) -> None:
-    """Let each child that is forked from now on have these handlers, and no wakeup
-    descriptor; an empty mapping leaves children as they are."""
+    """Set these handlers, and no wakeup descriptor, in each child forked from now on.
+
+    With an empty mapping, children are left as they are.
+    """
     global _registered
     _before.clear()
     _before.update(handlers)
     if not _registered and hasattr(os, "register_at_fork"):
         _registered = True
-        os.register_at_fork(before=_hold, after_in_parent=_let_go, after_in_child=_give)
+        os.register_at_fork(
+            before=_block_signals,
+            after_in_parent=_restore_mask_after_fork,
+            after_in_child=_set_in_child,
+        )
 
 
-def _hold() -> None:
-    """Block the signals: one that came to the child before it has its handlers would be
-    taken for a stop of the worker, and lost."""
+def _block_signals() -> None:
+    """Block the signals until the child has its handlers.
+
+    A signal that arrived before would be handled as a stop of the worker, and be lost.
+    """
     if _before:
         _masks.before = signal.pthread_sigmask(signal.SIG_BLOCK, _before)
 
 
-def _let_go() -> None:
+def _restore_mask_after_fork() -> None:
     mask = _masks.__dict__.pop("before", None)
     if mask is not None:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
-def _give() -> None:
+def _set_in_child() -> None:
     for number, handler in _before.items():
         set_handler(number, handler)
     if _before:
         signal.set_wakeup_fd(-1)
     _before.clear()
-    _let_go()
+    _restore_mask_after_fork()
