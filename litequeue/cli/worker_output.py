@@ -1,4 +1,4 @@
-"""The lines that a worker writes, one or two for each run."""
+"""The lines that a worker prints, one or two for each run."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from litequeue.worker.outcome import Outcome, Verb
 
 
 class Lines:
-    """Prints successes to standard output and failures to standard error."""
+    """Prints successes on standard output and failures on standard error."""
 
     def __init__(self, *, quiet: bool = False, verbose: bool = False) -> None:
-        """``quiet`` prints only failures, ``verbose`` also each start."""
+        """With ``quiet``, only failures are printed; with ``verbose``, each start as well."""
         self._quiet = quiet
         self._verbose = verbose
 
@@ -47,13 +47,13 @@ class Lines:
         self.complain(f"✖ Run lost: {row.id} - {error}")
 
     def say(self, text: str) -> None:
-        """Write a line, unless the worker was asked to be quiet."""
+        """Print a line on standard output, unless the worker is quiet."""
         if not self._quiet:
-            _surely(say, one_line(text))
+            _write(say, one_line(text))
 
     def complain(self, text: str) -> None:
-        """Write a line on standard error."""
-        _surely(complain, text)
+        """Print a line on standard error."""
+        _write(complain, text)
 
 
 class PlainLine(logging.Formatter):
@@ -70,13 +70,13 @@ class PlainLine(logging.Formatter):
 
 
 def seconds(value: float) -> str:
-    """A duration as the lines write it: 10 s, 0.5 s."""
+    """Format a duration for these lines, such as 10 s or 0.5 s."""
     return f"{round(value, 1):g} s"
 
 
-def _surely(write: Callable[[str], None], text: str) -> None:
+def _write(write: Callable[[str], None], text: str) -> None:
     try:
         write(text)
     except OSError:
-        # The reader of the pipe is gone; the worker must go on with its jobs.
+        # The reader of the pipe is gone; the worker must continue with its jobs.
         silence(sys.stdout if write is say else sys.stderr)

@@ -54,7 +54,7 @@ def _watch(seconds: float, status: int) -> None:
     time.sleep(first)
     left = _left_running()
     if left:
-        words = "The work is over, but this is still running, and is ended in %g s: %s"
+        words = "All work is done, but a job left these running; they are ended in %g s: %s"
         _with_time_limit(lambda: logger.warning(words, seconds - first, ", ".join(left)))
     time.sleep(seconds - first)
     if not left:

@@ -1,4 +1,4 @@
-"""What becomes of a run, decided from how it ended and touching nothing."""
+"""Decides how a run ends, from what it raised. This module changes nothing itself."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ LONGEST_EXCEPTION = 20_000
 LONGEST_HEADLINE = 500
 OUR_ERRORS = "litequeue.errors."
 SNOOZE_SECONDS = 60.0
-# A job that no class answers to is tried again after so long, doubling up to the longest;
-# so long after the first try it fails permanently.
+# A job without a class in this worker is tried again after a pause, which doubles up to the
+# longest. UNKNOWN_SECONDS after the first try it fails permanently.
 UNKNOWN_PAUSE_SECONDS = 10.0
 LONGEST_UNKNOWN_PAUSE_SECONDS = 300.0
 UNKNOWN_SECONDS = 24 * 3600.0
@@ -37,7 +37,7 @@ class Verb(str, Enum):
 
 
 class Policy(NamedTuple):
-    """The options that decide over a failed run, from the nearest who gave them."""
+    """The options that decide how a failed run ends, resolved for one job."""
 
     max_attempts: int
     backoff: Backoff | None
@@ -47,8 +47,8 @@ class Policy(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """How a run is to be ended: the verb, the seconds to wait where the job runs again,
-    and what went wrong, in one line and in full."""
+    """How to end a run: the verb, the seconds until the job runs again, and the error,
+    as one line and in full."""
 
     verb: Verb
     after: float = 0
@@ -57,7 +57,10 @@ class Outcome(NamedTuple):
 
 
 def policy(row: JobRow, declared: Options, flags: Options) -> Policy:
-    """The policy for a row: its own options, then the class's, the worker's, DEFAULTS."""
+    """Return the policy for a row.
+
+    Its own options come first, then those of the class, of the worker, and DEFAULTS.
+    """
     own: Options = {**row.options}
     if row.max_attempts is not None:
         own["max_attempts"] = row.max_attempts
@@ -79,8 +82,10 @@ def classify(
     random: Callable[[], float],
     now: float,
 ) -> Outcome:
-    """Decide how the run of ``row`` ends that raised ``error``, or nothing, at the instant
-    ``now`` in seconds since the epoch."""
+    """Decide how the run of ``row`` ends, which raised ``error`` (None for a success).
+
+    ``now`` is in seconds since the epoch.
+    """
     if error is None:
         return Outcome(Verb.COMPLETE)
     if isinstance(error, Snooze):
@@ -102,7 +107,7 @@ def classify(
 
 
 def describe(error: BaseException) -> str:
-    """One line for an error: the first that it says, or its type where it says nothing."""
+    """Return one line for an error: the first of its message, or its type if that is empty."""
     kind = type(error).__name__
     try:
         words = _first_line(str(error))
@@ -110,7 +115,7 @@ def describe(error: BaseException) -> str:
         return f"{kind} (its str() raises {type(broken).__name__})"
     if not words:
         return kind
-    # A KeyError says nothing but the key, an exit nothing but its status.
+    # The message of a KeyError is only the key, that of a SystemExit only the status.
     return f"{kind}: {words}" if isinstance(error, KeyError | SystemExit) else words
 
 
@@ -120,23 +125,22 @@ def _first_line(message: str) -> str:
 
 
 def full(error: BaseException) -> str:
-    """The traceback of an error, from the first frame that is not litequeue's; where it
-    is long, its end.
+    """Return the traceback of an error, from the first frame that is not litequeue's.
 
-    Where its reason could not be told from that, as record.reason_of does, the reason
-    stands before it.
+    Only the end of a long one is returned. If records.reason_of would not find the reason in
+    the text, the reason is put before it.
     """
     text = _formatted(error).encode("utf-8", "backslashreplace").decode()
     reason = headline(error)
     if len(text) > LONGEST_EXCEPTION:
         return f"{reason}\n...\n{text[-LONGEST_EXCEPTION:]}"
-    # Python adds to some lines what the name might have been.
+    # Python adds a suggestion ("Did you mean ...") to some messages.
     found = " ".join(reason_of(text).split())
     return text if found.startswith(reason.removeprefix(OUR_ERRORS)) else f"{reason}\n{text}"
 
 
 def headline(error: BaseException) -> str:
-    """The type of an error, as a traceback names it, and the first line of its message."""
+    """Return the type of an error, as in a traceback, and the first line of its message."""
     kind = type(error)
     name = kind.__qualname__
     if kind.__module__ not in ("__main__", "builtins"):
@@ -145,7 +149,7 @@ def headline(error: BaseException) -> str:
         message = error.msg if isinstance(error, SyntaxError) else str(error)
         words = _first_line(str(message))
     except BaseException:
-        # The traceback says so, too.
+        # The traceback shows that str() failed.
         words = ""
     line = f"{name}: {words}" if words else name
     line = line if len(line) <= LONGEST_HEADLINE else line[: LONGEST_HEADLINE - 1] + "…"
@@ -161,26 +165,29 @@ def _formatted(error: BaseException) -> str:
     try:
         return "".join(traceback.format_exception(type(error), error, trace))
     except BaseException:
-        # What an exception's own methods raise is no reason to lose the run.
+        # An error in a method of the exception must not keep the run from ending.
         return describe(error) + "\n"
 
 
 def _users_frames(hung: str) -> str:
-    """What faulthandler wrote, innermost frame first, without litequeue's own frames."""
+    """Return faulthandler's text, innermost frame first, without litequeue's own frames."""
     lines = hung.splitlines(keepends=True)
     ours = next((at for at, line in enumerate(lines) if OURS in line), len(lines))
     return "".join(lines[:ours])
 
 
 def _snooze(error: Snooze) -> float:
-    # What a job raises is not typed; nonsense must not become a busy loop.
+    # A job can pass any value; an invalid one must not cause a busy loop.
     after = clipped(error.after)
     return SNOOZE_SECONDS if after is None else after
 
 
 def _unknown_pause(row: JobRow, now: float) -> float:
-    """The seconds until a job that no class answers to is tried again; 0 where it is to
-    fail. With each look as long after the first as the pauses before it took, they double."""
+    """Return the seconds until a job without a class is tried again; 0 if it is to fail.
+
+    Each pause is as long as the time since the first try, plus UNKNOWN_PAUSE_SECONDS, so that
+    the pauses double.
+    """
     since = now if row.unknown_since is None else row.unknown_since.timestamp()
     waited = max(0.0, now - since)
     pause = min(waited + UNKNOWN_PAUSE_SECONDS, LONGEST_UNKNOWN_PAUSE_SECONDS)
@@ -196,5 +203,5 @@ def _pause(error: BaseException, row: JobRow, policy: Policy, random: Callable[[
     try:
         return pause(policy.backoff, row.attempts, random)
     except Exception:
-        # A backoff that raises would take the job's own error with it.
+        # An error in the backoff must not hide the job's own error.
         return pause(None, row.attempts, random)
