@@ -131,6 +131,7 @@ def _add_processes(work: argparse.ArgumentParser) -> None:
     )
     # An older version of the supervisor may start this worker: the option keeps its name.
     work.add_argument("--leash", dest="parent_pipe", type=int, help=argparse.SUPPRESS)
+    work.add_argument("--first", action="store_true", help=argparse.SUPPRESS)
 
 
 def _add_discovery(parser: argparse.ArgumentParser) -> None:
@@ -211,6 +212,9 @@ def _work(args: argparse.Namespace, stop: Shutdown, parent: ParentPipe | None = 
         if parent is not None:
             worker.registered = parent.registered
         _introduce(worker, lines)
+        # Not once for each of --workers.
+        if parent is None or args.first:
+            _report_unknown_queues(worker, lines)
         status = worker.run()
     if parent is not None:
         parent.over(RECYCLED if worker.recycled else FINISHED)
@@ -271,6 +275,7 @@ def _supervise(args: argparse.Namespace, stop: Shutdown) -> int:
         supervisor = Supervisor(
             store=queue.store,
             command=_childs_command(args),
+            first=["--first"],
             count=args.workers,
             grace=args.grace,
             until_done=bool(args.drain or args.max or args.max_time),
@@ -404,7 +409,6 @@ def _introduce(worker: Worker, lines: Lines) -> None:
     serves = f"queues {', '.join(worker.queues)}" if worker.queues else "all queues"
     lines.say(f"litequeue works on {worker.queue.path}, {serves}")
     lines.say(f"Jobs found in {', '.join(found.packages)}: {names}")
-    _report_unknown_queues(worker, lines)
 
 
 def _report_unknown_queues(worker: Worker, lines: Lines) -> None:

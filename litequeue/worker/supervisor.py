@@ -68,6 +68,7 @@ class Supervisor:
         store: Store,
         command: Sequence[str],
         *,
+        first: Sequence[str] = (),
         count: int,
         grace: float,
         until_done: bool,
@@ -77,12 +78,14 @@ class Supervisor:
     ) -> None:
         """Prepare ``count`` slots for processes of ``python -m litequeue`` + ``command``.
 
+        The process that starts first gets the arguments ``first`` too.
         With ``until_done``, a worker that finishes is not replaced. On a stop, running jobs
         have ``grace`` seconds to finish. ``complain`` prints a line for the user. ``clock``
         returns monotonic seconds.
         """
         self._store = store
         self._command = command
+        self._first = first
         self._grace = grace
         self._until_done = until_done
         self._shutdown = stop
@@ -127,11 +130,12 @@ class Supervisor:
     def _start(self, now: float) -> Child:
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
+        command, self._first = [*self._command, *self._first], ()
         with theirs:
             # In its own session, a worker does not get the terminal's Ctrl-C in addition to
             # the signal that the supervisor sends.
             process = subprocess.Popen(
-                [sys.executable, "-m", "litequeue", *self._command],
+                [sys.executable, "-m", "litequeue", *command],
                 stdin=theirs.fileno(),
                 start_new_session=True,
             )

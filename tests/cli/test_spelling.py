@@ -90,7 +90,10 @@ def test_a_huge_word_is_cut(here: Path, capsys: Capture) -> None:
         ("emails,reports,default,images,elsewhere", []),
     ],
 )
-def test_a_worker_names_a_misspelt_queue_once(here: Path, queues: str, told: list[str]) -> None:
+@pytest.mark.parametrize("workers", [(), ("--workers", "3")], ids=["one", "three"])
+def test_work_names_a_misspelt_queue_once(
+    here: Path, queues: str, told: list[str], workers: tuple[str, ...]
+) -> None:
     package = here / "jobs"
     package.mkdir()
     (package / "__init__.py").write_text(
@@ -98,7 +101,17 @@ def test_a_worker_names_a_misspelt_queue_once(here: Path, queues: str, told: lis
         "    def handle(self) -> None: ...\n"
     )
     done = subprocess.run(
-        [sys.executable, "-m", "litequeue", "work", "jobs.db", "--drain", "--queue", queues],
+        [
+            sys.executable,
+            "-m",
+            "litequeue",
+            "work",
+            "jobs.db",
+            "--drain",
+            "--queue",
+            queues,
+            *workers,
+        ],
         cwd=here,
         env={**os.environ, "PYTHONPATH": str(ROOT), "LITEQUEUE_QUEUE": "", "LITEQUEUE_JOBS": ""},
         capture_output=True,
