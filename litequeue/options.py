@@ -209,10 +209,11 @@ def _key(value: object) -> bool:
 
 
 def _expires(value: object) -> bool:
-    # litequeue.times.parse checks texts, with errors of its own.
-    if isinstance(value, timedelta):
-        return value > timedelta(0)
-    return isinstance(value, str | datetime) or _more_than_zero(value)
+    try:
+        return isinstance(value, datetime) or _more_than_zero(seconds_of(value))
+    except ValueError:
+        # Another text is an instant, which litequeue.times.parse reads.
+        return isinstance(value, str)
 
 
 def _rate(value: object) -> bool:

@@ -95,7 +95,10 @@ def test_what_an_option_can_be_is_taken_as_it_is(given: dict[str, object]) -> No
             for value in (-1, -0.1, math.nan, math.inf, "1 month", None)
         ],
         *[("keep", value, "0 or more") for value in (False, timedelta(-1), 10**400)],
-        *[("expires", value, "more than 0") for value in (0, -1, math.nan, timedelta(0), None)],
+        *[
+            ("expires", value, "more than 0")
+            for value in (0, -1, math.nan, timedelta(0), "0s", None)
+        ],
         *[
             ("rate_limit", value, '"100/minute"')
             for value in ("", "100", "x/minute", "0/minute", "-1/s", "5/month", "5/0s", 5, None)

@@ -53,7 +53,7 @@ class Admin:
           else 0
         end,
         cancelled_at = null, finished_at = null, unknown_since = null,
-        rate_since = min(rate_since, {NOT_WAITING})"""
+        rate_since = case when rate_since is not null then {NOT_WAITING} end"""
 
     RETRY = f"""
     {START_OVER}

@@ -158,8 +158,9 @@ class Bulk:
     def _now(self) -> int:
         return int(self._clock() * 1000)
 
-    BEFORE = """
-    select id, state, step, batch, unique_key, overlap_key, rate_key, rate_since
+    BEFORE = f"""
+    select id, state, step, batch, unique_key, overlap_key,
+      case when state = 4 and rate_since > {NOT_WAITING} then rate_key end
     from litequeue_jobs
     where id = :id"""
 
@@ -210,8 +211,8 @@ class Bulk:
 
     def _stopped_waiting(self, before: _Before) -> None:
         """Give the turn of a job that waited for its rate limit to the next one."""
-        if before.code == State.SCHEDULED.code and (before.rate_since or 0) > NOT_WAITING:
-            self._rates.stop_waiting(before.rate_key or "")
+        if before.waits_for_rate is not None:
+            self._rates.stop_waiting(before.waits_for_rate)
 
     def _cancel_own_batch(self, id: int) -> None:
         """Cancel the batch that this row follows, since nothing will finish it now."""
@@ -246,8 +247,8 @@ class _Before(NamedTuple):
     batch: int | None
     unique_key: str | None
     overlap_key: str | None
-    rate_key: str | None
-    rate_since: int | None
+    waits_for_rate: str | None
+    """The key of the rate limit that the job waits for."""
 
     @property
     def state(self) -> State:

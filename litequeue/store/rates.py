@@ -230,7 +230,10 @@ class Rates:
     PARK = f"""
     update litequeue_jobs
     set state = 4, available_at = :at,
-        rate_since = case when rate_since > {NOT_WAITING} then rate_since else :now end
+        rate_since = case
+          when typeof(rate_since) = 'integer' and rate_since > {NOT_WAITING} then rate_since
+          else :now
+        end
     where id = :id and state = 3"""
 
     # Only the next ready jobs of the queue are read: those of the key may be far apart. A job

@@ -5,11 +5,13 @@ from __future__ import annotations
 import io
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import tarfile
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import IO
 
@@ -137,6 +139,13 @@ class Deploy:
         except FileNotFoundError:
             return []
         return [tuple(map(int, line.split())) for line in lines]  # type: ignore[misc]
+
+    def registered(self) -> None:
+        """Wait until a worker is registered, without bringing the file up to date: a worker of
+        the earlier version could not open it then."""
+        with closing(sqlite3.connect(self.folder / "jobs.db")) as connection:
+            sql = "select 1 from litequeue_workers"
+            wait_until(lambda: connection.execute(sql).fetchall(), LONG)
 
     def open_gate(self) -> None:
         (self.folder / "gate").touch()
@@ -292,6 +301,7 @@ def test_a_supervisor_of_the_earlier_version_starts_workers_of_this_one(deploy: 
     installed = deploy.folder / "installed"
     installed.symlink_to(deploy.earlier)
     supervisor = deploy.work(installed, "--workers", "1")
+    deploy.registered()
     world = World(deploy.folder)
     try:
         (first,) = world.registered(1)
