@@ -9,8 +9,10 @@ the next start is allowed, so that an estimate that was too late costs no turn.
 from __future__ import annotations
 
 import json
+from bisect import bisect_left
 from collections.abc import Callable
 from contextlib import suppress
+from itertools import accumulate
 from math import ceil
 
 from litequeue.durations import Rate, rate_of
@@ -26,6 +28,7 @@ START_MILLISECONDS = 20
 PARK_AT_ONCE = 100
 # The rank of a waiting job is counted up to here, and estimated beyond.
 COUNTED = 100
+ALL = 2**62
 
 
 class Starts:
@@ -42,17 +45,23 @@ class Starts:
     def allowed_at(self, nth: int, rate: Rate, now: int, extra: int) -> int:
         """When the ``nth`` start from now on is allowed, counting from 1; ``extra`` is added to
         the window."""
+        return self.turns(rate, now, extra)(nth)
+
+    def turns(self, rate: Rate, now: int, extra: int) -> Callable[[int], int]:
+        """As allowed_at, for many starts."""
         length = ceil(rate.seconds * 1000) + extra
-        rounds, place = divmod(nth - 1, rate.starts)
         # A clock that was set back must not make these starts count for longer.
-        groups = [(min(at, now), count) for at, count in self.groups if min(at, now) + length > now]
-        to_leave = place + 1 + sum(count for _, count in groups) - rate.starts
-        at = now
-        for start, count in groups:
-            if to_leave <= 0:
-                break
-            at, to_leave = start + length, to_leave - count
-        return at + rounds * length
+        clamped = [(min(at, now), count) for at, count in self.groups]
+        groups = [(at, count) for at, count in clamped if at + length > now]
+        totals = list(accumulate(count for _, count in groups))
+
+        def allowed_at(nth: int) -> int:
+            rounds, place = divmod(nth - 1, rate.starts)
+            to_leave = place + 1 + (totals[-1] if totals else 0) - rate.starts
+            leaves = groups[bisect_left(totals, to_leave)][0] + length if to_leave > 0 else now
+            return leaves + rounds * length
+
+        return allowed_at
 
     def add(self, rate: Rate, now: int, extra: int) -> None:
         """Count a start at ``now``."""
@@ -160,7 +169,7 @@ class Rates:
         rate = _rate_of(row)
         if rate is None or row.rate_key is None:
             return 0
-        ahead = 0 if row.rate_since is None else self._ahead(row, most=-1)
+        ahead = 0 if row.rate_since is None else self._ahead(row, most=ALL)
         starts, now = self._starts(row.rate_key, rate), self._now()
         return (starts.allowed_at(ahead + 1, rate, now, self._extra) - now) / 1000
 
@@ -259,10 +268,10 @@ class Rates:
         limit = f'"rate_limit": {json.dumps(row.options["rate_limit"])}'
         others = [(id, is_new) for id, is_new, options in alike if limit in str(options)]
         first = (row.id, row.rate_since is None and row.available_at.timestamp() * 1000 <= now)
+        allowed_at = starts.turns(rate, now, self._extra)
         for place, (id, is_new) in enumerate([first, *others], start=rank + 1):
-            at = starts.allowed_at(place, rate, now, self._extra)
             park = self.PARK_CLAIMED if id == row.id else self.PARK
-            self._database.change(park, {"id": id, "now": now, "at": at})
+            self._database.change(park, {"id": id, "now": now, "at": allowed_at(place)})
             starts.waiting += bool(is_new)
 
     # Two ranges of the index: one condition with "or" would read all jobs of the key.
@@ -283,10 +292,9 @@ class Rates:
              limit :most))"""
 
     def _ahead(self, row: JobRow, most: int) -> int:
-        """How many jobs of its key wait before a job, counted up to ``most``; -1 for all."""
+        """How many jobs of its key wait before a job, counted up to ``most``."""
         values = {"key": row.rate_key, "priority": row.priority, "id": row.id, "most": most}
-        count = int(self._database.rows(self.AHEAD, values)[0][0])
-        return count if most < 0 else min(count, most)
+        return min(most, int(self._database.rows(self.AHEAD, values)[0][0]))
 
     FIRST_WAITING = f"""
     select id, options

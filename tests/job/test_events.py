@@ -334,3 +334,23 @@ def test_a_parameter_without_an_annotation_is_refused() -> None:
 
         @on("paid")
         def receipt(order_id) -> None: ...  # type: ignore[no-untyped-def]
+
+
+# Limits
+
+
+@on("rated", rate_limit="1/hour", rate_key=lambda call: f"shop {call.shop}", expires="10m")
+def call_the_shop(shop: int) -> None:
+    ran.append(("call", shop))
+
+
+def test_a_subscriber_may_have_a_rate_limit_and_expire(queue: Queue, clock: Clock) -> None:
+    for shop in (1, 1, 2):
+        queue.push("rated", {"shop": shop})
+    work(queue, call_the_shop)
+    assert ran == [("call", 1), ("call", 2)]
+    (waiting,) = queue.find(state="scheduled")
+    assert waiting.rate_key == "shop 1"
+    clock.advance(600)
+    work(queue, call_the_shop)
+    assert queue.get(waiting.id).state is State.CANCELLED

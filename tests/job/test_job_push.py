@@ -12,7 +12,7 @@ import pytest
 from test_job import SendMail, ping, resize
 from worker_side import claimed
 
-from litequeue import Job, Queue, bind
+from litequeue import Job, Queue, bind, job
 from litequeue.errors import NotBound, OptionError, PayloadError
 from litequeue.jobs.context import Run
 
@@ -241,3 +241,42 @@ def test_dispatch_that_knows_no_queue_says_what_to_do(
         "the application starts, or set LITEQUEUE_DB to the path of the database, or use "
         "queue.push(job)."
     )
+
+
+def test_limits_come_from_the_class_the_decorator_and_the_push(queue: Queue) -> None:
+    class Call(Job, rate_limit="1/hour", expires="30m"):
+        def handle(self) -> None: ...
+
+    @job(rate_limit="2/hour", rate_key="calls")
+    def call() -> None: ...
+
+    ids = [
+        queue.push(Call()),
+        queue.push(Call(), rate_limit="3/hour", rate_key="k"),
+        queue.push(Call(), rate_key=False),
+        queue.push(call()),
+        queue.push("call", rate_limit="4/hour"),
+        *queue.push_many([Call(), Call()], expires="1h"),
+        *queue.chain(call(), Call()),
+    ]
+    with queue.batch(then=Call(), rate_limit="5/hour") as batch:
+        batch.push(Call(), rate_key="in a batch")
+    assert batch.id is not None
+    rows = [queue.get(id) for id in (*ids, batch.id, *batch.ids)]
+    assert [(row.rate_key, row.options["rate_limit"]) for row in rows] == [
+        ("call", "1/hour"),
+        ("k", "3/hour"),
+        (None, "1/hour"),
+        ("calls", "2/hour"),
+        ("call", "4/hour"),
+        ("call", "1/hour"),
+        ("call", "1/hour"),
+        ("calls", "2/hour"),
+        ("call", "1/hour"),
+        ("call", "5/hour"),
+        ("in a batch", "1/hour"),
+    ]
+    minutes = [
+        row.deadline_at and (row.deadline_at - row.created_at).total_seconds() / 60 for row in rows
+    ]
+    assert minutes == [30, 30, 30, None, None, 60, 60, None, 30, 30, 30]

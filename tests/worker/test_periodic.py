@@ -332,3 +332,20 @@ def test_without_its_code_it_has_the_keys_of_a_tick(queue: Queue, clock: Clock) 
     assert entry_of(queue).last_job == id
     work(queue)
     assert ran == ["poll"]
+
+
+class Limited(Job, every="15m", rate_limit="1/hour", rate_key=lambda job: "k", expires="10m"):
+    def handle(self) -> None:
+        ran.append("limited")
+
+
+def test_a_periodic_job_may_have_a_rate_limit_and_expire(queue: Queue, clock: Clock) -> None:
+    worker = Worker(queue, [Limited], limits=Limits(drain=True))
+    for quarter in range(5):
+        worker.run()
+        assert len(ran) == (0, 1, 1, 1, 1)[quarter]
+        clock.advance(PERIOD)
+    worker.run()
+    # Of the four that were over the limit, three have expired.
+    assert ran == ["limited", "limited"]
+    assert [row.state for row in queue.find()] == [State.CANCELLED] * 3
