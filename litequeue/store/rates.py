@@ -26,6 +26,7 @@ GROUPS = 100
 # longer by as much, and a job that took longer is counted again (see started).
 START_MILLISECONDS = 20
 PARK_AT_ONCE = 100
+FORGET_AT_ONCE = 1000
 # The rank of a waiting job is counted up to here, and estimated beyond.
 COUNTED = 100
 ALL = 2**62
@@ -179,12 +180,12 @@ class Rates:
     where over_at <= :now
     limit 1"""
 
-    FORGET = """
+    FORGET = f"""
     delete from litequeue_rates
-    where over_at <= :now"""
+    where key in (select key from litequeue_rates where over_at <= :now limit {FORGET_AT_ONCE})"""
 
     def forget_old(self) -> None:
-        """Delete the rows of keys whose starts have all left their windows."""
+        """Delete the rows of some keys whose starts have all left their windows."""
         now = {"now": self._now()}
         if self._database.rows(self.OVER, now):
             self._database.change(self.FORGET, now)

@@ -421,7 +421,6 @@ class Worker:
         """What is better done when there is nothing else to do."""
         try:
             self._store.admin.expire()
-            self._store.rates.forget_old()
             self._store.database.checkpoint_while_idle()
         except DatabaseError as error:
             logger.warning("%s", error)
@@ -432,6 +431,7 @@ class Worker:
         there; return the number of jobs."""
         self._looked_at = time.monotonic()
         self._store.database.check_place()
+        self._store.rates.forget_old()
         reclaimed = self._rescuer.rescue(worker)
         adopted = self._store.claims.adopt(self._knows, self.queues)
         return reclaimed + adopted + self._store.deadlines.cancel_passed()
