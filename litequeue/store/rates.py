@@ -29,6 +29,8 @@ PARK_AT_ONCE = 100
 FORGET_AT_ONCE = 1000
 # The rank of a waiting job is counted up to here, and estimated beyond.
 COUNTED = 100
+# The end of the year 9999: a later instant cannot be read.
+LATEST_MILLISECONDS = 253_402_300_799_000
 ALL = 2**62
 
 
@@ -60,7 +62,7 @@ class Starts:
             rounds, place = divmod(nth - 1, rate.starts)
             to_leave = place + 1 + (totals[-1] if totals else 0) - rate.starts
             leaves = groups[bisect_left(totals, to_leave)][0] + length if to_leave > 0 else now
-            return leaves + rounds * length
+            return min(leaves + rounds * length, LATEST_MILLISECONDS)
 
         return allowed_at
 

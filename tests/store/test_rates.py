@@ -96,6 +96,31 @@ def test_the_nth_start_is_allowed_when_as_many_have_left_the_window() -> None:
     assert starts.allowed_at(1, Rate(1, 10), 5000, 0) == 13_000
 
 
+def test_a_turn_is_never_later_than_a_row_can_say(queue: Queue) -> None:
+    ids = queue.push_many([("x", {})] * 60, rate_limit="1/200 weeks", rate_key="k")
+    starts, rate = Starts([[1_900_000_000_000, 1]]), Rate(1, 2**33 - 1)
+    assert starts.allowed_at(10**9, rate, 1_900_000_000_001, 20) == 253_402_300_799_000
+    assert claim_one(queue, WORKER) is not None
+    assert claim_one(queue, WORKER) is None
+    assert queue.get(ids[-1]).available_at.year > 2200
+
+
+def test_limits_of_one_key_that_differ_lose_no_start() -> None:
+    starts, chance, count = Starts([]), random.Random(5), 0
+    for now in range(1_000_000, 1_050_000, 10):
+        rate = chance.choice([Rate(1, 60), Rate(50, 60), Rate(100_000, 60)])
+        starts.add(rate, now, 0)
+        count += 1
+        assert len(starts.groups) <= 2 * GROUPS
+    assert sum(number for _, number in starts.groups) == count
+    assert starts.groups == sorted(starts.groups)
+    # None is taken to be earlier than it was, so none leaves a window too soon.
+    seen = 0
+    for at, number in starts.groups:
+        seen += number
+        assert at >= 1_000_000 + 10 * (seen - 1)
+
+
 def test_a_start_that_came_later_than_its_claim_is_counted_when_it_came() -> None:
     starts, rate = Starts([]), Rate(1, 10)
     starts.add(rate, 1000, 0)
