@@ -41,6 +41,7 @@ value, and ends with the remedy.
         ├── DatabaseBusy    the write lock was not free in time
         │   ├── LockedByOther     another process has it
         │   ├── LockedByUs        another connection of this process has it
+        │   ├── LockedByAwait     another async job of this worker has it
         │   └── StaleTransaction  the caller's transaction can no longer write
         ├── DatabaseFull    there is no space left to write
         └── DatabaseRefused any other error from SQLite
@@ -282,6 +283,12 @@ class LockedByOther(DatabaseBusy):
 class LockedByUs(DatabaseBusy):
     """{path} stayed locked for {waited:.3g} s by a write transaction that this process has
     open on another connection. Push with connection= to join it, or commit it first."""
+
+
+class LockedByAwait(DatabaseBusy):
+    """{path} is locked by another async job of this worker, which has awaited something inside a
+    transaction; it could not go on while this one waits. Do not await inside
+    current().transaction()."""
 
 
 class StaleTransaction(DatabaseBusy):

@@ -132,6 +132,11 @@ FRESH_COLUMNS = """id, name, queue, priority, attempts, max_attempts, available_
                unknown_since)"""
 
 
+# The exception of a job that was running when its worker died, while others were running too: it
+# is not known which of them was to blame, so each runs by itself next.
+RUNS_ALONE = "The worker died while it ran several jobs; this one runs by itself next.\n"
+
+
 class JobRow(NamedTuple):
     """One job as it was in the database when it was read.
 
@@ -176,6 +181,11 @@ class JobRow(NamedTuple):
         """The error in one line: the type of the exception and the first line of its
         message."""
         return reason_of(self.exception or "")
+
+    @property
+    def runs_alone(self) -> bool:
+        """Whether the job may have killed its worker, and has to run without others beside it."""
+        return self.exception == RUNS_ALONE
 
 
 # The sentences between chained exceptions in a traceback.

@@ -108,6 +108,12 @@ def _add_processes(work: argparse.ArgumentParser) -> None:
         help="run N worker processes, and replace those that end",
     )
     work.add_argument(
+        "--threads",
+        metavar="N",
+        type=positive,
+        help="run up to N jobs at once in each process (default: 1)",
+    )
+    work.add_argument(
         "--grace",
         metavar="S",
         type=seconds,
@@ -241,6 +247,7 @@ def _worker(
         sleep=args.sleep,
         grace=args.grace,
         prefetch=args.prefetch,
+        threads=args.threads or 1,
         limits=Limits(
             drain=args.drain or args.once,
             polls=args.max,
@@ -302,7 +309,7 @@ def _childs_command(args: argparse.Namespace) -> list[str]:
 
 
 _PASSED_ON = (
-    "queue", "max", "max-jobs", "max-time", "memory-limit", "grace", "prefetch", "sleep",
+    "queue", "max", "max-jobs", "max-time", "memory-limit", "grace", "prefetch", "threads", "sleep",
     "retries", "on-failure", "keep",
 )  # fmt: skip
 

@@ -24,6 +24,8 @@ import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from types import SimpleNamespace
 from typing import Literal
 
 from litequeue.engine.checkpoint import WAL_CHECK_STATEMENTS, Checkpoints, Execute
@@ -41,6 +43,7 @@ from litequeue.errors import (
     DatabaseFull,
     DatabaseMoved,
     DatabaseRefused,
+    LockedByAwait,
     LockedByOther,
     LockedByUs,
     NotADatabase,
@@ -99,6 +102,29 @@ _connected: set[str] = set()
 _connecting = threading.local()
 
 
+class OwnConnections:
+    """The connections of one of several async jobs that share a thread. Without it they would
+    share a connection, and write in each other's transactions."""
+
+    def __init__(self) -> None:
+        self._thread = threading.get_ident()
+        self._of: dict[Database, SimpleNamespace] = {}
+
+    def use(self) -> None:
+        """Let the current task, and the tasks that it makes, use these connections."""
+        _own.set(self)
+
+    def of(self, database: Database) -> SimpleNamespace | None:
+        """Where the connection to this database is kept; None in another thread, which the job
+        may have started."""
+        if self._thread != threading.get_ident():
+            return None
+        return self._of.setdefault(database, SimpleNamespace())
+
+
+_own: ContextVar[OwnConnections | None] = ContextVar("litequeue_connections", default=None)
+
+
 def watch_connections() -> None:
     """Record from now on, until the process ends, which files other code in this process
     connects to."""
@@ -133,6 +159,7 @@ class _Link:
         self.borrowed = borrowed
         self.depth = depth
         self.pid = os.getpid()
+        self.thread = threading.get_ident()
         self.cursor = connection.cursor()
         self.cursor.row_factory = None  # a caller's connection may have one
         self.identity = (0, 0)
@@ -245,6 +272,8 @@ class Database:
             raise
         if not outer:
             self._run_after_commit(link)
+            if not link.borrowed:
+                self._checkpoint_if_due(link)
 
     @contextmanager
     def together(self) -> Iterator[None]:
@@ -275,13 +304,13 @@ class Database:
                     self._retry_while_locked(link, "begin immediate", NOTHING)
         except sqlite3.Error as error:
             raise self._wrapped(error) from error
-        self._local.link = link
+        self._here().link = link
         texts, connection.text_factory = connection.text_factory, _text_or_bytes
         try:
             yield
         finally:
             connection.text_factory = texts
-            self._local.link = ours
+            self._here().link = ours
 
     def after_commit(self, action: Callable[[str], None], argument: str) -> None:
         """Call ``action(argument)`` once other connections can see what was just written.
@@ -289,7 +318,7 @@ class Database:
         When a caller's own transaction commits is unknown, so there nothing is called.
         """
         # Not an inherited link: the statement before has already replaced that.
-        link: _Link = self._local.link
+        link: _Link = self._here().link
         if not link.depth:
             action(argument)
         elif not link.borrowed:
@@ -361,7 +390,7 @@ class Database:
     def abandon(self) -> bool:
         """Roll back a transaction that is still open on this thread's connection by closing
         the connection; returns whether there was one, or the connection was already closed."""
-        link: _Link | None = getattr(self._local, "link", None)
+        link: _Link | None = getattr(self._here(), "link", None)
         if link is None:
             return False
         try:
@@ -372,7 +401,7 @@ class Database:
         if link.pid != os.getpid():
             return False
         # Closed, so that nothing that still refers to it can use it again.
-        del self._local.link
+        del self._here().link
         link.close()
         return True
 
@@ -437,11 +466,15 @@ class Database:
                 raise DatabaseRefused(path=self.path, problem="the transaction has ended")
             return self._try_once(link, sql, parameters)
         rows = self._retry_while_locked(link, sql, parameters)
+        self._checkpoint_if_due(link)
+        return rows
+
+    def _checkpoint_if_due(self, link: _Link) -> None:
+        """Look at the size of the WAL from time to time, after a commit."""
         if link.statements >= WAL_CHECK_STATEMENTS and not link.connection.in_transaction:
             link.statements = 0
             if self._checkpoints.due():
                 self.checkpoint()
-        return rows
 
     def _retry_while_locked(self, link: _Link, sql: str, parameters: Bound) -> list[Row]:
         """Run a statement, and retry until the lock is free. SQLite's own busy handler lets a
@@ -455,6 +488,8 @@ class Database:
             except DatabaseBusy as busy:
                 # The sum of the pauses would be too short: a caller's connection waits by itself.
                 waited = self._clock() - started
+                if self._waits_for_own_thread(link):
+                    raise LockedByAwait(path=self.path, waited=waited) from busy
                 if waited >= self._busy_seconds:
                     self._report_wait(math.inf)
                     raise self._lock_error(waited) from busy
@@ -463,6 +498,14 @@ class Database:
 
             self._sleep(min(self._busy_seconds - waited, longest * uniform(0.5, 1)))
             longest = min(2 * longest, LONGEST_LOCK_RETRY_SECONDS)
+
+    def _waits_for_own_thread(self, link: _Link) -> bool:
+        """Whether another async job of this thread has a transaction open."""
+        own = _own.get()
+        return own is not None and any(
+            each is not link and each.depth and each.thread == link.thread
+            for each in list(self._links)
+        )
 
     def _try_once(self, link: _Link, sql: str, parameters: Bound) -> list[Row]:
         """Run a statement once; on a caller's connection, SQLite waits for the lock as long as
@@ -540,13 +583,19 @@ class Database:
         finally:
             link.close()
 
+    def _here(self) -> threading.local | SimpleNamespace:
+        """Where the connection is kept that is used here."""
+        own = _own.get()
+        return (own and own.of(self)) or self._local
+
     def _link(self) -> _Link:
-        link: _Link | None = getattr(self._local, "link", None)
+        here = self._local if _own.get() is None else self._here()
+        link: _Link | None = getattr(here, "link", None)
         if link is not None and link.pid == os.getpid():
             return link
         if link is not None:
             _inherited.append(link)
-        self._local.link = link = self._open()
+        here.link = link = self._open()
         self._links.add(link)
         return link
 

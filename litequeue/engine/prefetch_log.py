@@ -67,7 +67,7 @@ class Snapshot(NamedTuple):
     """How far a worker had come with the jobs that it had claimed."""
 
     running: int | None
-    """The id of the job that was running; 0 for none, None if unknown."""
+    """The id of the job that was running; 0 for none or several, None if unknown."""
     finished: Mapping[int, Success] = {}
     """The jobs that had succeeded."""
     unstarted: Sequence[int] = ()
@@ -76,20 +76,35 @@ class Snapshot(NamedTuple):
     claimed_at: float = 0.0
     stopped: bool = False
     """Whether the worker had been asked to stop."""
+    together: Sequence[int] = ()
+    """The ids of the jobs that were running at the same time, if there were several."""
+    others: Sequence[Snapshot] = ()
+    """The same of the worker's other threads."""
 
     def about(self, rows: Sequence[JobRow]) -> Snapshot:
-        """The part of the snapshot that is about these rows, which the worker has in the
-        table. A row from another claim, as after a backup was restored, is left out."""
-        ids = {row.id for row in rows if _claimed_at(row) == self.claimed_at}
+        """The part of the snapshot, with all threads in one, that is about these rows, which the
+        worker has in the table. A row from another claim, as after a backup was restored, is
+        left out."""
+        claimed_at = {row.id: _claimed_at(row) for row in rows}
+        running: list[int] = []
+        finished: dict[int, Success] = {}
+        unstarted: list[int] = []
+        for part in (self, *self.others):
+            ids = {id for id, at in claimed_at.items() if at == part.claimed_at}
+            running += ids.intersection([part.running or 0])
+            finished.update((id, part.finished[id]) for id in ids.intersection(part.finished))
+            unstarted += [id for id in part.unstarted if id in ids]
         return self._replace(
-            running=self.running if self.running in ids else 0,
-            finished={id: success for id, success in self.finished.items() if id in ids},
-            unstarted=[id for id in self.unstarted if id in ids],
+            running=running[0] if len(running) == 1 else 0,
+            together=running if len(running) > 1 else (),
+            finished=finished,
+            unstarted=unstarted,
+            others=(),
         )
 
 
 class PrefetchLog:
-    """The prefetch log of a living worker."""
+    """The prefetch log of a living worker, or of one thread of it."""
 
     def __init__(
         self,
@@ -97,40 +112,37 @@ class PrefetchLog:
         mode: int,
         mark: bytes = b"",
         *,
+        threads: int = 1,
         clock: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         """Create the file with this ``mode``. Readers ignore it unless they pass the same
-        ``mark``. ``clock`` returns nanoseconds that never go back."""
+        ``mark``. Each of ``threads`` has a log of its own in the file: the first has this one.
+        ``clock`` returns nanoseconds that never go back."""
         self.path = path
+        self._map = _created(path, mode, HEADER.pack(MAGIC, mark), threads)
+        self._open_part(0, clock)
+        self.threads = [self]
+        """The logs of all threads, this one first."""
+        for part in range(1, threads):
+            log = PrefetchLog.__new__(PrefetchLog)
+            log._map = self._map
+            log._open_part(part, clock)
+            self.threads.append(log)
+
+    def _open_part(self, part: int, clock: Callable[[], int]) -> None:
         self.moves = self.count = 0
         self._clock = clock
         self._started = self._done = self._logged = 0
-        header = HEADER.pack(MAGIC, mark)
-        self._seed = self._salt = self._check = crc32(header)
-        flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | NO_FOLLOW
-        descriptor = os.open(path, flags, 0o600)
-        try:
-            with suppress(OSError, AttributeError):  # Windows has no fchmod
-                os.fchmod(descriptor, mode)
-            # Written, not only extended: on a full disk, a write to the mapping would kill the
-            # process.
-            if os.write(descriptor, header.ljust(SIZE, b"\0")) < SIZE:
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            self._map = mmap.mmap(descriptor, SIZE)
-        except BaseException:
-            os.close(descriptor)
-            os.unlink(path)
-            raise
-        # The mapping has its own descriptor, and a job may close any other.
-        os.close(descriptor)
-        self._numbers = memoryview(self._map).cast("Q")
+        self._bytes = memoryview(self._map)[part * SIZE : (part + 1) * SIZE]
+        self._numbers = self._bytes.cast("Q")
+        self._seed = self._salt = self._check = crc32(self._bytes[: HEADER.size])
 
     def begin(self, ids: Sequence[int], claimed_at: float = 0.0) -> None:
         """Begin with these jobs, at most MOST, which were claimed at ``claimed_at``."""
         numbers = self._numbers
         numbers[_RECLAIMED] = numbers[_SETTLED] = 0
         claim = CLAIMED.pack(claimed_at) + array("q", ids).tobytes()
-        self._map[CLAIM_AT : CLAIM_AT + len(claim)] = claim
+        self._bytes[CLAIM_AT : CLAIM_AT + len(claim)] = claim
         self._salt = self._check = salt = crc32(claim, self._seed)
         self._started, self._done, self._logged, self.count = 0, 0, 0, len(ids)
         numbers[_LOGGED] = salt
@@ -195,25 +207,48 @@ class PrefetchLog:
     def settled(self) -> Sequence[int]:
         """The jobs that had succeeded when the others were reclaimed: the reclaimer has
         completed them."""
-        return _ids(self._map, self._numbers[_SETTLED])
+        return _ids(self._bytes, self._numbers[_SETTLED])
 
     def close(self) -> None:
-        """Close the file."""
-        self._numbers.release()
+        """Close the file, and the logs of all threads."""
+        for log in self.threads:
+            log._numbers.release()
+            log._bytes.release()
         self._map.close()
 
     def _log(self, line: bytes) -> None:
         at = LOG_AT + self._logged
-        self._map[at : at + len(line)] = line
+        self._bytes[at : at + len(line)] = line
         self._logged += len(line)
         self._check = crc32(line, self._check)
         self._numbers[_LOGGED] = self._logged << 32 | self._check
 
 
+def _created(path: str, mode: int, header: bytes, parts: int) -> mmap.mmap:
+    """Create the file with this header in each of its parts, and map it into memory."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | NO_FOLLOW
+    descriptor = os.open(path, flags, 0o600)
+    try:
+        with suppress(OSError, AttributeError):  # Windows has no fchmod
+            os.fchmod(descriptor, mode)
+        # Written, not only extended: on a full disk, a write to the mapping would kill the
+        # process.
+        if os.write(descriptor, header.ljust(SIZE, b"\0") * parts) < SIZE * parts:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return mmap.mmap(descriptor, SIZE * parts)
+    except BaseException:
+        os.unlink(path)
+        raise
+    finally:
+        # The mapping has its own descriptor, and a job may close any other.
+        os.close(descriptor)
+
+
 def read(path: str, mark: bytes = b"") -> Snapshot:
-    """The snapshot in the log of a dead worker; an unknown one if its mark is another."""
-    with _opened(path, mark) as whole:
-        return Snapshot(None) if whole is None else _snapshot(whole)
+    """Read the log of a dead worker. The snapshot is Snapshot(None) if the log cannot be
+    trusted, or was made with another mark."""
+    with _opened(path, mark) as parts:
+        return _joined([_snapshot(part) for part in parts]) or Snapshot(None)
 
 
 def has_unstarted(
@@ -225,8 +260,8 @@ def has_unstarted(
 ) -> bool:
     """Whether a worker has claimed jobs that it has not started while it runs another for
     more than ``seconds``."""
-    with _opened(path, mark) as whole:
-        return whole is not None and _has_unstarted(whole, seconds, clock())
+    with _opened(path, mark) as parts:
+        return any(_has_unstarted(part, seconds, clock()) for part in parts)
 
 
 def reclaim(
@@ -238,66 +273,85 @@ def reclaim(
     sleep: Callable[[float], None] = time.sleep,
 ) -> Snapshot | None:
     """Keep a living worker from starting the jobs that it has not started, and return its
-    snapshot; None if it has only the job that it runs, or has run that for less than
+    snapshot; None if it has only the jobs that it runs, or has run them for less than
     ``busy_seconds``. To be called in a write transaction, which then settles the jobs in the
     table."""
-    with _opened(path, mark) as whole:
-        if whole is None or not _has_unstarted(whole, busy_seconds, clock()):
+    with _opened(path, mark) as parts:
+        late = [part for part in parts if _has_unstarted(part, busy_seconds, clock())]
+        if not late:
             return None
-        with memoryview(whole).cast("Q") as numbers:
-            numbers[_RECLAIMED] = 1
-            sleep(VISIBLE_SECONDS)
-            snapshot = _snapshot(whole)
-            numbers[_SETTLED] = numbers[_DONE] >> 32
-        return snapshot
+        for part in late:
+            _set_number(part, _RECLAIMED, 1)
+        sleep(VISIBLE_SECONDS)
+        snapshots = [_snapshot(part) for part in late]
+        for part in late:
+            (done,) = _numbers(part, _DONE)
+            _set_number(part, _SETTLED, done >> 32)
+        return _joined(snapshots)
+
+
+def _joined(snapshots: Sequence[Snapshot]) -> Snapshot | None:
+    return snapshots[0]._replace(others=tuple(snapshots[1:])) if snapshots else None
 
 
 @contextmanager
-def _opened(path: str, mark: bytes) -> Iterator[mmap.mmap | None]:
-    """Map the file into memory for a block; yield None if it is missing, another user's, cut
-    short by a power failure, or has another mark."""
+def _opened(path: str, mark: bytes) -> Iterator[Sequence[memoryview]]:
+    """Map the file into memory for a block, and yield the parts of its threads; yield none if
+    it is missing, another user's, cut short by a power failure, or has another mark."""
     try:
         descriptor = os.open(path, os.O_RDWR | NO_FOLLOW)
     except OSError:
-        yield None
+        yield ()
         return
     try:
-        if os.fstat(descriptor).st_size < SIZE:
-            yield None
+        size = os.fstat(descriptor).st_size
+        if size < SIZE:
+            yield ()
             return
-        with mmap.mmap(descriptor, SIZE) as whole:
-            yield whole if whole[: HEADER.size] == HEADER.pack(MAGIC, mark) else None
+        with mmap.mmap(descriptor, size) as whole, memoryview(whole) as view:
+            parts = [view[at : at + SIZE] for at in range(0, size - SIZE + 1, SIZE)]
+            header = HEADER.pack(MAGIC, mark)
+            try:
+                yield parts if all(part[: HEADER.size] == header for part in parts) else ()
+            finally:
+                for part in parts:
+                    part.release()
     finally:
         os.close(descriptor)
 
 
-def _numbers(whole: mmap.mmap, *places: int) -> Iterator[int]:
+def _numbers(part: memoryview, *places: int) -> Iterator[int]:
     # Each is read in one access, in this order: the worker may be writing them.
-    with memoryview(whole).cast("Q") as numbers:
+    with part.cast("Q") as numbers:
         yield from (numbers[place] for place in places)
 
 
-def _has_unstarted(whole: mmap.mmap, seconds: float, now: int) -> bool:
-    count, moved_at = _numbers(whole, _COUNT, _MOVED_AT)
+def _set_number(part: memoryview, place: int, value: int) -> None:
+    with part.cast("Q") as numbers:
+        numbers[place] = value
+
+
+def _has_unstarted(part: memoryview, seconds: float, now: int) -> bool:
+    count, moved_at = _numbers(part, _COUNT, _MOVED_AT)
     return count >> 32 >= 2 and not 0 <= now - moved_at < seconds * 1e9
 
 
-def _snapshot(whole: mmap.mmap) -> Snapshot:
+def _snapshot(part: memoryview) -> Snapshot:
     # The log last: then it has the result of each job that is done, and a job with a line in
     # it is done, even if its number is not written yet.
-    words = list(_numbers(whole, _COUNT, _STARTED, _DONE, _LOGGED))
+    words = list(_numbers(part, _COUNT, _STARTED, _DONE, _LOGGED))
     if not words[0]:
         # The worker died between two claims, or before one was written completely.
         return Snapshot(0)
     count, started, done, logged = (word >> 32 for word in words)
     if not (done <= started <= done + 1 and started <= count <= MOST and logged <= SIZE - LOG_AT):
         return Snapshot(None)
-    salt = crc32(whole[CLAIM_AT : IDS_AT + 8 * count], crc32(whole[: HEADER.size]))
-    log = whole[LOG_AT : LOG_AT + logged]
+    salt = crc32(part[CLAIM_AT : IDS_AT + 8 * count], crc32(part[: HEADER.size]))
+    log = bytes(part[LOG_AT : LOG_AT + logged])
     checked = [*(_word(value, salt) for value in (count, started, done)), _logged_word(log, salt)]
     if words != checked:
         return Snapshot(None)
-    ids = _ids(whole, count)
+    ids = _ids(part, count)
     finished = dict.fromkeys(ids[:done], Success())
     try:
         for line in filter(None, log.split(b"\n")):
@@ -309,7 +363,7 @@ def _snapshot(whole: mmap.mmap) -> Snapshot:
                 finished.pop(ids[int(place)], None)
     except (ValueError, IndexError):
         return Snapshot(None)
-    (claimed_at,) = CLAIMED.unpack(whole[CLAIM_AT:IDS_AT])
+    (claimed_at,) = CLAIMED.unpack(part[CLAIM_AT:IDS_AT])
     running = ids[done] if started > done else 0
     return Snapshot(running, finished, tuple(ids[started:]), claimed_at=claimed_at)
 
@@ -322,8 +376,8 @@ def _logged_word(log: bytes, salt: int) -> int:
     return len(log) << 32 | crc32(log, salt)
 
 
-def _ids(whole: mmap.mmap, count: int) -> list[int]:
-    return array("q", whole[IDS_AT : IDS_AT + 8 * count]).tolist()
+def _ids(part: memoryview, count: int) -> list[int]:
+    return array("q", bytes(part[IDS_AT : IDS_AT + 8 * count])).tolist()
 
 
 def _claimed_at(row: JobRow) -> float | None:

@@ -37,6 +37,9 @@ STOPS = (1, 2, 15)
 # The bytes that stand for signals; none of them occurs in a traceback.
 SIGNAL_BYTES = bytes(set(range(32)) - set(b"\t\n"))
 
+# What a worker with threads writes to its lock file before the id of a job that hangs, and before
+# the traceback of that job.
+STUCK_JOB = "job "
 # Written to the lock file of a worker that ends because a job left a transaction open.
 LEFT_TRANSACTION = "a write transaction was left open"
 
@@ -70,7 +73,7 @@ class Registration:
     def leave(self) -> bool:
         """Remove the worker's files and release its lock. If its log still has jobs, the
         files stay for the rescuer, and this returns False."""
-        clear = self._descriptor is None or not self.prefetch_log.count
+        clear = self._descriptor is None or not any(log.count for log in self.prefetch_log.threads)
         if clear and self.still_held():
             _remove(self._path)
         self.close()
@@ -105,15 +108,15 @@ class Presence:
 
         return Path(self._folder)
 
-    def register(self, queues: Sequence[str], keep: float = 0) -> Registration:
+    def register(self, queues: Sequence[str], keep: float = 0, threads: int = 1) -> Registration:
         """Register a new worker, which keeps results for ``keep`` seconds if neither the job
-        nor its class sets keep. Raises CannotOpen if the folder beside the database cannot
-        be written or trusted."""
+        nor its class sets keep, and runs up to ``threads`` jobs at once. Raises CannotOpen if
+        the folder beside the database cannot be written or trusted."""
         worker = FIRST_WORKER + int.from_bytes(os.urandom(8), "big") % WORKER_IDS
         try:
             self._make_folder()
             self._check_folder()
-            registration = self._registration(worker)
+            registration = self._registration(worker, threads)
         except OSError as error:
             used_up = error.errno in (errno.EMFILE, errno.ENFILE)
             reason = NO_DESCRIPTORS if used_up else error.strerror
@@ -126,12 +129,14 @@ class Presence:
             raise
         return registration
 
-    def _registration(self, worker: int) -> Registration:
+    def _registration(self, worker: int, threads: int) -> Registration:
         path, mode = self._path(worker), os.stat(self._database.path).st_mode & 0o666
         descriptor = locks.acquire(path, mode)
         assert descriptor is not None
         try:
-            prefetch_log = PrefetchLog(_log_path(path), locks.writers(mode), self._mark())
+            prefetch_log = PrefetchLog(
+                _log_path(path), locks.writers(mode), self._mark(), threads=threads
+            )
             return Registration(worker, path, descriptor, prefetch_log)
         except BaseException:
             _remove(path)

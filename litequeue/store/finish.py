@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 
 from litequeue.engine.database import NOTHING, Database, Parameters
 from litequeue.errors import RunLost
-from litequeue.records import FINISH, NOBODY, PLAN, JobRow, State
+from litequeue.records import FINISH, NOBODY, PLAN, RUNS_ALONE, JobRow, State
 from litequeue.store.dependencies import Dependencies
 from litequeue.store.unblock import Unblocker
 
@@ -150,6 +150,17 @@ class Executions:
         """Release a run, its attempt not used; the job runs again ``after`` seconds from now.
         Returns the job's new state. Raises RunLost."""
         return self._again(self.RELEASE, row, after, row.exception)
+
+    RELEASE_TO_RUN_ALONE = f"""
+    update litequeue_jobs
+    set state = :state, available_at = :available_at, worker = {NOBODY},
+        attempts = max(attempts - 1, 0), unknown_since = null, exception = :exception
+    {THIS_RUN} and cancelled_at is null"""
+
+    def release_to_run_alone(self, row: JobRow) -> State:
+        """Release a run whose worker died while it ran other jobs too, its attempt not used;
+        the job runs by itself next. Returns the job's new state. Raises RunLost."""
+        return self._again(self.RELEASE_TO_RUN_ALONE, row, 0, RUNS_ALONE)
 
     PUT_BACK = f"""
     update litequeue_jobs

@@ -48,13 +48,15 @@ class Reclaimer:
         return len(ended)
 
     def end_all(self, rows: Sequence[JobRow], snapshot: Snapshot) -> None:
-        """Complete those of these runs that have succeeded, and release the others; runs that
-        are lost are skipped."""
+        """Complete those of these runs that have succeeded, and release the others, to run alone
+        if they were running together; runs that are lost are skipped."""
         for row in rows:
             with suppress(RunLost):
                 if row.id in snapshot.finished:
                     result, keep = snapshot.finished[row.id]
                     self._executions.complete(row, result=result, keep=keep)
+                elif row.id in snapshot.together:
+                    self._executions.release_to_run_alone(row)
                 else:
                     self._executions.release(row)
 
@@ -62,7 +64,7 @@ class Reclaimer:
         """End all runs of a worker that was stopped on purpose: jobs that have succeeded are
         completed, the others are released."""
         rows = self._claims.running(worker)
-        self.end_all(rows, snapshot.about(rows))
+        self.end_all(rows, snapshot.about(rows)._replace(together=()))
 
     def release_everything(self) -> None:
         """Release all runs and deregister all workers, in a copy of the file: the workers

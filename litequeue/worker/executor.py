@@ -3,13 +3,14 @@ announce."""
 
 from __future__ import annotations
 
+import inspect
 import json
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from types import AsyncGeneratorType, GeneratorType
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from litequeue.durations import seconds_of
 from litequeue.errors import (
@@ -35,6 +36,9 @@ from litequeue.records import JobRow, State, key
 from litequeue.worker.outcome import Outcome, Policy, Verb, classify, policy
 from litequeue.worker.shutdown import ForcedShutdown, Shutdown
 from litequeue.worker.timeout import Timeouts
+
+if TYPE_CHECKING:
+    from litequeue.worker.event_loop import LoopThread
 
 T = TypeVar("T")
 # Why a run ended with the process of its worker.
@@ -119,6 +123,9 @@ class Executor:
         self.pid = os.getpid()
         self.put_back = 0
         """How many jobs were put back because no class here has their name."""
+        self._overdue: Callable[[JobRow], None] = self._remark_overdue
+        self.loop: LoopThread | None = None
+        """Where async jobs run that are executed with execute_async."""
         self._unimported = tuple(unimported)
         self._unknown: set[str] = set()
         self._classes: dict[str, type[Job]] = {}
@@ -131,9 +138,8 @@ class Executor:
         If the process has to be ended with the job, where it hung is written to the descriptor
         ``report_to``.
         """
-        execution = self._resolve(row)
+        execution = self._start(row)
         if execution.cls is not None:
-            self._report(self._observer.started, row, execution.policy.max_attempts)
             try:
                 self._decode(execution)
                 self._handle(execution, report_to)
@@ -145,26 +151,47 @@ class Executor:
         self._classify(execution)
         return execution
 
+    async def execute_async(self, row: JobRow, report_to: int) -> Execution:
+        """Do the same with an async job, in a running event loop."""
+        execution = self._start(row)
+        try:
+            self._decode(execution)
+            await self._handle_async(execution, report_to)
+        except ForcedShutdown:
+            raise
+        except BaseException as error:
+            execution.error = error
+        self._classify(execution)
+        return execution
+
     def settle(
         self,
         executions: Sequence[Execution],
+        unstarted: Sequence[JobRow] = (),
         claim: Claim | None = None,
         settled: Callable[[], Sequence[int]] = tuple,
     ) -> list[JobRow]:
-        """Write how these runs ended, in one transaction, which also claims the next jobs; their
-        rows are returned. ``settled`` returns the ids of jobs that another process may have
-        completed while it reclaimed from this worker."""
+        """Write how these runs ended, and release those that will not start, in one transaction,
+        which also claims the next jobs; their rows are returned. ``settled`` returns the ids of
+        jobs that another process may have completed while it reclaimed from this worker."""
         self._timeouts.disarm()
-        if not executions:
+        rows = [*(each.row for each in executions), *unstarted]
+        if not rows:
             return []
-        row = executions[0].row
+
+        def write(claim: Claim | None) -> list[JobRow]:
+            with self._store.database.transaction():
+                self._write_all(executions, settled)
+                self._release_all(unstarted)
+                return [] if claim is None else claim()
+
         try:
-            return self._until_written(row, lambda: self._settle(executions, settled, claim))
+            return self._until_written(rows[0], lambda: write(claim))
         except DatabaseError:
             if claim is None:
                 raise
             # An error of the claim must not undo the ends; the next claim raises it by itself.
-            return self._until_written(row, lambda: self._settle(executions, settled, None))
+            return self._until_written(rows[0], lambda: write(None))
 
     def announce(self, executions: Sequence[Execution]) -> None:
         """Tell the observer and the jobs' own hooks how these runs ended."""
@@ -195,14 +222,16 @@ class Executor:
 
     def release_all(self, rows: Sequence[JobRow]) -> None:
         """Release these runs, their attempts not used; runs that are over or lost are skipped."""
+        self.settle((), rows)
+
+    def release_later(self, row: JobRow, after: float) -> None:
+        """Release a run, its attempt not used; the job is due again ``after`` seconds from now."""
 
         def release() -> None:
-            with self._store.database.transaction():
-                for row in rows:
-                    with suppress(RunLost):
-                        self._store.executions.release(row)
+            with suppress(RunLost):
+                self._store.executions.release(row, after=after)
 
-        self._until_written(rows[0], release)
+        self._until_written(row, release)
 
     def policy(self, row: JobRow) -> Policy:
         """The options that apply to a row."""
@@ -216,6 +245,11 @@ class Executor:
                 self._policies[row.name, row.max_attempts] = found
         return found
 
+    def is_async(self, row: JobRow) -> bool:
+        """Whether the job is a coroutine, which can be awaited beside others."""
+        cls = self._class_of(row.name)
+        return cls is not None and inspect.iscoroutinefunction(cls.handle)
+
     def has_hook(self, name: str) -> bool:
         """Whether the jobs of this name have a method that is called after their end."""
         return has_hook(self._class_of(name))
@@ -226,10 +260,32 @@ class Executor:
         return seconds_of(self._flags.get("keep", 0))
 
     def close(self) -> None:
-        """Close the event loop of async jobs."""
+        """End the threads and the event loop of the jobs."""
         self._timeouts.close()
 
+    def end_process_for(self, overdue: Callable[[JobRow], None] | None) -> None:
+        """Have ``overdue`` called in another thread for a job in a thread that has not ended in
+        its time, and the process ended if that does not help; None marks its row only."""
+        self._overdue = overdue or self._remark_overdue
+        self._timeouts.watched = overdue is not None
+
+    def close_thread(self) -> None:
+        """End what belongs to the thread that calls this, in which no job will run any more."""
+        self._timeouts.close_loop()
+
+    def interrupt(self, kind: type[BaseException]) -> None:
+        """Raise an exception of this kind in each job that runs in a thread, or in the loop."""
+        self._timeouts.interrupt(kind)
+        if self.loop is not None:
+            self.loop.interrupt(kind)
+
     # -- resolve
+
+    def _start(self, row: JobRow) -> Execution:
+        execution = self._resolve(row)
+        if execution.cls is not None:
+            self._report(self._observer.started, row, execution.policy.max_attempts)
+        return execution
 
     def _resolve(self, row: JobRow) -> Execution:
         return Execution(row, self._class_of(row.name), self.policy(row))
@@ -270,18 +326,49 @@ class Executor:
                     job.handle,
                     execution.policy.timeout,
                     report_to=report_to,
-                    overdue=lambda: self._store.executions.remark(row, OVERDUE),
+                    overdue=lambda: self._overdue(row),
                 )
             execution.result = _no_generator(result, job)
         finally:
             left_open = self._clean_up(row)
-            if run.completed:
-                execution.in_table = True
-                execution.state = State.WAITING if run.planned else State.DONE
+            self._completed(execution, run)
+        self._check(execution, left_open)
+
+    def _completed(self, execution: Execution, run: Run) -> None:
+        if run.completed:
+            execution.in_table = True
+            execution.state = State.WAITING if run.planned else State.DONE
+
+    def _check(self, execution: Execution, left_open: bool) -> None:
+        row = execution.row
         if left_open:
             raise JobLeftTransaction(job=f"Job {row.id} ({row.name})", path=self._queue.path)
         if execution.result is not None and not execution.in_table:
             execution.result_json = _encoded(execution)
+
+    def _remark_overdue(self, row: JobRow) -> None:
+        with suppress(RunLost):
+            self._store.executions.remark(row, OVERDUE)
+
+    async def _handle_async(self, execution: Execution, report_to: int) -> None:
+        row, job, seconds = execution.row, execution.job, execution.policy.timeout
+        assert job is not None
+        assert self.loop is not None
+        if self._shutdown.hard:
+            raise ForcedShutdown
+        if row.rate_key is not None:
+            self._count_start(row)
+        run = Run(self._queue, row)
+        overdue = self._timeouts.overdue_after(seconds, report_to, lambda: self._overdue(row))
+        try:
+            with run, overdue:
+                work = job.handle()
+                assert inspect.isawaitable(work)
+                execution.result = _no_generator(await self.loop.run(work, seconds), job)
+        finally:
+            left_open = self._clean_up(row)
+            self._completed(execution, run)
+        self._check(execution, left_open)
 
     def _count_start(self, row: JobRow) -> None:
         """Count the start of a job with a rate limit, if its claim was some time ago; raises
@@ -318,16 +405,6 @@ class Executor:
 
     # -- settle
 
-    def _settle(
-        self,
-        executions: Sequence[Execution],
-        settled: Callable[[], Sequence[int]],
-        claim: Claim | None,
-    ) -> list[JobRow]:
-        with self._store.database.transaction():
-            self._write_all(executions, settled)
-            return [] if claim is None else claim()
-
     def _write_all(
         self, executions: Sequence[Execution], settled: Callable[[], Sequence[int]]
     ) -> None:
@@ -344,6 +421,11 @@ class Executor:
                 each.state = None
                 with suppress(RunLost):
                     each.state = self._write(each.row, each.outcome, each.policy)
+
+    def _release_all(self, rows: Sequence[JobRow]) -> None:
+        for row in rows:
+            with suppress(RunLost):
+                self._store.executions.release(row)
 
     def _write(self, row: JobRow, outcome: Outcome, policy: Policy) -> State:
         executions = self._store.executions

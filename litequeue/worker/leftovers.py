@@ -13,8 +13,8 @@ from __future__ import annotations
 import gc
 import os
 import traceback
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 
 from litequeue.engine.database import Database
 from litequeue.engine.presence import LEFT_TRANSACTION, Registration
@@ -33,32 +33,41 @@ class Leftovers:
     """Handles a worker's write that has to wait; one object for each PrefetchRunner."""
 
     def __init__(
-        self, database: Database, registration: Registration, *, owns_process: bool
+        self,
+        database: Database,
+        registration: Registration,
+        runs: Callable[[], Sequence[Execution]],
+        *,
+        owns_process: bool,
+        busy: Callable[[], bool] = lambda: False,
     ) -> None:
-        """With ``owns_process``, every other thread of this process belongs to a job."""
+        """``runs`` returns what has run and is not in the table yet. With ``owns_process``, every
+        other thread of this process belongs to a job. While other jobs are ``busy``, a transaction
+        may be theirs."""
         self._database = database
         self._registration = registration
+        self._runs = runs
         self._owns_process = owns_process
-        self.runs: list[Execution] = []
-        """The runs whose ends are not yet known to be written to the table."""
+        self._busy = busy
         self._before: list[str] = []
         self._look_at = 0.0
         self._in_job = False
         self._found: JobLeftTransaction | None = None
 
-    def begin_job(self) -> None:
-        """A job starts: if it waits for its own transaction, the job gets the error."""
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """While jobs run in this thread, leave them alone if they wait for a transaction of
+        their own: they get an error. After that, it is the worker that waits."""
         self._in_job = True
+        try:
+            yield
+        finally:
+            self._in_job = False
+            self._look_at = 0.0
 
-    def end_job(self) -> None:
-        """A job has ended: from here on, it is the worker that waits."""
-        self._in_job = False
-        self._look_at = 0.0
-
-    def written(self) -> None:
-        """Note that the ends of all runs so far are in the table."""
-        self._before = self._names()
-        self.runs.clear()
+    def written(self, executions: Sequence[Execution]) -> None:
+        """The ends of these runs, and of all before, are in the table."""
+        self._before = _names(executions)
 
     def held_up(self, waited: float) -> None:
         """Check what blocks a write that has waited for ``waited`` seconds.
@@ -70,7 +79,7 @@ class Leftovers:
         if self._found is not None:
             raise self._found
         if not self._look_at:
-            for execution in self.runs:
+            for execution in self._runs():
                 drop(execution)
             gc.collect()
             self._look_at = FIRST_SEARCH_SECONDS
@@ -86,19 +95,20 @@ class Leftovers:
     def _is_ours(self, waited: float) -> bool:
         if self._database.held_by_this_thread():
             return True
-        late = self._owns_process and waited > OTHER_THREAD_SECONDS
+        late = self._owns_process and waited > OTHER_THREAD_SECONDS and not self._busy()
         return late and self._database.held_by_this_process()
 
     def _error(self) -> JobLeftTransaction:
-        names = self._names() or self._before
+        names = _names(self._runs()) or self._before
         if self._database.has_other_connections():
             # In this case each end is written before the next run starts.
             names = names[-1:]
         jobs = f"Job {names[0]}" if len(names) == 1 else f"One of the jobs {', '.join(names)}"
         return JobLeftTransaction(job=jobs, path=self._database.path)
 
-    def _names(self) -> list[str]:
-        return [f"{each.row.id} ({each.row.name})" for each in self.runs[-MOST_NAMED:]]
+
+def _names(executions: Sequence[Execution]) -> list[str]:
+    return [f"{each.row.id} ({each.row.name})" for each in executions[-MOST_NAMED:]]
 
 
 def drop(execution: Execution) -> None:

@@ -13,6 +13,7 @@ from litequeue.errors import Fail, JobTimeout, PayloadError, Retry, Snooze, Unkn
 from litequeue.options import DEFAULTS, Backoff, Options
 from litequeue.records import JobRow, reason_of
 from litequeue.times.backoff import pause
+from litequeue.worker.interrupt import run_job
 
 OURS = os.path.dirname(os.path.dirname(__file__)) + os.sep
 LONGEST_EXCEPTION = 20_000
@@ -171,6 +172,9 @@ def _formatted(error: BaseException) -> str:
 
 def _users_frames(hung: str) -> str:
     """Return faulthandler's text, innermost frame first, without litequeue's own frames."""
+    # Of several threads, the one that ran the job.
+    threads = hung.split("\n\n")
+    hung = next((thread for thread in threads if f"in {run_job.__name__}\n" in thread), threads[0])
     lines = hung.splitlines(keepends=True)
     ours = next((at for at, line in enumerate(lines) if OURS in line), len(lines))
     return "".join(lines[:ours])

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from time import perf_counter
 
@@ -23,8 +24,120 @@ from litequeue.worker.shutdown import ForcedShutdown, block_signals
 WATCH_STOP_SECONDS = 2.0
 
 
+class Prefetch:
+    """The jobs that were claimed together, to run one after the other in one thread."""
+
+    def __init__(
+        self,
+        log: PrefetchLog,
+        executor: Executor,
+        prefetch_size: PrefetchSize,
+        over: Callable[[], bool],
+        may_wait: Callable[[Execution], bool],
+    ) -> None:
+        """Record in ``log`` how far the jobs have come. No job starts when it is ``over``. A job
+        that ``may_wait`` can be followed by the next one before its end is in the table."""
+        self.log = log
+        self.claimed: deque[JobRow] = deque()
+        """What has not started yet."""
+        self.unstarted: list[JobRow] = []
+        """What will not start, and is to be released."""
+        self.unwritten: list[Execution] = []
+        """What has run, and whose end is not in the table yet."""
+        self.running: JobRow | None = None
+        self.ran = 0
+        self._executor = executor
+        self._prefetch_size = prefetch_size
+        self._over = over
+        self._may_wait = may_wait
+        self._until = 0.0
+        self._recorded = True
+
+    def begin(self, rows: Sequence[JobRow]) -> None:
+        """Record what was claimed, so that no other job is charged if this worker dies."""
+        self.claimed = deque(rows)
+        self.ran, self._until = 0, perf_counter() + 2 * PREFETCH_SECONDS
+        if rows:
+            at = rows[0].reserved_at
+            self.log.begin([row.id for row in rows], at.timestamp() if at else 0.0)
+        else:
+            self.log.clear()
+
+    def advance(self, report_to: int) -> None:
+        """Run the jobs in order, until none is left or the end of one has to be written before
+        the next one starts. Raises ForcedShutdown."""
+        while (row := self._next()) is not None:
+            began = perf_counter()
+            try:
+                execution = self._executor.execute(row, report_to)
+            except ForcedShutdown:
+                self._release(row)
+                raise
+            if not self._add(execution, perf_counter() - began):
+                return
+
+    async def advance_async(self, report_to: int) -> None:
+        """Do the same with async jobs, in an event loop."""
+        while (row := self._next()) is not None:
+            began = perf_counter()
+            try:
+                execution = await self._executor.execute_async(row, report_to)
+            except ForcedShutdown:
+                self._release(row)
+                return
+            if not self._add(execution, perf_counter() - began):
+                return
+
+    def settled(self) -> None:
+        """Everything that has run is in the table."""
+        self.unwritten, self.unstarted = [], []
+        if not self._recorded:
+            self.log.end()
+            self._recorded = True
+
+    def _next(self) -> JobRow | None:
+        """The next job, which has started from now on; None if there is none, or if the others
+        are to be released: for a stop, or because the jobs take longer than was expected and
+        what was pushed meanwhile may be more urgent."""
+        if self.claimed:
+            late = self.ran and (perf_counter() > self._until or self._over())
+            if not late and self.log.start():
+                self.ran += 1
+                self.running = self.claimed.popleft()
+                return self.running
+            self._release()
+        return None
+
+    def _release(self, *running: JobRow) -> None:
+        if running:
+            self.log.release()
+        self.running = None
+        self.unstarted += [*running, *self.claimed]
+        self.claimed.clear()
+
+    def _add(self, execution: Execution, seconds: float) -> bool:
+        """Add a job that has run; return whether the next one can start."""
+        self.running = None
+        self._prefetch_size.ran(execution.row.name, seconds)
+        self.unwritten.append(execution)
+        self._recorded = self._may_wait(execution) and self._record(execution)
+        return self._recorded
+
+    def _record(self, execution: Execution) -> bool:
+        """Record in the log that a job is over, if there is room; a failure is recorded in the
+        table alone."""
+        result, keep = execution.result_json, execution.policy.keep
+        if execution.in_table:
+            self.log.end()
+        elif execution.succeeded and self.log.has_room(result, keep):
+            self.log.finish(result, keep)
+        else:
+            return False
+        return True
+
+
 class PrefetchRunner:
-    """Runs the jobs that one worker has claimed together, and writes their ends together."""
+    """Runs the jobs that a worker has claimed together, and writes their ends together."""
 
     def __init__(
         self,
@@ -40,73 +153,63 @@ class PrefetchRunner:
         ``owns_process``, there is nothing in this process but the worker and its jobs."""
         self.registration = registration
         self.worker = registration.worker
-        self.claimed: Sequence[JobRow] = ()
-        """What was claimed and has not run."""
-        self._unwritten: list[Execution] = []
-        self._log = registration.prefetch_log
         self._executor = executor
-        self._prefetch_size = prefetch_size
-        self._over = over
         self._store = store
-        self._leftovers = Leftovers(store.database, registration, owns_process=owns_process)
-        store.database.on_lock_wait(self._leftovers.held_up)
         # A worker that was made before a fork may work behind it.
         executor.pid = os.getpid()
+        self._prefetch = Prefetch(
+            registration.prefetch_log, executor, prefetch_size, over, self._may_wait
+        )
+        self._leftovers = Leftovers(
+            store.database,
+            registration,
+            lambda: self._prefetch.unwritten,
+            owns_process=owns_process,
+        )
+        store.database.on_lock_wait(self._leftovers.held_up)
         self._watch = PrefetchWatch(
-            self._log,
+            registration.prefetch_log.threads,
             lambda: store.reclaimer.reclaim(registration.worker, PREFETCH_SECONDS),
         )
 
+    @property
+    def claimed(self) -> bool:
+        """Whether there is something to run."""
+        return bool(self._prefetch.claimed)
+
     def begin(self, rows: Sequence[JobRow]) -> None:
-        """Note what was claimed, so that no other job is charged if this worker dies."""
-        self.claimed = rows
-        if rows:
-            at = rows[0].reserved_at
-            self._log.begin([row.id for row in rows], at.timestamp() if at else 0.0)
-        else:
-            self._log.clear()
+        """Record what was claimed, so that no other job is charged if this worker dies."""
+        self._prefetch.begin(rows)
 
     def run(self) -> list[Execution]:
-        """Run what was claimed, in order; ``settle`` writes how it ended. Jobs that are not
-        started, because of a stop or because the others take longer than was expected, are
-        released. Raises ForcedShutdown."""
-        rows, self.claimed = self.claimed, ()
+        """Run what was claimed, in order; ``settle`` writes how it ended. Raises
+        ForcedShutdown."""
+        prefetch = self._prefetch
         ran: list[Execution] = []
-        if len(rows) > 1:
+        if len(prefetch.claimed) > 1:
             self._watch.begin()
-        now = perf_counter()
-        until = now + 2 * PREFETCH_SECONDS
         try:
-            for row in rows:
-                # What was pushed meanwhile may be more urgent than what is left.
-                if ran and (now > until or self._over()):
-                    break
-                if not self._log.start():
-                    break
-                execution = self._execute(row)
-                ran.append(execution)
-                before, now = now, perf_counter()
-                self._prefetch_size.ran(row.name, now - before)
-                recorded = self._may_wait(execution) and self._record(execution)
-                if not recorded and len(ran) < len(rows):
+            while prefetch.claimed:
+                with self._leftovers.running():
+                    prefetch.advance(self.registration.fileno())
+                ran += prefetch.unwritten
+                if prefetch.claimed:
                     self._settle()
-                    self._log.end()
         except ForcedShutdown:
-            self._log.release()
             self._settle()
-            self._release(rows[len(ran) :])
-            self._log.clear()
+            prefetch.log.clear()
             raise
         except BaseException:
-            self._release(rows[len(ran) :])
+            if prefetch.claimed:
+                self._executor.release_all(list(prefetch.claimed))
             raise
-        self._release(rows[len(ran) :])
         return ran
 
     def settle(self, claim: Claim | None = None) -> None:
         """Write how the jobs ended that have run, claim the next ones in the same transaction,
         and announce the ends."""
-        executions, rows = self._write(claim)
+        executions, rows = write(self._executor, [self._prefetch], claim)
+        self._leftovers.written(executions)
         self.begin(rows)
         self._executor.announce(executions)
 
@@ -115,65 +218,48 @@ class PrefetchRunner:
         self._store.database.on_lock_wait(None)
         self._watch.end()
 
-    def _execute(self, row: JobRow) -> Execution:
-        self._leftovers.begin_job()
-        try:
-            execution = self._executor.execute(row, self.registration.fileno())
-        finally:
-            self._leftovers.end_job()
-        self._leftovers.runs.append(execution)
-        self._unwritten.append(execution)
-        return execution
-
-    def _record(self, execution: Execution) -> bool:
-        """Record in the log that a job is over, if there is room; a failure is recorded in the
-        table alone."""
-        result, keep = execution.result_json, execution.policy.keep
-        if execution.in_table:
-            self._log.end()
-        elif execution.succeeded and self._log.has_room(result, keep):
-            self._log.finish(result, keep)
-        else:
-            return False
-        return True
+    def _settle(self) -> None:
+        executions, _ = write(self._executor, [self._prefetch], None)
+        self._leftovers.written(executions)
+        self._executor.announce(executions)
 
     def _may_wait(self, execution: Execution) -> bool:
-        """Whether the next job can start before the end of this one is in the table."""
         # Each by itself, where it is to be known which one has left a transaction open.
         return execution.may_wait and not self._store.database.has_other_connections()
 
-    def _settle(self) -> None:
-        self._executor.announce(self._write()[0])
 
-    def _write(self, claim: Claim | None = None) -> tuple[list[Execution], list[JobRow]]:
-        executions, self._unwritten = self._unwritten, []
-        try:
-            rows = self._executor.settle(executions, claim, self._settled)
-        except BaseException:
-            # Where only the end of one job cannot be written, the others are not held up. The
-            # log stays as it is, so that the rescuer charges that job.
-            others = [each for each in executions if each.succeeded]
-            if 0 < len(others) < len(executions):
-                self._executor.settle(others, None, self._settled)
-                self._executor.announce(others)
-            raise
-        self._leftovers.written()
-        return executions, rows
+def write(
+    executor: Executor, prefetches: Sequence[Prefetch], claim: Claim | None
+) -> tuple[list[Execution], list[JobRow]]:
+    """Write the ends of what has run of these prefetches, release what will not start, and claim
+    the next jobs, all in one transaction; return the executions, and the rows of the claim."""
+    executions = [each for prefetch in prefetches for each in prefetch.unwritten]
+    unstarted = [row for prefetch in prefetches for row in prefetch.unstarted]
 
-    def _settled(self) -> Sequence[int]:
-        return self._log.settled
+    def settled() -> list[int]:
+        return [id for prefetch in prefetches for id in prefetch.log.settled]
 
-    def _release(self, rows: Sequence[JobRow]) -> None:
-        if rows:
-            self._executor.release_all(rows)
+    try:
+        rows = executor.settle(executions, unstarted, claim, settled)
+    except BaseException:
+        # Where only the end of one job cannot be written, the others are not held up. The log
+        # stays as it is, so that the rescuer charges that job.
+        others = [each for each in executions if each.succeeded]
+        if 0 < len(others) < len(executions):
+            executor.settle(others, unstarted, None, settled)
+            executor.announce(others)
+        raise
+    for prefetch in prefetches:
+        prefetch.settled()
+    return executions, rows
 
 
 class PrefetchWatch:
     """A thread that has the log reclaimed when a job takes longer than expected: the jobs
     before it are completed, and those behind it are released for other workers."""
 
-    def __init__(self, prefetch_log: PrefetchLog, reclaim: Callable[[], object]) -> None:
-        self._prefetch_log = prefetch_log
+    def __init__(self, logs: Sequence[PrefetchLog], reclaim: Callable[[], object]) -> None:
+        self._logs = logs
         self._reclaim_late = reclaim
         self._armed = threading.Event()
         self._ended = threading.Event()
@@ -199,16 +285,16 @@ class PrefetchWatch:
         block_signals()
         while self._armed.wait() and not self._ended.is_set():
             self._armed.clear()
-            moves = self._prefetch_log.moves
+            moves = self._moves()
             if self._ended.wait(2 * PREFETCH_SECONDS):
                 return
-            has_unstarted = (
-                self._prefetch_log.moves == moves
-                and self._reclaim()
-                and self._prefetch_log.moves == moves
-            )
-            if not self._ended.is_set() and self._prefetch_log.count > 1 and not has_unstarted:
+            has_unstarted = self._moves() == moves and self._reclaim() and self._moves() == moves
+            several = any(log.count > 1 for log in self._logs)
+            if not self._ended.is_set() and several and not has_unstarted:
                 self._armed.set()
+
+    def _moves(self) -> list[int]:
+        return [log.moves for log in self._logs]
 
     def _reclaim(self) -> bool:
         try:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 from litequeue.engine.prefetch_log import MOST
 from litequeue.errors import OptionError
+from litequeue.records import JobRow
 
 # Jobs that are fetched together take about this long in total.
 PREFETCH_SECONDS = 0.025
 # The weight of a new measurement in the moving average.
 WEIGHT = 0.2
+# The least that a job counts for.
+LEAST_SECONDS = 1e-6
 
 
 class PrefetchSize:
@@ -39,6 +42,10 @@ class PrefetchSize:
         """Note how many jobs a fetch returned."""
         self._next = min(self._most, max(self._next, 2 * count))
 
+    def deal(self, slots: int, is_async: Callable[[JobRow], bool]) -> Dealing:
+        """Share what is claimed next among so many slots."""
+        return Dealing(self._seconds, slots, is_async)
+
     def fits(self) -> Callable[[str], bool]:
         """Return a function to call with one job name after the other.
 
@@ -52,3 +59,43 @@ class PrefetchSize:
             return left > 0
 
         return fits
+
+
+class Dealing:
+    """Shares jobs among slots as they are claimed: as many as are known to be short, or one,
+    for each slot. A slot gets async jobs only, or none."""
+
+    def __init__(
+        self, seconds: Mapping[str, float], slots: int, is_async: Callable[[JobRow], bool]
+    ) -> None:
+        self._seconds = seconds
+        self._is_async = is_async
+        self._loads = [0.0] * slots
+        self._shares: list[list[JobRow]] = [[] for _ in range(slots)]
+
+    def fits(self, row: JobRow) -> bool:
+        """Give the job to a slot, if there is one for it; else return False."""
+        seconds = self._seconds.get(row.name, PREFETCH_SECONDS)
+        kind = self._is_async(row)
+        best = min(
+            (
+                (load, slot)
+                for slot, load in enumerate(self._loads)
+                if not self._shares[slot] or self._is_async(self._shares[slot][0]) == kind
+            ),
+            default=None,
+        )
+        if best is None or (best[0] and best[0] + seconds >= PREFETCH_SECONDS):
+            return False
+        self._loads[best[1]] += max(seconds, LEAST_SECONDS)
+        self._shares[best[1]].append(row)
+        return True
+
+    def shares(self, rows: Sequence[JobRow]) -> list[list[JobRow]]:
+        """The share of each slot that gets something of what was claimed at last."""
+        claimed = {row.id for row in rows}
+        shares = [[row for row in share if row.id in claimed] for share in self._shares]
+        dealt = {row.id for share in shares for row in share}
+        # A job that has to be claimed by itself was not dealt.
+        shares += [[row] for row in rows if row.id not in dealt]
+        return [share for share in shares if share]

@@ -7,8 +7,10 @@ not used. Short jobs that wait behind a long one are reclaimed from living worke
 
 from __future__ import annotations
 
+import re
+
 from litequeue.engine.prefetch_log import Snapshot
-from litequeue.engine.presence import LEFT_TRANSACTION, STOPPED, STOPS
+from litequeue.engine.presence import LEFT_TRANSACTION, STOPPED, STOPS, STUCK_JOB
 from litequeue.errors import JobLeftTransaction, JobTimeout, WorkerDied
 from litequeue.records import JobRow, WorkerRow
 from litequeue.store.store import Store
@@ -56,9 +58,7 @@ class Rescuer:
         with self._store.database.transaction():
             rows = self._store.claims.running(worker.id)
             snapshot = snapshot.about(rows)
-            blamed = 0 if _was_stopped(worker, snapshot) else snapshot.running
-            if blamed in snapshot.finished:
-                blamed = 0
+            snapshot, blamed = _blame(worker, snapshot)
             rows = [
                 self._store.claims.with_payload(row)
                 if row.id == blamed or self._executor.has_hook(row.name)
@@ -87,6 +87,19 @@ class Rescuer:
             attempt=row.attempts,
             max_attempts=self._executor.policy(row).max_attempts,
         )
+
+
+def _blame(worker: WorkerRow, snapshot: Snapshot) -> tuple[Snapshot, int]:
+    """The job that ended the worker, 0 for none, and the snapshot without the doubt about those
+    that ran together if that is known."""
+    stuck = re.match(rf"{STUCK_JOB}(\d+)\n", snapshot.stuck_at)
+    if stuck:
+        trace = snapshot.stuck_at[stuck.end() :]
+        return snapshot._replace(stuck_at=trace, together=()), int(stuck[1])
+    if _was_stopped(worker, snapshot):
+        return snapshot._replace(together=()), 0
+    blamed = snapshot.running or 0
+    return snapshot, 0 if blamed in snapshot.finished else blamed
 
 
 def _was_stopped(worker: WorkerRow, snapshot: Snapshot) -> bool:

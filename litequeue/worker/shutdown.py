@@ -64,6 +64,7 @@ class Shutdown:
     signal = 0
     _state: SignalState | None = None
     _job: JobRow | None = None
+    _in_threads: Callable[[], Sequence[JobRow]] | None = None
     _note: int | None = None
     _forced = False
 
@@ -192,9 +193,15 @@ class Shutdown:
             self._note = None
             self._state.write_to(-1)
 
+    def run_in_threads(self, running: Callable[[], Sequence[JobRow]] | None) -> None:
+        """From here on, or with None up to here, jobs run in other threads: ``running`` returns
+        their rows. Who calls this looks at ``hard``, and interrupts them."""
+        self._in_threads = running
+
     def begin_job(self, row: JobRow) -> None:
         """From here on, a forced stop raises ForcedShutdown; at once if one was requested."""
-        self._job = row
+        if self._in_threads is None:
+            self._job = row
         if self.hard:
             raise ForcedShutdown
 
@@ -203,16 +210,28 @@ class Shutdown:
 
         Must always be called. Returns a description of the changes, "" for none.
         """
+        if self._in_threads is not None:
+            return ""
         self._job = None
-        if self._times:
+        return self.restore()
+
+    def restore(self) -> str:
+        """Put back what jobs have changed of signals and timers; return what that was, "" for
+        nothing. No job is running in this thread."""
+        if self._times and not self._running():
             self.alarm.cancel(FORCED)
             self.alarm.cancel(LAST)
         return "" if self._state is None else self._state.restore()
 
+    def _running(self) -> Sequence[JobRow]:
+        if self._in_threads is not None:
+            return self._in_threads()
+        return () if self._job is None else (self._job,)
+
     def forked(self) -> None:
         """Be inactive in a forked child, which gets its handlers from signal_state."""
         self.alarm.forget()
-        self._state = self._job = self._note = None
+        self._state = self._job = self._note = self._in_threads = None
 
     def wake(self) -> None:
         """End the sleep, if there is one; a signal handler or any thread may call this."""
@@ -241,7 +260,7 @@ class Shutdown:
             self._ask(number)
         elif times == 2:
             self._force(frame)
-        elif self._job is not None and self._clock() > self._end_at:
+        elif self._clock() > self._end_at and self._running():
             os._exit(128 + number)
 
     def _ask(self, number: int) -> None:
@@ -250,10 +269,12 @@ class Shutdown:
         seconds = None if number == signal.SIGINT else self._grace
         if seconds is not None:
             self.alarm.set(GRACE, seconds, self._force)
-        if self._job is not None:
+        running = self._running()
+        if running:
             again = "Ctrl-C" if number == signal.SIGINT else "a signal"
             within = "" if seconds is None else f" within {seconds:g} s"
-            self._report(f"Finishing {_named(self._job)}{within}; {again} again releases it")
+            it = "it" if len(running) == 1 else "them"
+            self._report(f"Finishing {_named(running)}{within}; {again} again releases {it}")
 
     def _force(self, frame: FrameType | None) -> None:
         if self._forced:
@@ -262,10 +283,11 @@ class Shutdown:
             return
         self._forced = True
         self.wake()
-        if self._job is not None:
+        running = self._running()
+        if running:
             self._end_at = self._clock() + self._last
             self.alarm.set(LAST, self._last, self._end)
-            self._report(f"Releasing {_named(self._job)}; this attempt does not count")
+            self._report(f"Releasing {_named(running)}; this attempt does not count")
             self._raise(frame)
 
     def _raise(self, frame: FrameType | None) -> None:
@@ -277,7 +299,7 @@ class Shutdown:
 
     def _end(self, frame: FrameType | None) -> None:
         # A job that catches every exception would keep the process running forever.
-        if self._job is not None:
+        if self._running():
             os._exit(128 + self.signal)
 
     def _report(self, text: str) -> None:
@@ -286,8 +308,8 @@ class Shutdown:
             self._say(text)
 
 
-def _named(row: JobRow) -> str:
-    return f"job {row.id} ({row.name})"
+def _named(rows: Sequence[JobRow]) -> str:
+    return f"job {rows[0].id} ({rows[0].name})" if len(rows) == 1 else f"{len(rows)} jobs"
 
 
 def _pipe() -> tuple[RawIOBase, RawIOBase]:

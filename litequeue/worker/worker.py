@@ -11,6 +11,7 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from math import ceil
 from types import ModuleType, TracebackType
+from typing import TYPE_CHECKING
 
 from litequeue.durations import Duration, unbounded_seconds
 from litequeue.engine.notifier import Listener
@@ -38,6 +39,7 @@ from litequeue.mistakes import no_class, no_classes, no_queue
 from litequeue.options import Options, checked
 from litequeue.queue import Queue
 from litequeue.records import JobRow, State, key, workers_folder
+from litequeue.store.claim import Fits
 from litequeue.worker.executor import Executor, Observer
 from litequeue.worker.memory import resident_bytes
 from litequeue.worker.outcome import Outcome, describe
@@ -47,12 +49,16 @@ from litequeue.worker.prefetch_size import PrefetchSize
 from litequeue.worker.rescuer import Rescuer
 from litequeue.worker.shutdown import ForcedShutdown, Shutdown
 
+if TYPE_CHECKING:
+    from litequeue.worker.threads import ClaimFitting, JobThreads
+
 # How often a worker looks for dead workers, and checks that the file is still there.
 RESCUE_CHECK_SECONDS = 0.5
 # How long a worker waits after the file was locked, or the disk full, for too long.
 TROUBLE_SECONDS = 1.0
 # With the stop's own last second, less than the ten that container engines wait.
 GRACE_SECONDS = 8.0
+MOST_THREADS = 1000
 
 
 Jobs = str | ModuleType | Iterable[type[Job]] | Found
@@ -120,6 +126,7 @@ class Worker:
         sleep: Duration = 1.0,
         grace: Duration = GRACE_SECONDS,
         prefetch: int = MOST,
+        threads: int = 1,
         limits: Limits = Limits(),
         flags: Options | None = None,
         observer: Observer | None = None,
@@ -127,28 +134,29 @@ class Worker:
     ) -> None:
         """Make a worker for the ``jobs`` of a package by name, of a module, or classes.
 
-        It serves ``queues`` strictly in that order, or all by priority and age. ``sleep``
-        is the longest time between two polls; after its timeout or a stop, a job has
-        ``grace`` to end. Up to ``prefetch`` short jobs are claimed at once. ``flags`` are the
-        default options of jobs. Raises NoJobsFound, DuplicateJob and OptionError."""
+        It serves ``queues`` strictly in that order, or all by priority and age. ``sleep`` is the
+        longest time between two polls; after its timeout or a stop, a job has ``grace`` to end.
+        Up to ``prefetch`` short jobs are claimed together. Up to ``threads`` jobs run at once,
+        async ones on one event loop. ``flags`` are the default options of jobs. Raises
+        NoJobsFound, DuplicateJob and OptionError."""
         self.queue, self.queues = _checked(queue, queues)
         self._store = queue.store
         self.found = _found(jobs)
         self._limits, self._sleep = limits, unbounded_seconds(sleep, "Worker", "sleep")
-        self._grace = grace = unbounded_seconds(grace, "Worker", "grace")
-        self._shutdown = stop or Shutdown(grace=grace)
+        self._grace = unbounded_seconds(grace, "Worker", "grace")
+        self._shutdown = stop or Shutdown(grace=self._grace)
         self._executor = Executor(
             queue,
             self.found.jobs,
             flags=checked(flags or {}, "the worker"),
-            grace=grace,
+            grace=self._grace,
             stop=self._shutdown,
             observer=observer or LogObserver(),
             unimported=self.found.unimported,
         )
         self._rescuer = Rescuer(self._store, self._executor)
         self._pusher = PeriodicPusher(self._store, self.found.classes)
-        self._prefetch_size = PrefetchSize(prefetch)
+        self._prefetch_size, self._threads = PrefetchSize(prefetch), _checked_threads(threads)
 
     def run(self) -> int:
         """Work until a limit is reached or a stop is asked for; returns the exit status,
@@ -183,10 +191,20 @@ class Worker:
         self._pusher.begin()
         over = False
         while not over:
-            with self._session() as runner, self._listening() as listener:
-                over = self._loop(runner, listener)
+            over = self._work_registered()
             over = over or self._over()
         return self.status
+
+    def _work_registered(self) -> bool:
+        """Work until it is over; False if the registration was lost and a new one is needed."""
+        over = True
+        if self._threads == 1:
+            with self._session() as runner, self._listening() as listener:
+                over = self._loop(runner, listener)
+        else:
+            with self._session_of_threads() as threads, self._listening() as listener:
+                over = self._loop_of_threads(threads, listener)
+        return over
 
     def run_named(self, name: str) -> list[State | None]:
         """Run every due job of one name, and no other; returns the states that they were
@@ -259,14 +277,8 @@ class Worker:
 
     @contextmanager
     def _session(self) -> Iterator[PrefetchRunner]:
-        """Register, rescue what dead workers left, and let signals mean a stop; a forced one
-        ends it."""
-        with (
-            self._shutdown.on_signals(),
-            suppress(ForcedShutdown),
-            self._registered() as registration,
-        ):
-            self._look_around(registration.worker)
+        """Register, and run one job after the other."""
+        with self._registered() as registration:
             runner = PrefetchRunner(
                 self._store,
                 self._executor,
@@ -275,26 +287,48 @@ class Worker:
                 self._over,
                 owns_process=self.owns_process,
             )
-            with (
-                closing(self._executor),
-                closing(runner),
-                self._shutdown.noted_in(registration.fileno()),
-            ):
+            with closing(runner), self._shutdown.noted_in(registration.fileno()):
                 yield runner
 
     @contextmanager
-    def _registered(self) -> Iterator[Registration]:
-        registration = self._store.presence.register(self.queues, self._executor.keep)
-        try:
-            self._id = registration.worker
-            if self.registered is not None:
-                self.registered(registration.worker)
-            yield registration
-        finally:
-            if registration.leave():
-                # The next worker that looks deregisters it, where the file is locked or full.
-                with suppress(DatabaseBusy, DatabaseFull):
-                    self._store.presence.deregister(registration.worker)
+    def _session_of_threads(self) -> Iterator[JobThreads]:
+        """Register, and run jobs in threads."""
+        from litequeue.worker.threads import JobThreads  # most workers run one job at a time
+
+        with self._registered(self._threads) as registration:
+            threads = JobThreads(
+                self._store,
+                self._executor,
+                registration,
+                self._prefetch_size,
+                self._over,
+                self._shutdown,
+                owns_process=self.owns_process,
+            )
+            with closing(threads), self._shutdown.noted_in(registration.fileno()):
+                yield threads
+
+    @contextmanager
+    def _registered(self, threads: int = 1) -> Iterator[Registration]:
+        """Register, rescue what dead workers left, and let signals mean a stop; a forced one
+        ends it."""
+        with (
+            self._shutdown.on_signals(),
+            suppress(ForcedShutdown),
+            closing(self._executor),
+        ):
+            registration = self._store.presence.register(self.queues, self._executor.keep, threads)
+            try:
+                self._id = registration.worker
+                if self.registered is not None:
+                    self.registered(registration.worker)
+                self._look_around(registration.worker)
+                yield registration
+            finally:
+                if registration.leave():
+                    # The next worker that looks deregisters it, where the file is locked or full.
+                    with suppress(DatabaseBusy, DatabaseFull):
+                        self._store.presence.deregister(registration.worker)
 
     @contextmanager
     def _listening(self) -> Iterator[Listener]:
@@ -324,6 +358,81 @@ class Worker:
                 self._run(runner)
         return True
 
+    def _loop_of_threads(self, threads: JobThreads, listener: Listener) -> bool:
+        """The same with jobs in threads, which run while this claims and settles."""
+        notified = lost = False
+        while True:
+            lost = lost or not threads.registration.still_held()
+            over = lost or self._over() or threads.overdue is not None
+            try:
+                claim = None if over else self._claim_fitting(threads)
+                if claim is not None:
+                    self._look_for_due(threads.worker)
+                before = threads.claimed
+                self._done += len(threads.settle(claim))
+                if notified and threads.claimed > before:
+                    self._pass_on(listener)
+                if not threads.busy and (over or self._limits.drain):
+                    return not lost
+                if self._shutdown.hard:
+                    threads.interrupt()
+                threads.end_process_if_overdue(self._grace)
+                notified = self._wait_for(threads, listener)
+            except (DatabaseBusy, DatabaseFull) as error:
+                if self._shutdown.hard:
+                    raise
+                logger.error("%s", error)
+                self._shutdown.sleep(TROUBLE_SECONDS)
+
+    def _wait_for(self, threads: JobThreads, listener: Listener) -> bool:
+        """Sleep until a job has ended in a thread, or, if one can be claimed, as ``_idle`` does;
+        returns whether there was a wake-up."""
+        can_claim = threads.can_claim and not self._over()
+        if can_claim and not threads.to_settle and listener.drain():
+            return True
+        asleep = threads.busy or self._shutdown.requested
+        until = time.monotonic() + (self._idle_seconds() if can_claim else RESCUE_CHECK_SECONDS)
+        stopping = (self._shutdown.requested, self._shutdown.hard)
+        while not threads.to_settle and (left := until - time.monotonic()) > 0:
+            also = listener.descriptors() if can_claim else ()
+            ready = self._shutdown.sleep(min(left, RESCUE_CHECK_SECONDS), also)
+            if ready and listener.take():
+                return True
+            if stopping != (self._shutdown.requested, self._shutdown.hard):
+                return False
+            if time.monotonic() - self._looked_at > RESCUE_CHECK_SECONDS and (
+                self._look_around(threads.worker) or not threads.registration.still_held()
+            ):
+                return True
+        if not asleep and not threads.to_settle:
+            self._tidy()
+        return False
+
+    def _claim_fitting(self, threads: JobThreads) -> ClaimFitting | None:
+        """How the threads claim their next jobs; None if they may have no more."""
+        limits = self._limits
+        left = MOST
+        if limits.jobs is not None:
+            left = limits.jobs - self._ran() - threads.uncounted
+        if limits.polls is not None:
+            left = min(left, 0 if threads.busy else 1)
+        if left <= 0:
+            return None
+
+        def claim(fits: Fits, within: bool) -> list[JobRow]:
+            nonlocal left
+            claims = self._store.claims
+            verb = claims.claim_within if within else claims.claim
+            most = min(self._prefetch_size.most(), left)
+            if most < 1:
+                return []
+            rows = verb(threads.worker, self.queues, max(most, 1), fits)
+            left -= len(rows)
+            self._prefetch_size.fetched(len(rows))
+            return rows
+
+        return claim
+
     def _over(self) -> bool:
         limits = self._limits
         if self._shutdown.requested:
@@ -347,10 +456,7 @@ class Worker:
     def _next(self, worker: int, listener: Listener, notified: bool) -> list[JobRow]:
         """Claim a job, or several that are short. A byte in the FIFO may be for a job
         that came after the look, or for a worker that has died."""
-        self._polls += 1
-        self._pusher.tick()
-        if time.monotonic() - self._looked_at > RESCUE_CHECK_SECONDS:
-            self._look_around(worker)
+        self._look_for_due(worker)
         rows = self._fetch(worker)
         if not rows and self._store.deadlines.cancel_passed():
             rows = self._fetch(worker)
@@ -358,10 +464,21 @@ class Worker:
             notified = True
             self._look_around(worker)
             rows = self._fetch(worker)
-        if rows and notified and self._store.claims.has_ready(self.queues):
-            # One byte may have stood for many jobs: wake the next who sleeps.
-            listener.notify()
+        if rows and notified:
+            self._pass_on(listener)
         return rows
+
+    def _pass_on(self, listener: Listener) -> None:
+        """One byte may have stood for many jobs: wake the next worker that sleeps."""
+        if self._store.claims.has_ready(self.queues):
+            listener.notify()
+
+    def _look_for_due(self, worker: int) -> None:
+        """Push the periodic jobs that are due, and look for dead workers from time to time."""
+        self._polls += 1
+        self._pusher.tick()
+        if time.monotonic() - self._looked_at > RESCUE_CHECK_SECONDS:
+            self._look_around(worker)
 
     def _fetch(self, worker: int) -> list[JobRow]:
         return self._claim(self._store.claims.claim, worker)
@@ -501,6 +618,13 @@ def _checked(queue: Queue, queues: Sequence[str]) -> tuple[Queue, tuple[str, ...
         # As a sequence it is its letters, and the worker would serve none.
         raise OptionError(owner="Worker", problem=f"write queues=[{show(queues)}], a list")
     return queue, tuple(queues)
+
+
+def _checked_threads(threads: int) -> int:
+    if not isinstance(threads, int) or not 1 <= threads <= MOST_THREADS:
+        problem = f"threads must be a whole number from 1 to {MOST_THREADS}, not {show(threads)}"
+        raise OptionError(owner="Worker", problem=problem)
+    return threads
 
 
 def _found(jobs: Jobs) -> Found:

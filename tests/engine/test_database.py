@@ -14,6 +14,7 @@ import pytest
 from waiting import Child, Clock
 
 from litequeue.engine import locks
+from litequeue.engine.checkpoint import CHECKPOINT_BYTES
 from litequeue.engine.database import PAGE_BYTES
 from litequeue.errors import CannotOpen, DatabaseError, DatabaseFull, NotADatabase, SqliteTooOld
 from litequeue.queue import Queue
@@ -312,6 +313,18 @@ def test_a_full_disk_reaches_the_caller_through_their_own_connection(full: Queue
 
 
 # Checkpoints
+
+
+def test_a_process_that_writes_in_transactions_alone_keeps_the_wal_short(
+    make_queue: MakeQueue,
+) -> None:
+    queue = make_queue()
+    longest = 0
+    for _ in range(300):
+        with queue.store.database.transaction():
+            queue.push("job", {"text": "x" * 100_000})
+        longest = max(longest, wal_bytes(queue))
+    assert longest < 4 * CHECKPOINT_BYTES
 
 
 def test_a_checkpoint_empties_the_wal(make_queue: MakeQueue) -> None:

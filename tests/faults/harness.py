@@ -20,7 +20,7 @@ from litequeue.records import JobRow
 from litequeue.worker.shutdown import Shutdown
 from litequeue.worker.worker import Limits
 
-from .jobs_for_faults import ALONE, MODE, PREFETCH, Scripted
+from .jobs_for_faults import ALONE, MODE, PREFETCH, THREADS, Scripted
 from .journal import OK, START, Event, Journal
 
 HERE = Path(__file__).parent
@@ -129,6 +129,8 @@ class World:
         words = list(flags) if "--jobs" in flags else ["--jobs", "jobs_for_faults", *flags]
         if MODE == ALONE:
             words += ["--prefetch", PREFETCH]
+        if MODE == THREADS:
+            words += ["--threads", 4]
         return self.start("-m", "litequeue", "work", "jobs.db", *words)
 
     def start(self, *command: object) -> Program:

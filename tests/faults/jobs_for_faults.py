@@ -41,10 +41,11 @@ connections: list[sqlite3.Connection] = []
 
 
 # The modes of the suite: its workers believe that all jobs are short, and fetch as many
-# as they can at once; or they fetch each by itself; or they measure, as others do.
-PREFETCHING, ALONE, MEASURED = "prefetching", "alone", "measured"
+# as they can at once; or they fetch each by itself; or they measure, as others do; or they run
+# four at once.
+PREFETCHING, ALONE, MEASURED, THREADS = "prefetching", "alone", "measured", "threads"
 MODE = os.environ.get("FAULTS_MODE", PREFETCHING)
-PREFETCH = {PREFETCHING: MOST, ALONE: 1, MEASURED: MOST}[MODE]
+PREFETCH = {PREFETCHING: MOST, ALONE: 1, MEASURED: MOST, THREADS: MOST}[MODE]
 
 
 def believe_all_jobs_short() -> None:

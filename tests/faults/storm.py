@@ -47,13 +47,16 @@ STORM_PATIENCE_SECONDS = 120
 class Storm:
     """A supervisor with its workers, and someone who kills them."""
 
-    def __init__(self, folder: Path, *, jobs: int, kills: int, workers: int, seed: int) -> None:
+    def __init__(
+        self, folder: Path, *, jobs: int, kills: int, workers: int, seed: int, threads: int = 1
+    ) -> None:
         self.queue = Queue(folder / "jobs.db")
         self.journal = Journal(folder / "journal")
         self.kills: list[Kill] = []
         self._folder = folder
         self._wanted = (jobs, kills)
         self._workers = workers
+        self._threads = threads
         self._random = random.Random(seed)
         self._pushed: list[int] = []
         self._supervisor: subprocess.Popen[bytes] | None = None
@@ -68,7 +71,8 @@ class Storm:
         finally:
             self._end()
         took = time.monotonic() - started_at
-        return judge(self._pushed, self.journal.events(), self.kills, self._laws(), took)
+        events, violations = self.journal.events(), self._laws()
+        return judge(self._pushed, events, self.kills, violations, took, self._threads)
 
     def _rage(self) -> None:
         jobs, kills = self._wanted
@@ -125,7 +129,8 @@ class Storm:
         only claimed, unless it is rescued already."""
         found = [row.name for row in self.queue.store.presence.workers() if row.pid == pid]
         folder, mark = self.queue.store.presence.folder, file_mark(self.queue.path)
-        notes = [read(str(folder / f"{name}.hand"), mark) for name in found]
+        logs = [read(str(folder / f"{name}.hand"), mark) for name in found]
+        notes = [note for log in logs for note in (log, *log.others)]
         return sum(len(note.finished) + len(note.unstarted) + bool(note.running) for note in notes)
 
     def _alive(self) -> list[int]:
@@ -165,7 +170,7 @@ class Storm:
 
     def _start(self) -> subprocess.Popen[bytes]:
         command = ["work", "jobs.db", "--jobs", "jobs_for_faults", "--quiet"]
-        command += ["--prefetch", str(PREFETCH)]
+        command += ["--prefetch", str(PREFETCH), "--threads", str(self._threads)]
         with open(self._folder / "err", "ab") as err:
             return subprocess.Popen(
                 [sys.executable, "-m", "litequeue", *command, "--workers", str(self._workers)],
@@ -217,11 +222,14 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=10_000)
     parser.add_argument("--kills", type=int, default=300)
     parser.add_argument("--workers", type=int, default=4)
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--report", type=Path)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="litequeue-storm-") as folder:
-        size = {word: getattr(args, word) for word in ("jobs", "kills", "workers", "seed")}
+        size = {
+            word: getattr(args, word) for word in ("jobs", "kills", "workers", "seed", "threads")
+        }
         verdict = Storm(Path(folder), **size).run()
     text = report(verdict, f"python -m tests.faults.storm {' '.join(sys.argv[1:])}")
     print(text, end="")

@@ -14,8 +14,11 @@ from .verdict import Kill, judge
 JOBS = 10_000
 
 
-def test_a_storm_of_kills_loses_no_job_and_runs_none_twice_at_once(tmp_path: Path) -> None:
-    verdict = Storm(tmp_path, jobs=JOBS, kills=30, workers=4, seed=7).run()
+@pytest.mark.parametrize("threads", [1, 4])
+def test_a_storm_of_kills_loses_no_job_and_runs_none_twice_at_once(
+    threads: int, tmp_path: Path
+) -> None:
+    verdict = Storm(tmp_path, jobs=JOBS, kills=30, workers=4, seed=7, threads=threads).run()
     assert verdict.wrong == ()
     assert (verdict.lost, verdict.doubled, verdict.jobs) == (0, 0, JOBS)
     assert (verdict.kills_of_several > 0) == (MODE == PREFETCHING)

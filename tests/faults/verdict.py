@@ -102,9 +102,11 @@ def judge(
     kills: Sequence[Kill],
     violations: Iterable[str],
     took_seconds: float,
+    threads: int = 1,
 ) -> Verdict:
-    """Hold the journal of a storm against what was promised."""
-    runs = runs_of(events, kills)
+    """Hold the journal of a storm against what was promised to workers that run so many jobs at
+    once."""
+    runs = runs_of(events, kills, threads)
     lost = [id for id in pushed if not runs[id] or not runs[id][-1].succeeded]
     again = [pair for job in runs.values() for pair in pairwise(job)]
     doubled = [pair for pair in again if _overlap(*pair)]
@@ -126,7 +128,7 @@ def judge(
         lost=len(lost),
         doubled=len(doubled),
         rerun=len(again),
-        charged_unseen=sum(job[-1].attempt - len(job) for job in runs.values() if job),
+        charged_unseen=sum(max(0, job[-1].attempt - len(job)) for job in runs.values() if job),
         recoveries_ms=tuple(sorted(map(_recovery, again))),
         witnessed_ms=tuple(sorted(_recovery(pair) for pair in again if _witnessed(pair, lives))),
         took_seconds=took_seconds,
@@ -134,22 +136,27 @@ def judge(
     )
 
 
-def runs_of(events: Sequence[Event], kills: Sequence[Kill]) -> dict[int, list[Run]]:
-    """The runs of each job in the order of their starts; the last run of a worker that
-    was killed knows when that was."""
+def runs_of(events: Sequence[Event], kills: Sequence[Kill], threads: int) -> dict[int, list[Run]]:
+    """The runs of each job in the order of their starts. Those that a worker had begun when it
+    was killed know when that was, and so do those that its other threads had ended at last, since
+    their ends may not have been recorded."""
     runs: dict[int, list[Run]] = defaultdict(list)
-    last: dict[int, Run] = {}
+    begun: dict[int, dict[int, Run]] = defaultdict(dict)
+    ended: dict[int, list[Run]] = defaultdict(list)
     for event in sorted(events, key=lambda event: event.at):
         if event.name == START:
             run = Run(event.job, event.attempt, event.pid, event.at)
             runs[event.job].append(run)
-            last[event.pid] = run
+            begun[event.pid][event.job] = run
         else:
-            run = last[event.pid]
+            run = begun[event.pid].pop(event.job)
             run.ended_at, run.succeeded = event.at, event.name == OK
+            ended[event.pid].append(run)
     for kill in kills:
-        if kill.pid in last:
-            last[kill.pid].killed_at = kill.at
+        running = list(begun[kill.pid].values())
+        others = max(0, threads - len(running))
+        for run in [*running, *ended[kill.pid][len(ended[kill.pid]) - others :]]:
+            run.killed_at = kill.at
     return runs
 
 

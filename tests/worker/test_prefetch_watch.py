@@ -20,7 +20,7 @@ class Watched:
         self.prefetch_log = PrefetchLog(path, 0o600)
         self.reclaims = 0
         self.error: DatabaseBusy | None = None
-        self.watch = PrefetchWatch(self.prefetch_log, self.reclaim)
+        self.watch = PrefetchWatch([self.prefetch_log], self.reclaim)
 
     def reclaim(self) -> None:
         self.reclaims += 1
