@@ -325,9 +325,9 @@ def faults_in(kinds: Mapping[str, tuple[type, ...]], values: Row) -> dict[str, s
     return faults
 
 
-def read_fresh(values: Row, worker: int, now: int) -> JobRow | None:
-    """The row with the values of FRESH_COLUMNS as it will be once ``worker`` has claimed it at
-    ``now``, in milliseconds; None for a row that has to be claimed alone."""
+def read_fresh(values: Row, worker: int, reserved_at: datetime) -> JobRow | None:
+    """The row with the values of FRESH_COLUMNS as it will be once ``worker`` has claimed it;
+    None for a row that has to be claimed alone."""
     (id, name, queue, priority, attempts, max_attempts, available_at, created_at,
      batch, unique_key, options, deadline_at, payload, rest) = values  # fmt: skip
     if (
@@ -338,9 +338,11 @@ def read_fresh(values: Row, worker: int, now: int) -> JobRow | None:
     ):
         return None
     try:
+        created = instant(created_at)
+        available = created if available_at == created_at else instant(available_at)
         row = JobRow(
             id, name, queue, priority, State.RUNNING, attempts + 1, max_attempts, worker,
-            instant(available_at), instant(now), instant(created_at), None, None, None, None,
+            available, reserved_at, created, None, None, None, None,
             _options(options) if options else {},
             None,
             None,
@@ -349,15 +351,15 @@ def read_fresh(values: Row, worker: int, now: int) -> JobRow | None:
             None,
             unique_key if unique_key is None else _text(unique_key),
         )  # fmt: skip
-        return row if deadline_at is None else _if_in_time(row, deadline_at, now)
+        return row if deadline_at is None else _if_in_time(row, deadline_at)
     except UNREADABLE:
         return None
 
 
-def _if_in_time(row: JobRow, deadline_at: object, now: int) -> JobRow | None:
-    if _whole(deadline_at) <= now:
-        return None
-    return row._replace(deadline_at=instant(_whole(deadline_at)))
+def _if_in_time(row: JobRow, deadline_at: object) -> JobRow | None:
+    deadline = instant(_whole(deadline_at))
+    assert row.reserved_at is not None
+    return None if deadline <= row.reserved_at else row._replace(deadline_at=deadline)
 
 
 def _check_kinds(values: Row) -> None:

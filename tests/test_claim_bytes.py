@@ -64,7 +64,7 @@ class Large(Job, name="job"):
 with Queue(sys.argv[1]) as queue:
     worker = Worker(queue, [Large], limits=Limits(drain=True))
     worker._prefetch_size.ran("job", 1e-6)
-    worker._prefetch_size.fetched(250)
+    worker._prefetch_size.fetched(250, 250)
     tracemalloc.start()
     worker.run()
     assert queue.counts() == {}

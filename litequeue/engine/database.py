@@ -102,6 +102,10 @@ _connected: set[str] = set()
 _connecting = threading.local()
 
 
+class UnreadableText(Exception):
+    """A text of the file is no UTF-8."""
+
+
 class OwnConnections:
     """The connections of one of several async jobs that share a thread. Without it they would
     share a connection, and write in each other's transactions."""
@@ -229,14 +233,20 @@ class Database:
     @contextmanager
     def reading(self, sql: str, parameters: Parameters = NOTHING) -> Iterator[Iterator[Row]]:
         """Yield an iterator over the rows of a statement, inside a transaction. Rows that the
-        block does not reach are not read, however large they are."""
-        cursor = self._link().connection.cursor()
+        block does not reach are not read, however large they are. Raises UnreadableText for a
+        text that is no UTF-8, which costs less than to return it as bytes."""
+        connection = self._link().connection
+        cursor = connection.cursor()
         try:
             cursor.row_factory = None
+            connection.text_factory = str
             yield cursor.execute(sql, parameters)
         except STATEMENT_ERRORS as error:
+            if "decode" in str(error):
+                raise UnreadableText from error
             raise self._wrapped(error) from error
         finally:
+            connection.text_factory = _text_or_bytes
             # An open cursor would keep the transaction from ending.
             cursor.close()
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from itertools import takewhile
 
-from litequeue.engine.database import Database
+from litequeue.engine.database import Database, UnreadableText
 from litequeue.errors import DamagedRow, DatabaseRefused
 from litequeue.records import (
     COLUMNS,
@@ -17,6 +18,7 @@ from litequeue.records import (
     Row,
     State,
     faults_of,
+    instant,
     read_fresh,
     read_row,
 )
@@ -292,16 +294,19 @@ class Claims:
         """The rows of a statement, up to the one whose payload uses up the ``left`` bytes, or
         before the first that has to be claimed alone; and whether these are all of them."""
         rows: list[JobRow] = []
-        with self._database.reading(sql, values) as found:
+        reserved_at = instant(now)
+        # A text that is no UTF-8 ends them like a row that has to be claimed alone.
+        with suppress(UnreadableText), self._database.reading(sql, values) as found:
             for each in found:
-                row = read_fresh(each, worker, now)
+                row = read_fresh(each, worker, reserved_at)
                 if row is None:
                     return rows, False
                 rows.append(row)
                 left -= len(row.payload)
                 if left <= 0:
                     return rows, False
-        return rows, True
+            return rows, True
+        return rows, False
 
     CLAIM_ONE = CLAIM.format(which="id = :id and state in (3, 4, 9)")
 

@@ -100,7 +100,16 @@ class Slots:
     )
     returning queue"""
 
+    BLOCKED = """
+    select 1
+    from litequeue_jobs
+    where overlap_key = :key and state = 9
+    limit 1"""
+
     def unblock(self, key: str) -> list[str]:
         """Make the next blocked job of a key ready, in each queue that has one; returns the
         names of these queues."""
+        # Mostly there is none, and to find that takes a tenth of the time.
+        if not self._database.rows(self.BLOCKED, {"key": key}):
+            return []
         return [str(queue) for (queue,) in self._database.rows(self.UNBLOCK, {"key": key})]

@@ -41,24 +41,12 @@ class Executions:
     delete from litequeue_jobs
     {THIS_RUN}"""
 
-    COMPLETE = f"""
-    update litequeue_jobs
-    set state = 6, finished_at = :now, expires_at = :expires_at, result = :result
-    {THIS_RUN}"""
-
     def complete(self, row: JobRow, *, result: str | None = None, keep: float = 0) -> None:
         """End a run with success. The row is deleted, or, with ``keep``, stays ``done`` for
         that many seconds with its result (JSON text). The jobs that depend on it get the
         result too. Raises RunLost."""
-        with self._database.together():
-            if keep:
-                expires_at = self._now() + int(keep * 1000)
-                self._end(self.COMPLETE, row, {"result": result, "expires_at": expires_at})
-            else:
-                self._end(self.DELETE_RUN, row)
-                self._dependencies.remove([row.id])
-            self._unblocker.job_ended(row.overlap_key, row.batch, State.DONE)
-            self._unblocker.start_dependents(row.id, result)
+        if self.complete_all([(row, result, keep)]):
+            raise RunLost(id=row.id, attempt=row.attempts)
 
     DELETE_RUNS = """
     delete from litequeue_jobs
@@ -94,6 +82,11 @@ class Executions:
             values = {"ids": json.dumps(ids), "attempts": attempts, "worker": rows[0].worker}
             deleted.update(id for (id,) in self._database.rows(self.DELETE_RUNS, values))
         return deleted
+
+    COMPLETE = f"""
+    update litequeue_jobs
+    set state = 6, finished_at = :now, expires_at = :expires_at, result = :result
+    {THIS_RUN}"""
 
     def _keep_all(self, finished: Sequence[tuple[JobRow, str | None, float]]) -> set[int]:
         """Mark runs as done, each with its result and the seconds to keep it; returns the ids of

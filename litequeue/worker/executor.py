@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from types import AsyncGeneratorType, GeneratorType
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
 from litequeue.durations import seconds_of
 from litequeue.errors import (
@@ -60,6 +60,16 @@ class Observer(Protocol):
     def lost(self, row: JobRow, error: RunLost) -> None: ...
 
 
+class Known(NamedTuple):
+    """What is known of a job before it runs: its class, if there is one, the options that apply,
+    whether it has a method that is called after its end, and whether it is a coroutine."""
+
+    cls: type[Job] | None
+    policy: Policy
+    has_hook: bool
+    is_async: bool
+
+
 class Execution:
     """One run of a job, and what is known of it so far."""
 
@@ -69,32 +79,16 @@ class Execution:
     in_table = False
     """Whether the job's own transaction has written its end."""
     outcome = COMPLETED
+    succeeded = False
+    """Whether the job succeeded, and its end is still to be written."""
     state: State | None = None
     """The state that the job was left in; None as long as the end is not written, and for a run
     that was lost."""
 
-    def __init__(self, row: JobRow, cls: type[Job] | None, policy: Policy) -> None:
+    def __init__(self, row: JobRow, known: Known) -> None:
         self.row = row
-        self.cls = cls
-        self.policy = policy
-        self.error: BaseException | None = UnknownJob(name=row.name) if cls is None else None
-
-    @property
-    def succeeded(self) -> bool:
-        """Whether the job succeeded, and its end is still to be written."""
-        return self.outcome.verb is Verb.COMPLETE and not self.in_table
-
-    @property
-    def has_hook(self) -> bool:
-        """Whether the job has a method that is called after its end."""
-        return has_hook(self.cls)
-
-    @property
-    def may_wait(self) -> bool:
-        """Whether the end can be written later, together with others. The end of a unique job
-        cannot: until it is written, no equal job can be pushed. The end of a failed run
-        cannot: the job may be due again at once."""
-        return self.in_table or (self.succeeded and self.row.unique_key is None)
+        self.cls, self.policy, self.has_hook, self.is_async = known
+        self.error: BaseException | None = None
 
 
 class Executor:
@@ -129,7 +123,7 @@ class Executor:
         self._unimported = tuple(unimported)
         self._unknown: set[str] = set()
         self._classes: dict[str, type[Job]] = {}
-        self._policies: dict[tuple[str, int | None], Policy] = {}
+        self._known: dict[tuple[str, int | None], Known] = {}
 
     def execute(self, row: JobRow, report_to: int) -> Execution:
         """Run a claimed job, and decide how the run ends. Raises ForcedShutdown for a run that
@@ -139,15 +133,14 @@ class Executor:
         ``report_to``.
         """
         execution = self._start(row)
-        if execution.cls is not None:
-            try:
-                self._decode(execution)
-                self._handle(execution, report_to)
-            except ForcedShutdown:
-                raise
-            except BaseException as error:
-                # Whatever a job raises, exits and interrupts among them, ends that job alone.
-                execution.error = error
+        try:
+            self._decode(execution)
+            self._handle(execution, report_to)
+        except ForcedShutdown:
+            raise
+        except BaseException as error:
+            # Whatever a job raises, exits and interrupts among them, ends that job alone.
+            execution.error = error
         self._classify(execution)
         return execution
 
@@ -201,7 +194,7 @@ class Executor:
     def end_for_dead(self, row: JobRow, error: DeathOfRun) -> None:
         """End a run whose worker has died, with ``error``: it is retried later, or has failed if
         its retries are exhausted."""
-        execution = self._resolve(row)
+        execution = Execution(row, self._resolve(row))
         # If the payload cannot be decoded, no hook is called.
         with suppress(Exception):
             self._decode(execution)
@@ -212,8 +205,8 @@ class Executor:
 
     def report_finished(self, row: JobRow, result: str | None) -> None:
         """Announce a run whose worker has died, after it was completed with this result."""
-        execution = self._resolve(row)
-        execution.error, execution.state = None, State.DONE
+        execution = Execution(row, self._resolve(row))
+        execution.state = State.DONE
         if execution.has_hook:
             with suppress(Exception):
                 self._decode(execution)
@@ -235,20 +228,11 @@ class Executor:
 
     def policy(self, row: JobRow) -> Policy:
         """The options that apply to a row."""
-        if row.options:
-            return self._policy(row)
-        # Most rows of a class say nothing themselves.
-        found = self._policies.get((row.name, row.max_attempts))
-        if found is None:
-            found = self._policy(row)
-            if row.name in self._classes:
-                self._policies[row.name, row.max_attempts] = found
-        return found
+        return self._resolve(row).policy
 
     def is_async(self, row: JobRow) -> bool:
         """Whether the job is a coroutine, which can be awaited beside others."""
-        cls = self._class_of(row.name)
-        return cls is not None and inspect.iscoroutinefunction(cls.handle)
+        return self._resolve(row).is_async
 
     def has_hook(self, name: str) -> bool:
         """Whether the jobs of this name have a method that is called after their end."""
@@ -269,6 +253,10 @@ class Executor:
         self._overdue = overdue or self._remark_overdue
         self._timeouts.watched = overdue is not None
 
+    def refresh_timeout(self) -> None:
+        """Make sure that a job that runs long is ended at its time; any thread may call this."""
+        self._timeouts.refresh()
+
     def close_thread(self) -> None:
         """End what belongs to the thread that calls this, in which no job will run any more."""
         self._timeouts.close_loop()
@@ -282,17 +270,21 @@ class Executor:
     # -- resolve
 
     def _start(self, row: JobRow) -> Execution:
-        execution = self._resolve(row)
-        if execution.cls is not None:
-            self._report(self._observer.started, row, execution.policy.max_attempts)
-        return execution
+        known = self._resolve(row)
+        if known.cls is not None:
+            self._report(self._observer.started, row, known.policy.max_attempts)
+        return Execution(row, known)
 
-    def _resolve(self, row: JobRow) -> Execution:
-        return Execution(row, self._class_of(row.name), self.policy(row))
-
-    def _policy(self, row: JobRow) -> Policy:
-        cls = self._class_of(row.name)
-        return policy(row, cls.__litequeue__.options if cls else {}, self._flags)
+    def _resolve(self, row: JobRow) -> Known:
+        # Most rows of a class say nothing themselves.
+        known = None if row.options else self._known.get((row.name, row.max_attempts))
+        if known is None:
+            cls = self._class_of(row.name)
+            options = cls.__litequeue__.options if cls else {}
+            known = Known(cls, policy(row, options, self._flags), has_hook(cls), is_async(cls))
+            if cls is not None and not row.options:
+                self._known[row.name, row.max_attempts] = known
+        return known
 
     def _class_of(self, name: str) -> type[Job] | None:
         """The class for a name in any spelling, which is remembered."""
@@ -306,7 +298,8 @@ class Executor:
     # -- decode
 
     def _decode(self, execution: Execution) -> None:
-        assert execution.cls is not None
+        if execution.cls is None:
+            raise UnknownJob(name=execution.row.name)
         job = execution.cls.__litequeue__.codec.decode(execution.row.payload)
         assert isinstance(job, Job)
         execution.job = job
@@ -324,27 +317,30 @@ class Executor:
             with run:
                 result = self._timeouts.run(
                     job.handle,
+                    execution.is_async,
                     execution.policy.timeout,
-                    report_to=report_to,
-                    overdue=lambda: self._overdue(row),
+                    report_to,
+                    self._overdue,
+                    row,
                 )
-            execution.result = _no_generator(result, job)
         finally:
-            left_open = self._clean_up(row)
-            self._completed(execution, run)
-        self._check(execution, left_open)
+            self._end_handle(execution, run)
+        self._keep_result(execution, job, result)
 
-    def _completed(self, execution: Execution, run: Run) -> None:
+    def _end_handle(self, execution: Execution, run: Run) -> None:
+        left_open = self._clean_up(execution.row)
         if run.completed:
             execution.in_table = True
             execution.state = State.WAITING if run.planned else State.DONE
-
-    def _check(self, execution: Execution, left_open: bool) -> None:
-        row = execution.row
         if left_open:
-            raise JobLeftTransaction(job=f"Job {row.id} ({row.name})", path=self._queue.path)
-        if execution.result is not None and not execution.in_table:
-            execution.result_json = _encoded(execution)
+            job = f"Job {execution.row.id} ({execution.row.name})"
+            raise JobLeftTransaction(job=job, path=self._queue.path)
+
+    def _keep_result(self, execution: Execution, job: Job, result: object) -> None:
+        if result is not None:
+            execution.result = _no_generator(result, job)
+            if not execution.in_table:
+                execution.result_json = _encoded(execution)
 
     def _remark_overdue(self, row: JobRow) -> None:
         with suppress(RunLost):
@@ -359,16 +355,15 @@ class Executor:
         if row.rate_key is not None:
             self._count_start(row)
         run = Run(self._queue, row)
-        overdue = self._timeouts.overdue_after(seconds, report_to, lambda: self._overdue(row))
+        overdue = self._timeouts.overdue_after(seconds, report_to, self._overdue, row)
         try:
             with run, overdue:
                 work = job.handle()
                 assert inspect.isawaitable(work)
-                execution.result = _no_generator(await self.loop.run(work, seconds), job)
+                result = await self.loop.run(work, seconds)
         finally:
-            left_open = self._clean_up(row)
-            self._completed(execution, run)
-        self._check(execution, left_open)
+            self._end_handle(execution, run)
+        self._keep_result(execution, job, result)
 
     def _count_start(self, row: JobRow) -> None:
         """Count the start of a job with a rate limit, if its claim was some time ago; raises
@@ -398,7 +393,7 @@ class Executor:
         if execution.in_table:
             return
         if execution.error is None:
-            execution.outcome = COMPLETED
+            execution.succeeded = True
             return
         row, policy = execution.row, execution.policy
         execution.outcome = classify(execution.error, row, policy, _chance, self._store.clock())
@@ -461,14 +456,21 @@ class Executor:
             self.put_back += 1
             self._report_unknown(row)
             return
+        if execution.error is not None:
+            self._log_error(execution)
+        self._report(self._observer.ended, row, most, outcome, state)
+        if execution.has_hook:
+            self._call_hook(execution)
+
+    def _log_error(self, execution: Execution) -> None:
+        """Log what would be seen nowhere else."""
+        row, outcome = execution.row, execution.outcome
         if outcome.verb is Verb.FAIL and execution.policy.on_failure == "delete":
             trace = Traceback(outcome.exception)
             logger.error("job %d (%s) failed for good:\n%s", row.id, row.name, trace)
-        if execution.in_table and execution.error is not None:
+        if execution.in_table:
             words = "job %d (%s) raised after its transaction had completed it"
             logger.error(words, row.id, row.name, exc_info=execution.error)
-        self._report(self._observer.ended, row, most, outcome, state)
-        self._call_hook(execution)
 
     def _call_hook(self, execution: Execution) -> None:
         job, error = execution.job, execution.error
@@ -505,6 +507,11 @@ class Executor:
 def has_hook(cls: type[Job] | None) -> bool:
     """Whether a job class has a method that is called after the end of a job."""
     return cls is not None and (cls.succeeded is not Job.succeeded or cls.failed is not Job.failed)
+
+
+def is_async(cls: type[Job] | None) -> bool:
+    """Whether the handle of a job class is a coroutine function."""
+    return cls is not None and inspect.iscoroutinefunction(cls.handle)
 
 
 def _encoded(execution: Execution) -> str | None:

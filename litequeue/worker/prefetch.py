@@ -33,10 +33,10 @@ class Prefetch:
         executor: Executor,
         prefetch_size: PrefetchSize,
         over: Callable[[], bool],
-        may_wait: Callable[[Execution], bool],
+        settle_each: Callable[[], bool],
     ) -> None:
-        """Record in ``log`` how far the jobs have come. No job starts when it is ``over``. A job
-        that ``may_wait`` can be followed by the next one before its end is in the table."""
+        """Record in ``log`` how far the jobs have come. No job starts when it is ``over``. Where
+        the ends are to be written ``settle_each`` by itself, no job starts before that."""
         self.log = log
         self.claimed: deque[JobRow] = deque()
         """What has not started yet."""
@@ -49,8 +49,8 @@ class Prefetch:
         self._executor = executor
         self._prefetch_size = prefetch_size
         self._over = over
-        self._may_wait = may_wait
-        self._until = 0.0
+        self._settle_each = settle_each
+        self._until = self._began = 0.0
         self._recorded = True
 
     def begin(self, rows: Sequence[JobRow]) -> None:
@@ -66,41 +66,46 @@ class Prefetch:
     def advance(self, report_to: int) -> None:
         """Run the jobs in order, until none is left or the end of one has to be written before
         the next one starts. Raises ForcedShutdown."""
-        while (row := self._next()) is not None:
-            began = perf_counter()
+        now = perf_counter()
+        while (row := self._next(now)) is not None:
+            began = now
             try:
                 execution = self._executor.execute(row, report_to)
             except ForcedShutdown:
                 self._release(row)
                 raise
-            if not self._add(execution, perf_counter() - began):
+            now = perf_counter()
+            if not self._add(execution, began, now):
                 return
 
     async def advance_async(self, report_to: int) -> None:
         """Do the same with async jobs, in an event loop."""
-        while (row := self._next()) is not None:
-            began = perf_counter()
+        now = perf_counter()
+        while (row := self._next(now)) is not None:
+            began = now
             try:
                 execution = await self._executor.execute_async(row, report_to)
             except ForcedShutdown:
                 self._release(row)
                 return
-            if not self._add(execution, perf_counter() - began):
+            now = perf_counter()
+            if not self._add(execution, began, now):
                 return
 
     def settled(self) -> None:
         """Everything that has run is in the table."""
-        self.unwritten, self.unstarted = [], []
         if not self._recorded:
             self.log.end()
             self._recorded = True
+            self._prefetch_size.ran(self.unwritten[-1].row.name, perf_counter() - self._began)
+        self.unwritten, self.unstarted = [], []
 
-    def _next(self) -> JobRow | None:
-        """The next job, which has started from now on; None if there is none, or if the others
+    def _next(self, now: float) -> JobRow | None:
+        """The next job, which has started from ``now`` on; None if there is none, or if the others
         are to be released: for a stop, or because the jobs take longer than was expected and
         what was pushed meanwhile may be more urgent."""
         if self.claimed:
-            late = self.ran and (perf_counter() > self._until or self._over())
+            late = self.ran and (now > self._until or self._over())
             if not late and self.log.start():
                 self.ran += 1
                 self.running = self.claimed.popleft()
@@ -115,25 +120,33 @@ class Prefetch:
         self.unstarted += [*running, *self.claimed]
         self.claimed.clear()
 
-    def _add(self, execution: Execution, seconds: float) -> bool:
-        """Add a job that has run; return whether the next one can start."""
+    def _add(self, execution: Execution, began: float, now: float) -> bool:
+        """Add a job that has run from ``began`` to ``now``; return whether the next one can
+        start."""
         self.running = None
-        self._prefetch_size.ran(execution.row.name, seconds)
         self.unwritten.append(execution)
-        self._recorded = self._may_wait(execution) and self._record(execution)
+        self._recorded = self._record(execution)
+        if self._recorded:
+            self._prefetch_size.ran(execution.row.name, now - began)
+        # Otherwise the others wait until its end is written, so that counts, too.
+        self._began = began
         return self._recorded
 
     def _record(self, execution: Execution) -> bool:
-        """Record in the log that a job is over, if there is room; a failure is recorded in the
-        table alone."""
-        result, keep = execution.result_json, execution.policy.keep
+        """Record in the log that a job is over, if the next one can start before that is in the
+        table, and if there is room."""
+        if self._settle_each():
+            return False
+        if execution.succeeded:
+            # As long as the end of a unique job is not in the table, no equal job can be pushed.
+            result, keep = execution.result_json, execution.policy.keep
+            if execution.row.unique_key is None and self.log.has_room(result, keep):
+                self.log.finish(result, keep)
+                return True
+            return False
         if execution.in_table:
             self.log.end()
-        elif execution.succeeded and self.log.has_room(result, keep):
-            self.log.finish(result, keep)
-        else:
-            return False
-        return True
+        return execution.in_table
 
 
 class PrefetchRunner:
@@ -158,7 +171,12 @@ class PrefetchRunner:
         # A worker that was made before a fork may work behind it.
         executor.pid = os.getpid()
         self._prefetch = Prefetch(
-            registration.prefetch_log, executor, prefetch_size, over, self._may_wait
+            registration.prefetch_log,
+            executor,
+            prefetch_size,
+            over,
+            # Where it is to be known which job has left a transaction open.
+            store.database.has_other_connections,
         )
         self._leftovers = Leftovers(
             store.database,
@@ -167,10 +185,7 @@ class PrefetchRunner:
             owns_process=owns_process,
         )
         store.database.on_lock_wait(self._leftovers.held_up)
-        self._watch = PrefetchWatch(
-            registration.prefetch_log.threads,
-            lambda: store.reclaimer.reclaim(registration.worker, PREFETCH_SECONDS),
-        )
+        self._watch = PrefetchWatch(registration.prefetch_log.threads, self._job_is_late)
 
     @property
     def claimed(self) -> bool:
@@ -218,14 +233,15 @@ class PrefetchRunner:
         self._store.database.on_lock_wait(None)
         self._watch.end()
 
+    def _job_is_late(self) -> None:
+        # A short job before it, in the same prefetch, may have stopped what would end it.
+        self._executor.refresh_timeout()
+        self._store.reclaimer.reclaim(self.worker, PREFETCH_SECONDS)
+
     def _settle(self) -> None:
         executions, _ = write(self._executor, [self._prefetch], None)
         self._leftovers.written(executions)
         self._executor.announce(executions)
-
-    def _may_wait(self, execution: Execution) -> bool:
-        # Each by itself, where it is to be known which one has left a transaction open.
-        return execution.may_wait and not self._store.database.has_other_connections()
 
 
 def write(

@@ -12,6 +12,8 @@ from litequeue.records import JobRow
 PREFETCH_SECONDS = 0.025
 # The weight of a new measurement in the moving average.
 WEIGHT = 0.2
+# A fetch is not made smaller than this: it costs little to read so many in vain.
+LEAST_FETCH = 32
 # The least that a job counts for.
 LEAST_SECONDS = 1e-6
 
@@ -34,13 +36,17 @@ class PrefetchSize:
         self._seconds[name] = known + WEIGHT * (seconds - known)
 
     def most(self) -> int:
-        """Return how many jobs to fetch: one at first, then up to twice as many as the last
-        fetch returned, and never fewer than before."""
+        """Return how many jobs to fetch: one at first, then twice as many as long as all of them
+        come. If fewer come, since more would take too long, somewhat more than these are
+        fetched next: what is read beyond is read in vain."""
         return self._next
 
-    def fetched(self, count: int) -> None:
-        """Note how many jobs a fetch returned."""
-        self._next = min(self._most, max(self._next, 2 * count))
+    def fetched(self, count: int, asked: int) -> None:
+        """Note how many jobs came of those that were ``asked`` for."""
+        if count >= asked:
+            self._next = min(self._most, max(self._next, 2 * count))
+        else:
+            self._next = min(self._next, max(count + count // 4, LEAST_FETCH))
 
     def deal(self, slots: int, is_async: Callable[[JobRow], bool]) -> Dealing:
         """Share what is claimed next among so many slots."""

@@ -213,7 +213,9 @@ class Shutdown:
         if self._in_threads is not None:
             return ""
         self._job = None
-        return self.restore()
+        if self._times:
+            return self.restore()
+        return "" if self._state is None else self._state.restore()
 
     def restore(self) -> str:
         """Put back what jobs have changed of signals and timers; return what that was, "" for

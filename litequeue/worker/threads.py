@@ -71,14 +71,15 @@ class JobThreads:
     ) -> None:
         """Run as many jobs at once as the log of ``registration`` has threads. With
         ``owns_process``, the process is ended with a job that does not end in its time."""
-        self.registration = registration
-        self.worker = registration.worker
+        self.registration, self.worker = registration, registration.worker
         self._store, self._executor, self._shutdown = store, executor, stop
         self._prefetch_size = prefetch_size
         executor.pid = os.getpid()
+        # Each end by itself, where it is to be known which job has left a transaction open.
+        alone = store.database.has_other_connections
+        logs = registration.prefetch_log.threads
         self._free = deque(
-            Slot(Prefetch(log, executor, prefetch_size, over, self._may_wait))
-            for log in registration.prefetch_log.threads
+            Slot(Prefetch(log, executor, prefetch_size, over, alone)) for log in logs
         )
         self._busy: list[Slot] = []
         self._ended: deque[Slot] = deque()
@@ -92,8 +93,7 @@ class JobThreads:
             busy=lambda: bool(self.running()),
         )
         self._watch = PrefetchWatch(
-            registration.prefetch_log.threads,
-            lambda: store.reclaimer.reclaim(registration.worker, PREFETCH_SECONDS),
+            logs, lambda: store.reclaimer.reclaim(registration.worker, PREFETCH_SECONDS)
         )
         store.database.on_lock_wait(self._leftovers.held_up)
         executor.end_process_for(self._report_overdue if owns_process else None)
@@ -317,10 +317,6 @@ class JobThreads:
 
     def _unwritten(self) -> list[Execution]:
         return [each for slot in self._busy for each in slot.prefetch.unwritten]
-
-    def _may_wait(self, execution: Execution) -> bool:
-        # Each by itself, where it is to be known which one has left a transaction open.
-        return execution.may_wait and not self._store.database.has_other_connections()
 
 
 def _trace(thread: threading.Thread | None) -> str:

@@ -19,12 +19,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from types import FrameType
 from typing import TYPE_CHECKING
 
 from litequeue.errors import JobTimeout
+from litequeue.records import JobRow
 from litequeue.worker.interrupt import RETRY_SECONDS, Alarm, run_job, within_job
 from litequeue.worker.shutdown import ForcedShutdown, block_signals
 
@@ -37,8 +38,10 @@ TIMEOUT = "timeout"
 # keeps all others from running.
 WATCHDOG_SECONDS = 0.05
 THREADS_WATCHDOG_SECONDS = 1.0
+LEAST_WATCHDOG_SECONDS = 0.001
 
 Handle = Callable[[], object]
+Overdue = Callable[[JobRow], None]
 
 
 class Watchdog:
@@ -48,20 +51,38 @@ class Watchdog:
         """It may come ``late`` by so many seconds."""
         self._late = late
         self._ends_at = 0.0
+        self._report_to = -1
+        self._lock = threading.Lock()
 
     def arm(self, seconds: float, report_to: int) -> None:
         """End the process in ``seconds``, or a little later, with status 1 and with where it
         hung written to the descriptor ``report_to``."""
         at = time.monotonic() + seconds
         if not at <= self._ends_at <= at + self._late:
-            late = max(seconds, 0.0) + self._late
-            faulthandler.dump_traceback_later(late, exit=True, file=report_to)
-            self._ends_at = at + self._late
+            with self._lock:
+                self._ends_at, self._report_to = at + self._late, report_to
+                self._set()
+
+    def refresh(self) -> None:
+        """Set the timer again, if it is armed: a job that has used the same thread of
+        faulthandler's has stopped it. Any thread may call this."""
+        with self._lock:
+            if self._ends_at:
+                self._set()
 
     def disarm(self) -> None:
         """Let the process live, and also if a job has used the same thread of faulthandler's."""
-        faulthandler.cancel_dump_traceback_later()
-        self._ends_at = 0.0
+        if not self._ends_at:
+            faulthandler.cancel_dump_traceback_later()
+            return
+        with self._lock:
+            faulthandler.cancel_dump_traceback_later()
+            self._ends_at = 0.0
+
+    def _set(self) -> None:
+        seconds = max(self._ends_at - time.monotonic(), LEAST_WATCHDOG_SECONDS)
+        with suppress(OSError, ValueError):  # a job has closed the file
+            faulthandler.dump_traceback_later(seconds, exit=True, file=self._report_to)
 
 
 class Timekeeper:
@@ -151,32 +172,38 @@ class Timeouts:
     def run(
         self,
         handle: Handle,
+        is_async: bool,
         seconds: float | None,
-        *,
         report_to: int,
-        overdue: Callable[[], None],
+        overdue: Overdue,
+        row: JobRow,
     ) -> object:
-        """Run ``handle``, and await what it returns if that can be awaited; after ``seconds``,
-        a JobTimeout is raised in it, or it is cancelled.
+        """Run the ``handle`` of a row's job, and await what it returns if that can be awaited, as
+        it can if it ``is_async``; after ``seconds``, a JobTimeout is raised in it, or it is
+        cancelled.
 
         After the grace the process is ended, with where it hung written to the descriptor
         ``report_to``; in a thread that the alarm does not belong to, ``overdue`` is called
-        instead. The process may be ended until ``disarm`` is called.
+        with the row instead. The process may be ended until ``disarm`` is called.
         """
         if not self._alarm.here():
-            return self._in_thread(handle, seconds, report_to, overdue)
+            return self._in_thread(handle, is_async, seconds, report_to, overdue, row)
         if seconds is None:
             self._watchdog.disarm()
             return self._handled(handle, None, run_job)
         self._watchdog.arm(seconds + self._grace, report_to)
-        interrupt = not inspect.iscoroutinefunction(handle)
-        call = partial(self._alarmed, seconds) if interrupt else run_job
+        call = run_job if is_async else partial(self._alarmed, seconds)
         return self._handled(handle, seconds, call)
 
     def interrupt(self, kind: type[BaseException]) -> None:
         """Raise an exception of this kind in the job of each thread."""
         for job in list(self._interruptible.values()):
             job.interrupt(kind)
+
+    def refresh(self) -> None:
+        """Make sure that the process is ended with the job of the main thread, if it is one that
+        runs long. Any thread may call this."""
+        self._watchdog.refresh()
 
     def disarm(self) -> None:
         """The worker is about to do other things, which may take as long as they take."""
@@ -197,13 +224,14 @@ class Timeouts:
 
     @contextmanager
     def overdue_after(
-        self, seconds: float | None, report_to: int, overdue: Callable[[], None]
+        self, seconds: float | None, report_to: int, overdue: Overdue, row: JobRow
     ) -> Iterator[None]:
-        """Call ``overdue`` if the block takes longer than ``seconds`` and the grace."""
+        """Call ``overdue`` with the row if the block takes longer than ``seconds`` and the
+        grace."""
         if seconds is None:
             yield
             return
-        cancel = self._timekeeper.call_later(seconds + self._grace, overdue)
+        cancel = self._timekeeper.call_later(seconds + self._grace, partial(overdue, row))
         job = object()
         self._watch(report_to, job, time.monotonic() + seconds + 2 * self._grace)
         try:
@@ -256,12 +284,14 @@ class Timeouts:
     def _in_thread(
         self,
         handle: Handle,
+        is_async: bool,
         seconds: float | None,
         report_to: int,
-        overdue: Callable[[], None],
+        overdue: Overdue,
+        row: JobRow,
     ) -> object:
-        if inspect.iscoroutinefunction(handle):
-            with self.overdue_after(seconds, report_to, overdue):
+        if is_async:
+            with self.overdue_after(seconds, report_to, overdue, row):
                 return self._handled(handle, seconds, run_job)
         thread = threading.get_ident()
         self._interruptible[thread] = job = _Interruptible(thread)
@@ -269,7 +299,7 @@ class Timeouts:
         if seconds is not None:
             cancel = self._timekeeper.call_later(seconds, partial(job.interrupt, JobTimeout))
         try:
-            with self.overdue_after(seconds, report_to, overdue):
+            with self.overdue_after(seconds, report_to, overdue, row):
                 return self._handled(handle, seconds, job.run)
         except JobTimeout as error:
             if not job.raised:

@@ -95,11 +95,15 @@ class Limits:
     memory: int | None = None
     """When, after a job, the process holds more bytes than this."""
     longest_seconds: float = field(init=False, repr=False)
+    any: bool = field(init=False, repr=False)
+    """Whether there is a limit other than ``drain``."""
 
     def __post_init__(self) -> None:
         longest = float("inf") if self.seconds is None else self.seconds
         seconds = unbounded_seconds(longest, "Limits", "seconds")
         object.__setattr__(self, "longest_seconds", seconds)
+        given = (self.polls, self.jobs, self.seconds, self.memory)
+        object.__setattr__(self, "any", given != (None,) * len(given))
 
 
 class Worker:
@@ -428,7 +432,7 @@ class Worker:
                 return []
             rows = verb(threads.worker, self.queues, max(most, 1), fits)
             left -= len(rows)
-            self._prefetch_size.fetched(len(rows))
+            self._prefetch_size.fetched(len(rows), most)
             return rows
 
         return claim
@@ -437,6 +441,9 @@ class Worker:
         limits = self._limits
         if self._shutdown.requested:
             return True
+        # Asked before each job, of workers that mostly have none.
+        if not limits.any:
+            return False
         if self._seconds_left() <= 0:
             return True
         if limits.polls is not None and self._polls >= limits.polls:
@@ -491,7 +498,7 @@ class Worker:
             most = 1
         short = self._prefetch_size.fits()
         rows = claim(worker, self.queues, most, lambda row: short(row.name))
-        self._prefetch_size.fetched(len(rows))
+        self._prefetch_size.fetched(len(rows), most)
         return rows
 
     def _run(self, runner: PrefetchRunner) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import ctypes
+import faulthandler
 import multiprocessing
 import os
 import signal
@@ -58,7 +59,7 @@ def believe_all_jobs_short() -> None:
         prefetch_size._next = prefetch_size._most
 
     PrefetchSize.__init__ = sure  # type: ignore[assignment, method-assign]
-    PrefetchSize.fetched = lambda prefetch_size, count: None  # type: ignore[method-assign]
+    PrefetchSize.fetched = lambda prefetch_size, count, asked: None  # type: ignore[method-assign]
     PrefetchSize.fits = lambda prefetch_size: lambda name: True  # type: ignore[method-assign]
 
 
@@ -207,6 +208,18 @@ def close_all() -> None:
 def close_all_and_fail() -> NoReturn:
     close_all()
     raise ValueError("after all files were closed")
+
+
+def stop_watchdog() -> None:
+    """Use the one timer of faulthandler's for itself, and stop it."""
+    faulthandler.dump_traceback_later(60)
+    faulthandler.cancel_dump_traceback_later()
+
+
+def stop_alarm() -> None:
+    """Use the alarm clock of the process for itself, and stop it."""
+    signal.alarm(60)
+    signal.alarm(0)
 
 
 def hang() -> NoReturn:
@@ -385,6 +398,8 @@ ENDINGS: dict[str, Callable[[], object]] = {
     "grow": grow,
     "close_all": close_all,
     "close_all_and_fail": close_all_and_fail,
+    "stop_watchdog": stop_watchdog,
+    "stop_alarm": stop_alarm,
     "hang": hang,
     "gate": gate,
     "swallow": swallow,

@@ -7,7 +7,7 @@ import pytest
 from litequeue import Job
 
 from .harness import World
-from .jobs_for_faults import ScriptedAsync
+from .jobs_for_faults import MODE, PREFETCHING, ScriptedAsync
 from .journal import OK, OUT, START
 
 FAILED = 7
@@ -64,6 +64,18 @@ def test_a_job_that_does_not_end_at_its_timeout_is_ended_with_its_process(
     assert first.pid != second.pid
     for innocent in innocents:
         assert [event.attempt for event in world.journal.of(innocent, START)] == [1]
+
+
+@pytest.mark.skipif(MODE != PREFETCHING, reason="it is about jobs that were claimed together")
+@pytest.mark.parametrize("meddles", ["stop_watchdog", "stop_alarm"])
+def test_a_job_cannot_stop_the_timeout_of_the_next_one(meddles: str, world: World) -> None:
+    world.push(meddles, timeout=60)
+    ending = "swallow" if meddles == "stop_watchdog" else "hang"
+    id = world.push(ending, timeout=SHORT_TIMEOUT_SECONDS, max_attempts=1)
+    world.push()
+    world.work("--workers", 1, "--drain", *GRACE).ends_with(0)
+    assert world.queue.get(id).state == "failed"
+    assert "JobTimeout" in world.queue.get(id).reason
 
 
 @pytest.mark.parametrize("ending", ["swallow", "freeze"])

@@ -92,7 +92,7 @@ def test_the_list_of_workers_finds_orphans_by_the_running_index(
     assert f"USING COVERING INDEX {RUNNING}" in steps or f"USING INDEX {RUNNING}" in steps
 
 
-@pytest.mark.parametrize("statement", ["TAKEN", "BLOCK", "UNBLOCK"])
+@pytest.mark.parametrize("statement", ["TAKEN", "BLOCK", "BLOCKED", "UNBLOCK"])
 def test_the_jobs_of_a_key_are_found_by_its_index_and_in_its_order(
     make_queue: Callable[..., Queue], statement: str
 ) -> None:

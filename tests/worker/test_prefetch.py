@@ -183,7 +183,7 @@ def worker_of(queue: Queue, told: Told, prefetch: int = 250, **limits: object) -
     )
     for name in ("does", "follows", "hooked"):
         made._prefetch_size.ran(name, 1e-6)
-    made._prefetch_size.fetched(250)
+    made._prefetch_size.fetched(250, 250)
     return made
 
 

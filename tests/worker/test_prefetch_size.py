@@ -6,7 +6,7 @@ import pytest
 
 from litequeue.engine.prefetch_log import MOST
 from litequeue.errors import OptionError
-from litequeue.worker.prefetch_size import PREFETCH_SECONDS, WEIGHT, PrefetchSize
+from litequeue.worker.prefetch_size import LEAST_FETCH, PREFETCH_SECONDS, WEIGHT, PrefetchSize
 
 
 def fitting(prefetch_size: PrefetchSize, *names: str) -> int:
@@ -20,17 +20,29 @@ def test_a_worker_fetches_one_and_then_twice_as_many_each_time() -> None:
     found = []
     for _ in range(10):
         found.append(prefetch_size.most())
-        prefetch_size.fetched(prefetch_size.most())
+        prefetch_size.fetched(found[-1], found[-1])
     assert found == [1, 2, 4, 8, 16, 32, 64, 128, MOST, MOST]
 
 
-def test_after_a_small_fetch_it_asks_for_no_fewer_than_before() -> None:
+def test_if_fewer_come_it_asks_for_somewhat_more_than_these() -> None:
     prefetch_size = PrefetchSize(MOST)
-    prefetch_size.fetched(50)
-    prefetch_size.fetched(3)
+    prefetch_size.fetched(100, 100)
+    assert prefetch_size.most() == 200
+    prefetch_size.fetched(80, 200)
     assert prefetch_size.most() == 100
-    prefetch_size.fetched(0)
-    assert prefetch_size.most() == 100
+    prefetch_size.fetched(100, 100)
+    assert prefetch_size.most() == 200
+
+
+def test_after_few_or_none_it_asks_for_enough_to_start_with() -> None:
+    prefetch_size = PrefetchSize(MOST)
+    prefetch_size.fetched(100, 100)
+    prefetch_size.fetched(0, 200)
+    assert prefetch_size.most() == LEAST_FETCH
+    small = PrefetchSize(5)
+    small.fetched(2, 2)
+    small.fetched(0, 4)
+    assert small.most() == 4
 
 
 @pytest.mark.parametrize(
@@ -39,7 +51,7 @@ def test_after_a_small_fetch_it_asks_for_no_fewer_than_before() -> None:
 )
 def test_it_never_fetches_more_than_it_may(prefetch_size: PrefetchSize, most: int) -> None:
     for _ in range(10):
-        prefetch_size.fetched(prefetch_size.most())
+        prefetch_size.fetched(prefetch_size.most(), prefetch_size.most())
     assert prefetch_size.most() == most
 
 
