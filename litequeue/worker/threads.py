@@ -150,10 +150,13 @@ class JobThreads:
         def claim_within() -> list[JobRow]:
             assert claim is not None
             shares[:] = self._shares(claim, len(self._free) + len(over), within=True)
-            return []
+            return [row for share in shares for row in share]
 
         combined = claim_within if claim is not None and self._alone is None else None
-        executions, _ = write(self._executor, [slot.prefetch for slot in ended], combined)
+        executions, rows = write(self._executor, [slot.prefetch for slot in ended], combined)
+        if not rows:
+            # The ends were written without a claim, whose error would have undone them.
+            shares = []
         self._leftovers.written(executions)
         for slot in ended:
             self._ended.popleft()

@@ -432,3 +432,19 @@ def test_successes_that_could_not_be_written_are_completed_by_the_next_worker(
     worker_of(queue, told).run()
     assert queue.counts() == {}
     assert told.of("started") == ids
+
+
+def test_the_hook_of_a_job_that_the_next_worker_completes_is_called_by_that_worker(
+    queue: Queue, told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = [queue.push(Hooked(), keep=60), queue.push(Hooked())]
+    current_queue[:] = [queue, ids[1]]
+    with monkeypatch.context() as patch:
+        refuse(queue, "complete_all", patch)
+        with pytest.raises(DatabaseRefused):
+            worker_of(queue, told).run()
+    assert results == []
+    worker_of(queue, told).run()
+    assert results == [[5, False], [5, False]]
+    assert told.of("started") == ids
+    assert queue.result(ids[0]) == 5

@@ -13,8 +13,8 @@ from waiting import wait_until
 from worker_side import WorkerSide
 
 from litequeue import Job, Queue, Retry, Worker, current
-from litequeue.errors import JobTimeout, OptionError
-from litequeue.records import RUNS_ALONE
+from litequeue.errors import DatabaseRefused, JobTimeout, OptionError
+from litequeue.records import RUNS_ALONE, JobRow
 from litequeue.worker.worker import Limits
 
 WITHIN_SECONDS = 20.0
@@ -268,6 +268,28 @@ def test_a_job_that_may_have_killed_its_worker_runs_without_others(queue: Queue)
     assert beside == [0]
     assert len(seen) == 7
     assert seen.index(suspect) == 3
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+def test_an_error_of_a_claim_undoes_no_end_and_starts_nothing(
+    threads: int, queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = queue.push_many([Counts(0.001) for _ in range(20)])
+    claims = queue.store.claims
+    claim_within, raised = claims.claim_within, []
+
+    def failing(*arguments: object) -> list[JobRow]:
+        rows = claim_within(*arguments)  # type: ignore[arg-type]
+        if rows and len(raised) < 3:
+            raised.append(rows)
+            raise DatabaseRefused(path=queue.path, problem="disk I/O error")
+        return rows
+
+    monkeypatch.setattr(claims, "claim_within", failing)
+    assert worker_of(queue, threads).run() == 0
+    assert len(raised) == 3
+    assert sorted(seen) == ids  # type: ignore[type-var]
+    assert queue.counts() == {}
 
 
 def test_async_jobs_write_in_transactions_of_their_own(queue: Queue) -> None:
