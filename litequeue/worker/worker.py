@@ -119,7 +119,7 @@ class Worker:
     _thread: threading.Thread | None = None
     _id: int | None = None
     _done = _polls = 0
-    _started_at = _looked_at = 0.0
+    _started_at = _rescued_at = 0.0
 
     def __init__(
         self,
@@ -326,7 +326,7 @@ class Worker:
                 self._id = registration.worker
                 if self.registered is not None:
                     self.registered(registration.worker)
-                self._look_around(registration.worker)
+                self._rescue_and_adopt(registration.worker)
                 yield registration
             finally:
                 if registration.leave():
@@ -404,12 +404,12 @@ class Worker:
                 return True
             if stopping != (self._shutdown.requested, self._shutdown.hard):
                 return False
-            if time.monotonic() - self._looked_at > RESCUE_CHECK_SECONDS and (
-                self._look_around(threads.worker) or not threads.registration.still_held()
+            if time.monotonic() - self._rescued_at > RESCUE_CHECK_SECONDS and (
+                self._rescue_and_adopt(threads.worker) or not threads.registration.still_held()
             ):
                 return True
         if not asleep and not threads.to_settle:
-            self._tidy()
+            self._expire_and_checkpoint()
         return False
 
     def _claim_fitting(self, threads: JobThreads) -> ClaimFitting | None:
@@ -469,7 +469,7 @@ class Worker:
             rows = self._fetch(worker)
         if not rows and (notified or listener.drain()):
             notified = True
-            self._look_around(worker)
+            self._rescue_and_adopt(worker)
             rows = self._fetch(worker)
         if rows and notified:
             self._pass_on(listener)
@@ -484,8 +484,8 @@ class Worker:
         """Push the periodic jobs that are due, and look for dead workers from time to time."""
         self._polls += 1
         self._pusher.tick()
-        if time.monotonic() - self._looked_at > RESCUE_CHECK_SECONDS:
-            self._look_around(worker)
+        if time.monotonic() - self._rescued_at > RESCUE_CHECK_SECONDS:
+            self._rescue_and_adopt(worker)
 
     def _fetch(self, worker: int) -> list[JobRow]:
         return self._claim(self._store.claims.claim, worker)
@@ -511,7 +511,7 @@ class Worker:
         alone = (
             self._over()
             or self._limits.polls is not None
-            or time.monotonic() - self._looked_at > RESCUE_CHECK_SECONDS
+            or time.monotonic() - self._rescued_at > RESCUE_CHECK_SECONDS
             or self._pusher.seconds_left() <= 0
             or any(execution.has_hook for execution in executions)
             or not runner.registration.still_held()
@@ -528,11 +528,11 @@ class Worker:
             notified = self._shutdown.sleep(min(left, RESCUE_CHECK_SECONDS), listener.descriptors())
             if (
                 (notified and listener.take())
-                or self._look_around(registration.worker)
+                or self._rescue_and_adopt(registration.worker)
                 or not registration.still_held()
             ):
                 return True
-        self._tidy()
+        self._expire_and_checkpoint()
         return False
 
     def _idle_seconds(self) -> float:
@@ -541,7 +541,7 @@ class Worker:
         until_tick = self._pusher.seconds_left()
         return min(self._sleep, until_due, until_tick, self._seconds_left())
 
-    def _tidy(self) -> None:
+    def _expire_and_checkpoint(self) -> None:
         """What is better done when there is nothing else to do."""
         try:
             self._store.admin.expire()
@@ -549,11 +549,11 @@ class Worker:
         except DatabaseError as error:
             logger.warning("%s", error)
 
-    def _look_around(self, worker: int) -> int:
+    def _rescue_and_adopt(self, worker: int) -> int:
         """Reclaim the jobs of dead workers and adopt those that other workers released because they
         lack the class, cancel those past their deadline, and check that the file is still
         there; return the number of jobs."""
-        self._looked_at = time.monotonic()
+        self._rescued_at = time.monotonic()
         self._store.database.check_place()
         self._store.rates.forget_old()
         reclaimed = self._rescuer.rescue(worker)

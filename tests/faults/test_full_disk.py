@@ -183,13 +183,13 @@ CLAIMING = (
     COMPLAINING
     + """
 queue.push(Scripted())
-looked_around = Worker._look_around
+rescue_and_adopt = Worker._rescue_and_adopt
 def full_from_now_on(self, registration):
-    result = looked_around(self, registration)
+    result = rescue_and_adopt(self, registration)
     if not Relief.count and not os.path.exists("filler"):
         fill()
     return result
-Worker._look_around = full_from_now_on
+Worker._rescue_and_adopt = full_from_now_on
 """
 )
 
