@@ -144,7 +144,7 @@ class Claims:
       order by priority desc, id
       limit 1"""
 
-    CLAIM_FROM = CLAIM.format(which=f"id in ({FIRST_FROM})")
+    CLAIM_FROM = CLAIM.format(which=f"id = ({FIRST_FROM})")
 
     NEXT_QUEUE = """
     select min(queue)
