@@ -15,6 +15,7 @@ import faulthandler
 import heapq
 import inspect
 import itertools
+import os
 import sys
 import threading
 import time
@@ -322,6 +323,7 @@ class _Interruptible:
 
     def __init__(self, thread: int) -> None:
         self._thread = thread
+        self._pid = os.getpid()
         # The thread that takes the one element decides; no lock, which the exception could leave
         # locked.
         self._armed = [True]
@@ -346,6 +348,10 @@ class _Interruptible:
             try:
                 results.append(run_job(handle))
             finally:
+                if os.getpid() != self._pid:
+                    # A child that the job has forked: in it, a lock of another thread of its
+                    # parent's may never be released.
+                    os._exit(1)
                 self._disarm()
         except (JobTimeout, ForcedShutdown):
             if not results:

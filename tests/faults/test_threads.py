@@ -106,6 +106,14 @@ def test_the_neighbours_of_a_job_that_hangs_have_the_grace_to_end(world: World) 
     assert attempts(world, neighbour) == [1]
 
 
+def test_a_child_that_comes_back_from_a_job_ends_there(world: World) -> None:
+    forks = [world.push("fork_and_return", timeout=60) for _ in range(10)]
+    others = [world.push(timeout=60) for _ in range(200)]
+    world.work(*FOUR, "--drain").ends_with(0)
+    world.gone(*forks, *others)
+    assert all(attempts(world, id) == [1] for id in [*forks, *others])
+
+
 def test_the_first_signal_lets_all_running_jobs_finish(world: World) -> None:
     ids = [world.push("gate") for _ in range(6)]
     worker = world.work(*FOUR)
