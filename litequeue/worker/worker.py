@@ -376,6 +376,10 @@ class Worker:
                 self._done += len(threads.settle(claim))
                 if notified and threads.claimed > before:
                     self._pass_on(listener)
+                elif notified and claim is not None and self._rescue_and_adopt(threads.worker):
+                    # The wake-up was for a worker that has died.
+                    notified = False
+                    continue
                 if not threads.busy and (over or self._limits.drain):
                     return not lost
                 if self._shutdown.hard:

@@ -10,6 +10,9 @@ from typing import NamedTuple
 
 from .journal import OK, START, Event
 
+# How long a thread may wait for the others between the last line of a job and the note of its
+# success.
+UNRECORDED_NS = 100_000_000
 SHOWN = 20
 
 
@@ -138,8 +141,8 @@ def judge(
 
 def runs_of(events: Sequence[Event], kills: Sequence[Kill], threads: int) -> dict[int, list[Run]]:
     """The runs of each job in the order of their starts. Those that a worker had begun when it
-    was killed know when that was, and so do those that its other threads had ended at last, since
-    their ends may not have been recorded."""
+    was killed know when that was, and so do those that it had ended at last, since their ends may
+    not have been recorded."""
     runs: dict[int, list[Run]] = defaultdict(list)
     begun: dict[int, dict[int, Run]] = defaultdict(dict)
     ended: dict[int, list[Run]] = defaultdict(list)
@@ -153,9 +156,12 @@ def runs_of(events: Sequence[Event], kills: Sequence[Kill], threads: int) -> dic
             run.ended_at, run.succeeded = event.at, event.name == OK
             ended[event.pid].append(run)
     for kill in kills:
-        running = list(begun[kill.pid].values())
-        others = max(0, threads - len(running))
-        for run in [*running, *ended[kill.pid][len(ended[kill.pid]) - others :]]:
+        running, over = list(begun[kill.pid].values()), ended[kill.pid]
+        if threads == 1:
+            unrecorded = [] if running else over[-1:]
+        else:
+            unrecorded = [run for run in over if kill.at - (run.ended_at or 0) < UNRECORDED_NS]
+        for run in [*running, *unrecorded]:
             run.killed_at = kill.at
     return runs
 
