@@ -94,11 +94,14 @@ def _blame(worker: WorkerRow, snapshot: Snapshot) -> tuple[Snapshot, int]:
     that ran together if that is known."""
     stuck = re.match(rf"{STUCK_JOB}(\d+)\n", snapshot.stuck_at)
     if stuck:
+        blamed = int(stuck[1])
         trace = snapshot.stuck_at[stuck.end() :]
-        return snapshot._replace(stuck_at=trace, together=()), int(stuck[1])
-    if _was_stopped(worker, snapshot):
+        snapshot = snapshot._replace(stuck_at=trace, together=())
+    elif _was_stopped(worker, snapshot):
         return snapshot._replace(together=()), 0
-    blamed = snapshot.running or 0
+    else:
+        blamed = snapshot.running or 0
+    # It may have ended at the last moment.
     return snapshot, 0 if blamed in snapshot.finished else blamed
 
 

@@ -133,7 +133,10 @@ class JobThreads:
     def overdue(self) -> JobRow | None:
         """A job that has not ended in its time, for which the process is to be ended."""
         running = self.running()
-        self._overdue = [each for each in self._overdue if each[0] in running]
+        # In place: another thread appends to the list.
+        for each in list(self._overdue):
+            if each[0] not in running:
+                self._overdue.remove(each)
         return self._overdue[0][0] if self._overdue else None
 
     def settle(self, claim: ClaimFitting | None) -> list[Execution]:
@@ -239,19 +242,23 @@ class JobThreads:
         self._go(slot)
 
     def _alone_is_due(self) -> bool:
-        """Whether the job that is to run by itself can start, or has waited long enough."""
+        """Whether the job that is to run by itself can start, or is to be released: it has waited
+        long enough, or no job is to start any more."""
         waits = self._alone_until < inf
-        return waits and (len(self._busy) == 1 or monotonic() > self._alone_until)
+        over = self._shutdown.requested or monotonic() > self._alone_until
+        return waits and (over or len(self._busy) == 1)
 
     def _look_after_alone(self) -> None:
         slot = self._alone
         if slot is None or not self._alone_is_due():
             return
         self._alone_until = inf
-        if len(self._busy) == 1:
+        stopping = self._shutdown.requested
+        if len(self._busy) == 1 and not stopping:
             self._go(slot)
             return
-        self._executor.release_later(slot.prefetch.claimed[0], ALONE_PAUSE_SECONDS)
+        pause = 0 if stopping else ALONE_PAUSE_SECONDS
+        self._executor.release_later(slot.prefetch.claimed[0], pause)
         slot.prefetch.begin([])
         self._busy.remove(slot)
         self._free.append(slot)

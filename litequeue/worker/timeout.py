@@ -25,7 +25,8 @@ from functools import partial
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from litequeue.errors import JobTimeout
+from litequeue.errors import JobTimeout, LitequeueError
+from litequeue.log import logger
 from litequeue.records import JobRow
 from litequeue.worker.interrupt import RETRY_SECONDS, Alarm, run_job, within_job
 from litequeue.worker.shutdown import ForcedShutdown, block_signals
@@ -112,24 +113,27 @@ class Timekeeper:
         return entry.clear
 
     def close(self) -> None:
-        """Call nothing any more."""
+        """End the thread, and call nothing of what is due; a later call starts another."""
         with self._changed:
-            self._closed = True
-            self._changed.notify()
             thread, self._thread = self._thread, None
+            self._closed = thread is not None
+            self._changed.notify()
         if thread is not None:
             thread.join()
+            self._due.clear()
             self._closed = False
 
     def _run(self) -> None:
         block_signals()
         while True:
             with self._changed:
-                action = self._next()
+                # Before it waits: it may have been closed before it began.
                 if self._closed:
                     return
+                action = self._next()
             if action is not None:
-                action()
+                # In a thread of its own: it may wait for the database, and others are due.
+                threading.Thread(target=_call, args=(action,), daemon=True).start()
 
     def _next(self) -> Callable[[], None] | None:
         """Wait for the first moment, or for a change; return what is due, if it is."""
@@ -148,6 +152,13 @@ class Timekeeper:
             return entry.pop()
         except IndexError:
             return None
+
+
+def _call(action: Callable[[], None]) -> None:
+    try:
+        action()
+    except LitequeueError as error:
+        logger.warning("a job that has not ended in its time: %s", error)
 
 
 class Timeouts:

@@ -366,6 +366,8 @@ class Worker:
         """The same with jobs in threads, which run while this claims and settles."""
         notified = lost = False
         while True:
+            # Sleeping looks at the parent pipe too, but a busy worker may never sleep.
+            self._shutdown.look()
             lost = lost or not threads.registration.still_held()
             over = lost or self._over() or threads.overdue is not None
             try:

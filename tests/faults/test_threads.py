@@ -10,8 +10,8 @@ import pytest
 
 from litequeue import Job
 
-from .harness import World
-from .jobs_for_faults import ScriptedAsync
+from .harness import World, ended
+from .jobs_for_faults import Scripted, ScriptedAsync
 from .journal import OK, OUT, START
 
 FAILED = 7
@@ -23,21 +23,9 @@ def attempts(world: World, id: int) -> list[int]:
     return [event.attempt for event in world.journal.of(id, START)]
 
 
-def test_a_kill_of_a_worker_charges_none_of_several_jobs(world: World) -> None:
-    ids = [world.push("gate", max_attempts=1) for _ in range(3)]
-    worker = world.work(*FOUR)
-    for id in ids:
-        world.started(id)
-    worker.kill()
-    for id in ids:
-        world.open_gate(id)
-    world.work(*FOUR, "--drain").ends_with(0)
-    world.gone(*ids)
-    for id in ids:
-        assert attempts(world, id) == [1, 1]
-
-
-def test_after_that_each_runs_by_itself(world: World) -> None:
+@pytest.fixture
+def killed(world: World) -> list[int]:
+    """Three jobs that were running when their worker was killed, and that may end now."""
     ids = [world.push("gate", seconds=0.2, max_attempts=1) for _ in range(3)]
     worker = world.work(*FOUR)
     for id in ids:
@@ -45,12 +33,24 @@ def test_after_that_each_runs_by_itself(world: World) -> None:
     worker.kill()
     for id in ids:
         world.open_gate(id)
+    return ids
+
+
+def test_a_kill_of_a_worker_charges_none_of_several_jobs(world: World, killed: list[int]) -> None:
     world.work(*FOUR, "--drain").ends_with(0)
-    world.gone(*ids)
-    second = [(world.journal.of(id, START)[1].at, world.journal.of(id, OK)[-1].at) for id in ids]
-    second.sort()
-    for (_, ended), (started, _) in itertools.pairwise(second):
-        assert ended <= started
+    world.gone(*killed)
+    for id in killed:
+        assert attempts(world, id) == [1, 1]
+
+
+def test_after_that_each_runs_by_itself(world: World, killed: list[int]) -> None:
+    world.work(*FOUR, "--drain").ends_with(0)
+    world.gone(*killed)
+    runs = sorted(
+        (world.journal.of(id, START)[1].at, world.journal.of(id, OK)[-1].at) for id in killed
+    )
+    for (_, over_at), (started_at, _) in itertools.pairwise(runs):
+        assert over_at <= started_at
 
 
 def test_a_job_that_kills_every_worker_fails_and_costs_its_neighbours_no_attempt(
@@ -104,6 +104,16 @@ def test_the_neighbours_of_a_job_that_hangs_have_the_grace_to_end(world: World) 
     world.until(lambda: world.ends(hangs) == [FAILED])
     world.gone(neighbour)
     assert attempts(world, neighbour) == [1]
+
+
+def test_a_busy_worker_ends_after_the_death_of_its_supervisor(world: World) -> None:
+    jobs = [Scripted(endings=["ok"], seconds=0.005) for _ in range(8000)]
+    first, *_, last = world.queue.push_many(jobs)
+    supervisor = world.work(*FOUR, "--workers", 1)
+    worker = world.started(first).pid
+    supervisor.process.kill()
+    world.until(lambda: ended(worker))
+    assert world.queue.get(last).state == "ready"
 
 
 def test_a_child_that_comes_back_from_a_job_ends_there(world: World) -> None:

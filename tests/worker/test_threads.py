@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from waiting import wait_until
 from worker_side import WorkerSide
 
 from litequeue import Job, Queue, Retry, Worker, current
+from litequeue.engine.presence import STUCK_JOB
 from litequeue.errors import DatabaseRefused, JobTimeout, OptionError
 from litequeue.records import RUNS_ALONE, JobRow
 from litequeue.worker.worker import Limits
@@ -268,6 +270,35 @@ def test_a_job_that_may_have_killed_its_worker_runs_without_others(queue: Queue)
     assert beside == [0]
     assert len(seen) == 7
     assert seen.index(suspect) == 3
+
+
+def test_a_job_that_waits_to_run_without_others_does_not_start_after_a_stop(queue: Queue) -> None:
+    long, suspect = queue.push_many([Waits(), Counts()])
+    sql = "update litequeue_jobs set exception = :text where id = :id"
+    queue.store.database.change(sql, {"text": RUNS_ALONE, "id": suspect})
+    worker = worker_of(queue)
+    with worker.in_background():
+        wait_until(lambda: running and queue.get(suspect).state == "running", WITHIN_SECONDS)
+        worker.stop()
+        wait_until(lambda: queue.get(suspect).state == "ready", WITHIN_SECONDS)
+        gate.set()
+    assert seen == [long]
+    assert queue.get(suspect).attempts == 0
+
+
+def test_a_job_that_hung_and_ended_at_the_last_moment_is_complete(queue: Queue) -> None:
+    """Its worker has written down that it ends because of the job, and the job that it is over."""
+    registration = queue.store.presence.register((), threads=2)
+    id = queue.push(Counts())
+    (row,) = WorkerSide(queue).claim(registration.worker)
+    assert row.reserved_at is not None
+    registration.prefetch_log.begin([id], row.reserved_at.timestamp())
+    registration.prefetch_log.start()
+    os.write(registration.fileno(), f"{STUCK_JOB}{id}\n".encode())
+    registration.prefetch_log.finish()
+    registration.close()
+    assert WorkerSide(queue).rescue(1) == 1
+    assert queue.find() == []
 
 
 @pytest.mark.parametrize("threads", [1, 4])
