@@ -234,9 +234,9 @@ class Executor:
         """Whether the job is a coroutine, which can be awaited beside others."""
         return self._resolve(row).is_async
 
-    def has_hook(self, name: str) -> bool:
-        """Whether the jobs of this name have a method that is called after their end."""
-        return has_hook(self._class_of(name))
+    def has_hook(self, row: JobRow) -> bool:
+        """Whether the job has a method that is called after its end."""
+        return self._resolve(row).has_hook
 
     @property
     def keep(self) -> float:

@@ -223,8 +223,7 @@ class PrefetchRunner:
     def settle(self, claim: Claim | None = None) -> None:
         """Write how the jobs ended that have run, claim the next ones in the same transaction,
         and announce the ends."""
-        executions, rows = write(self._executor, [self._prefetch], claim)
-        self._leftovers.written(executions)
+        executions, rows = self._write(claim)
         self.begin(rows)
         self._executor.announce(executions)
 
@@ -239,9 +238,13 @@ class PrefetchRunner:
         self._store.reclaimer.reclaim(self.worker, PREFETCH_SECONDS)
 
     def _settle(self) -> None:
-        executions, _ = write(self._executor, [self._prefetch], None)
-        self._leftovers.written(executions)
+        executions, _ = self._write()
         self._executor.announce(executions)
+
+    def _write(self, claim: Claim | None = None) -> tuple[list[Execution], list[JobRow]]:
+        executions, rows = write(self._executor, [self._prefetch], claim)
+        self._leftovers.written(executions)
+        return executions, rows
 
 
 def write(

@@ -61,7 +61,7 @@ class Rescuer:
             snapshot, blamed = _blame(worker, snapshot)
             rows = [
                 self._store.claims.with_payload(row)
-                if row.id == blamed or self._executor.has_hook(row.name)
+                if row.id == blamed or self._executor.has_hook(row)
                 else row
                 for row in rows
             ]

@@ -400,7 +400,7 @@ class Worker:
         can_claim = threads.can_claim and not self._over()
         if can_claim and not threads.to_settle and listener.drain():
             return True
-        asleep = threads.busy or self._shutdown.requested
+        idle = not threads.busy and not self._shutdown.requested
         until = time.monotonic() + (self._idle_seconds() if can_claim else RESCUE_CHECK_SECONDS)
         stopping = (self._shutdown.requested, self._shutdown.hard)
         while not threads.to_settle and (left := until - time.monotonic()) > 0:
@@ -414,31 +414,21 @@ class Worker:
                 self._rescue_and_adopt(threads.worker) or not threads.registration.still_held()
             ):
                 return True
-        if not asleep and not threads.to_settle:
+        if idle and not threads.to_settle:
             self._expire_and_checkpoint()
         return False
 
     def _claim_fitting(self, threads: JobThreads) -> ClaimFitting | None:
         """How the threads claim their next jobs; None if they may have no more."""
-        limits = self._limits
-        left = MOST
-        if limits.jobs is not None:
-            left = limits.jobs - self._ran() - threads.uncounted
-        if limits.polls is not None:
-            left = min(left, 0 if threads.busy else 1)
-        if left <= 0:
+        uncounted = threads.uncounted
+        if self._most(uncounted) < 1:
             return None
 
         def claim(fits: Fits, within: bool) -> list[JobRow]:
-            nonlocal left
-            claims = self._store.claims
-            verb = claims.claim_within if within else claims.claim
-            most = min(self._prefetch_size.most(), left)
-            if most < 1:
-                return []
-            rows = verb(threads.worker, self.queues, max(most, 1), fits)
-            left -= len(rows)
-            self._prefetch_size.fetched(len(rows), most)
+            nonlocal uncounted
+            most = self._most(uncounted)
+            rows = self._claim(threads.worker, most, fits, within=within) if most > 0 else []
+            uncounted += len(rows)
             return rows
 
         return claim
@@ -471,8 +461,6 @@ class Worker:
         that came after the look, or for a worker that has died."""
         self._look_for_due(worker)
         rows = self._fetch(worker)
-        if not rows and self._store.deadlines.cancel_passed():
-            rows = self._fetch(worker)
         if not rows and (notified or listener.drain()):
             notified = True
             self._rescue_and_adopt(worker)
@@ -493,17 +481,27 @@ class Worker:
         if time.monotonic() - self._rescued_at > RESCUE_CHECK_SECONDS:
             self._rescue_and_adopt(worker)
 
-    def _fetch(self, worker: int) -> list[JobRow]:
-        return self._claim(self._store.claims.claim, worker)
+    def _fetch(self, worker: int, *, within: bool = False) -> list[JobRow]:
+        short = self._prefetch_size.fits()
+        return self._claim(worker, self._most(), lambda row: short(row.name), within=within)
 
-    def _claim(self, claim: Callable[..., list[JobRow]], worker: int) -> list[JobRow]:
+    def _most(self, uncounted: int = 0) -> int:
+        """How many jobs may be claimed now, beside those that are claimed and not counted yet."""
         most, limits = self._prefetch_size.most(), self._limits
         if limits.jobs is not None:
-            most = min(most, limits.jobs - self._ran())
+            most = min(most, limits.jobs - self._ran() - uncounted)
         if limits.polls is not None:
-            most = 1
-        short = self._prefetch_size.fits()
-        rows = claim(worker, self.queues, most, lambda row: short(row.name))
+            most = min(most, 1 - uncounted)
+        return most
+
+    def _claim(self, worker: int, most: int, fits: Fits, *, within: bool) -> list[JobRow]:
+        """Claim at most so many jobs, ``within`` the transaction that is open or in one of its
+        own."""
+        claim = self._store.claims.claim_within if within else self._store.claims.claim
+        rows = claim(worker, self.queues, most, fits)
+        # A job that is cancelled after its deadline may let others run.
+        if not rows and not within and self._store.deadlines.cancel_passed():
+            rows = claim(worker, self.queues, most, fits)
         self._prefetch_size.fetched(len(rows), most)
         return rows
 
@@ -522,8 +520,7 @@ class Worker:
             or any(execution.has_hook for execution in executions)
             or not runner.registration.still_held()
         )
-        within = self._store.claims.claim_within
-        runner.settle(None if alone else lambda: self._claim(within, runner.worker))
+        runner.settle(None if alone else lambda: self._fetch(runner.worker, within=True))
 
     def _idle(self, registration: Registration, listener: Listener) -> bool:
         """Sleep until a wake-up, a stop, the next due job or the poll; returns whether there
